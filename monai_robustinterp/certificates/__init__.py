@@ -1,0 +1,12 @@
+"""Certificates: pure numpy and scipy, arrays in, numbers out. Sections refer to docs/certificates.md."""
+
+from monai_robustinterp.certificates.certify import certify_votes as certify_votes
+from monai_robustinterp.certificates.confidence import mass_weighted_bounds as mass_weighted_bounds
+from monai_robustinterp.certificates.neyman_pearson import neyman_pearson_radius as neyman_pearson_radius
+from monai_robustinterp.certificates.overlap import swap_count as swap_count
+from monai_robustinterp.certificates.renyi import renyi_epsilon as renyi_epsilon
+from monai_robustinterp.certificates.renyi import renyi_radius as renyi_radius
+from monai_robustinterp.certificates.serialize import certificate_from_json as certificate_from_json
+from monai_robustinterp.certificates.serialize import certificate_to_json as certificate_to_json
+from monai_robustinterp.certificates.units import RadiusUnits as RadiusUnits
+from monai_robustinterp.certificates.units import radius_units as radius_units

@@ -1,0 +1,114 @@
+"""From votes to a certificate: a pure function, so stored votes are certified again at another beta without a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monai_robustinterp.certificates import neyman_pearson, renyi
+from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
+from monai_robustinterp.certificates.overlap import BetaLike, Boundary, boundary, required_overlap, swap_count
+from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.types import Certificate, Level, Radius, SmoothingSpec, VoteMap
+
+ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
+ESTIMATE = "estimate: the formula at the observed shares, which claims nothing"
+
+ASSUMPTIONS = (
+    "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
+    "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
+    "grid, for this network in this precision, for the stored target class. The theorem is about real Gaussian noise; "
+    "float32 and a counter-based generator approximate it."
+)
+
+
+def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) -> Certificate:
+    """Certifies a vote map at the plug-in and population levels, with both families.
+
+    Population: with probability >= 1 - eta over the noise, the reported top-k set and the top-k of the expected vote
+    map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/certificates.md, section 4).
+
+    Args:
+        votes: the counts.
+        spec: how they were made; sigma and top_k are read.
+        beta: certified share of the top-k, a decimal string or a number in (0, 1].
+        eta: failure probability per image, in (0, 1).
+
+    Raises:
+        ValueError: if votes and spec do not belong together, or beta, eta or k are out of range.
+    """
+    if (votes.n_samples, votes.top_k) != (spec.n_samples, spec.top_k):
+        raise ValueError(
+            f"the votes are {votes.n_samples} copies of top-{votes.top_k} and the spec says {spec.n_samples} of "
+            f"top-{spec.top_k}: they belong to different runs."
+        )
+    n_cells = votes.counts.size
+    s = swap_count(spec.top_k, beta, n_cells)
+    wrong = allowed_wrong_bounds(s)
+    edges: tuple[tuple[Level, Boundary], ...] = (
+        ("plug-in", boundary(votes.share, top_k=spec.top_k, beta=beta)),
+        ("population", _population_boundary(votes, s=s, wrong=wrong, eta=eta)),
+    )
+    radii = tuple(radius for level, edge in edges for radius in _radii(level, edge, spec.sigma, eta))
+    required = required_overlap(spec.top_k, beta)
+    l_max = max(r.l2 for r in radii if r.level == "population")
+    return Certificate(
+        beta=str(beta),
+        eta=eta,
+        swap_count=s,
+        allowed_wrong_bounds=wrong,
+        overlap=required,
+        n_cells=n_cells,
+        n_pixels=votes.input_shape[0] * votes.input_shape[1],
+        radii=radii,
+        status=_status(l_max, required, spec, eta),
+        notes=_notes(votes),
+        spec=spec,
+    )
+
+
+def _population_boundary(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:
+    """Bounds on the cells that decide when at most ``wrong`` bounds fail: s - r of them on each side."""
+    table = mass_weighted_bounds(votes.n_samples, top_k=votes.top_k, eta=eta, wrong=wrong)
+    ordered = -np.sort(-votes.counts.ravel())
+    inside, outside = ordered[: votes.top_k], ordered[votes.top_k :]
+    used = s - wrong
+    return Boundary(inside=table.lower[inside[-used:]], outside=table.upper[outside[:used]], top_k=votes.top_k)
+
+
+def _radii(level: Level, edge: Boundary, sigma: float, eta: float) -> tuple[Radius, Radius]:
+    l2, epsilon, alpha = renyi.boundary_radius(edge, sigma=sigma)
+    best = neyman_pearson.boundary_radius(edge, sigma=sigma)
+    return (
+        Radius(level=level, family="renyi", l2=l2, status=_sentence(level, l2, eta), epsilon=epsilon, alpha=alpha),
+        Radius(level=level, family="neyman-pearson", l2=best, status=_sentence(level, best, eta)),
+    )
+
+
+def _sentence(level: Level, l2: float, eta: float) -> str:
+    if level == "plug-in":
+        return ESTIMATE
+    return f"certified: holds with probability >= 1 - {eta:g} over the noise" if l2 > 0 else ABSTAIN
+
+
+def _status(l_max: float, required: int, spec: SmoothingSpec, eta: float) -> str:
+    if l_max == 0:
+        return f"{ABSTAIN}."
+    return (
+        f"certified (population level): with probability >= 1 - {eta:g} over the noise, the reported top-{spec.top_k} "
+        f"cells and the top-{spec.top_k} of the expected vote map of any input within l2 distance "
+        f"{round_down(l_max, 6)} share at least {required} cells."
+    )
+
+
+def _notes(votes: VoteMap) -> tuple[str, ...]:
+    notes = []
+    if votes.tied_copies:
+        notes.append(
+            f"{votes.tied_copies} of {votes.n_samples} copies had a tie at the k-th value, broken by a random order."
+        )
+    if votes.constant_copies:
+        notes.append(
+            f"{votes.constant_copies} of {votes.n_samples} copies had a constant map (all-zero, say): their votes are "
+            "random cells, and the explanation carries no information from them."
+        )
+    return tuple(notes)

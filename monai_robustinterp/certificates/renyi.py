@@ -1,0 +1,145 @@
+"""Renyi certificate (US 11,341,598; Liu et al. 2021, arXiv:2107.01561), in the sound form of section 2.
+
+Drawing one cell from the votes of a noisy copy is post-processing of a Gaussian mechanism, so its law p = q / k moves
+by at most ``alpha L^2 / (2 sigma^2)`` in Renyi divergence (Mironov 2017). ``epsilon`` is the cheapest divergence that
+swaps s cells; a perturbation too small to pay for it cannot break the claim.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from monai_robustinterp.certificates.overlap import BetaLike, Boundary, boundary
+
+Form = Literal["sound", "closed"]
+Array = npt.NDArray[np.float64]
+
+_ORDERS = 1.0 + np.logspace(-6, 6, 121)
+
+
+def renyi_epsilon(q: npt.ArrayLike, *, top_k: int, beta: BetaLike, alpha: float, form: Form = "sound") -> float:
+    """Smallest Renyi divergence of order alpha that swaps s cells of the top-k of q.
+
+    Args:
+        q: vote map in [0, 1], any shape, sum ``top_k``.
+        top_k: k, a number of cells.
+        beta: certified share of the top-k, a decimal string or a number in (0, 1].
+        alpha: Renyi order > 1.
+        form: ``sound`` is the minimum over all swapped distributions. ``closed`` is the published closed form with its
+            sum inside the logarithm, on the same s: for s >= 2 it is no lower bound (section 2), and it stays for
+            comparison only.
+
+    Returns:
+        epsilon >= 0; infinity where no distribution of finite divergence swaps the cells (exact zeros).
+
+    Raises:
+        ValueError: for an invalid vote map, k, beta, alpha or form.
+    """
+    if not alpha > 1:
+        raise ValueError(f"alpha is {alpha}; the Renyi order must be > 1.")
+    edge = boundary(q, top_k=top_k, beta=beta)
+    if form == "closed":
+        return closed_epsilon(edge, alpha)
+    if form == "sound":
+        return boundary_epsilon(edge, alpha)
+    raise ValueError(f"form is {form!r}; it must be 'sound' or 'closed'.")
+
+
+def renyi_radius(q: npt.ArrayLike, *, top_k: int, beta: BetaLike, sigma: float, form: Form = "sound") -> float:
+    """L_max = sup over alpha > 1 of sigma * sqrt(2 epsilon(alpha) / alpha) (US 11,341,598, eq. 2).
+
+    Args:
+        q: vote map in [0, 1], any shape, sum ``top_k``.
+        top_k: k, a number of cells.
+        beta: certified share of the top-k, a decimal string or a number in (0, 1].
+        sigma: standard deviation of the smoothing noise.
+        form: see :func:`renyi_epsilon`.
+
+    Returns:
+        The radius in the units of sigma; 0 is no claim.
+    """
+    if form not in ("sound", "closed"):
+        raise ValueError(f"form is {form!r}; it must be 'sound' or 'closed'.")
+    return boundary_radius(boundary(q, top_k=top_k, beta=beta), sigma=sigma, form=form)[0]
+
+
+def boundary_radius(edge: Boundary, *, sigma: float, form: Form = "sound") -> tuple[float, float, float]:
+    """Radius, epsilon and order alpha from the deciding cells (true shares, or bounds on them).
+
+    Any order gives a sound radius, so an inexact maximisation over alpha loses a little and never overstates.
+    """
+    epsilon_of = boundary_epsilon if form == "sound" else closed_epsilon
+
+    def squared(log_order: float) -> float:
+        alpha = 1.0 + float(np.exp(log_order))
+        return epsilon_of(edge, alpha) / alpha
+
+    grid = np.log(_ORDERS - 1.0)
+    values = np.array([squared(t) for t in grid])
+    best = int(values.argmax())
+    if not 0 < values[best] < np.inf:
+        return (float(values[best]), float(values[best]), float(_ORDERS[best]))
+    bracket = (grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)])
+    refined = minimize_scalar(lambda t: -squared(t), bounds=bracket, method="bounded").x
+    log_order = max((float(grid[best]), float(refined)), key=squared)
+    alpha = 1.0 + float(np.exp(log_order))
+    epsilon = epsilon_of(edge, alpha)
+    return sigma * float(np.sqrt(2 * epsilon / alpha)), epsilon, alpha
+
+
+def boundary_epsilon(edge: Boundary, alpha: float) -> float:
+    """The sound form: tie only the cells that lie on the wrong side of the cheapest common value (section 2)."""
+    a, b = edge.inside / edge.top_k, edge.outside / edge.top_k
+    if a.max() <= b.min():
+        return 0.0
+    if b.min() == 0:
+        # The swapped distribution must vanish where p does, hence on all of A: the remaining mass is scaled up.
+        mass = float(a.sum())
+        return float("inf") if mass >= 1 else -float(np.log1p(-mass))
+    tied = _tied_cells(np.log(a), np.log(b), alpha)
+    gain = float(np.sum(np.exp(tied) * np.expm1(_log_power_mean(tied, alpha) - tied)))
+    return max(0.0, -float(np.log1p(gain)))
+
+
+def closed_epsilon(edge: Boundary, alpha: float) -> float:
+    """The published closed form, its sum inside the logarithm: ties all 2s cells to one value."""
+    p = np.concatenate([edge.inside, edge.outside]) / edge.top_k
+    if p.min() == 0:
+        mass = float(p.sum())
+        return float("inf") if mass >= 1 else -float(np.log1p(-mass))
+    log_p = np.log(p)
+    return max(0.0, -float(np.log1p(np.sum(p * np.expm1(_log_power_mean(log_p, alpha) - log_p)))))
+
+
+def _log_power_mean(log_p: Array, alpha: float) -> float:
+    """Ln M_{1-alpha}: the power mean of order 1 - alpha, accurate for nearly equal values and for large orders."""
+    lowest = log_p.min()
+    return float(lowest - np.log1p(np.mean(np.expm1(-(alpha - 1) * (log_p - lowest)))) / (alpha - 1))
+
+
+def _tied_cells(log_a: Array, log_b: Array, alpha: float) -> Array:
+    """Logarithms of the cells in T(tau*) = {a > tau*} and {b < tau*}, where tau* is their power mean.
+
+    phi(tau) increases and T changes only at the cells' values, so bisection over these values finds the interval of
+    tau*, on which T is constant.
+    """
+
+    def above_root(tau: float) -> bool:
+        cells = np.concatenate([log_a[log_a > tau], log_b[log_b < tau]])
+        return cells.size == 0 or _log_power_mean(cells, alpha) <= tau
+
+    # phi < 0 at the lowest value of B and > 0 at the highest of A (or the set there is one-sided).
+    steps = np.unique(np.concatenate([log_a, log_b]))
+    low, high = 0, steps.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if above_root(steps[middle]):
+            high = middle
+        else:
+            low = middle
+    middle_tau = 0.5 * (steps[low] + steps[high])
+    return np.concatenate([log_a[log_a > middle_tau], log_b[log_b < middle_tau]])

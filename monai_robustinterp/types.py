@@ -1,0 +1,203 @@
+"""The four values that flow through the package: how it was smoothed, what was counted, what follows, and all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Level = Literal["plug-in", "population"]
+Family = Literal["renyi", "neyman-pearson"]
+
+NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothingSpec:
+    """How a map was smoothed: everything that fixes the vote map's law, and the draws, apart from image and network.
+
+    Attributes:
+        sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input.
+        n_samples: number of noisy copies m.
+        top_k: number of cells that each copy votes for.
+        cell_size: side of the square cells in pixels of the network's input grid; 1 is a pixel map.
+        interpreter: name in ``interpreters.INTERPRETERS``.
+        target: index of the explained logit, fixed once and never taken from a noisy copy.
+        seed: user seed of the noise key (the image's hash is the other part).
+        noise: name and version of the generator.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    sigma: float
+    n_samples: int
+    top_k: int
+    cell_size: int
+    interpreter: str
+    target: int
+    seed: int = 0
+    noise: str = NOISE_PROTOCOL
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.sigma) and self.sigma > 0):
+            raise ValueError(f"sigma is {self.sigma}; it must be finite and > 0.")
+        for name in ("n_samples", "top_k", "cell_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1.")
+        if self.n_samples >= 2**32:
+            raise ValueError(f"n_samples is {self.n_samples}; the noise counter holds fewer than 2**32 copies.")
+        if self.target < 0:
+            raise ValueError(f"target is {self.target}; it must be a class index >= 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteMap:
+    """Streamed top-k votes of one image.
+
+    Attributes:
+        counts: votes per cell, int64, shape [h, w]; they sum to ``n_samples * top_k``.
+        n_samples: number of copies counted.
+        top_k: cells voted for by each copy.
+        input_shape: height and width of the network's input, in pixels (n = H * W is the dimension of the noise).
+        image_sha256: hash of the clean network input (float32 values and shape).
+        logits: the network's logits for the clean input, float32, shape [classes].
+        positive: whether the network finds the target in the clean image (arg-max, or logit > 0 if independent).
+        positive_copies: noisy copies in which it finds the target.
+        tied_copies: copies whose k-th value was tied with the next one, so that the random order decided.
+        constant_copies: copies whose whole map had one value (an all-zero map, say).
+    """
+
+    counts: npt.NDArray[np.int64]
+    n_samples: int
+    top_k: int
+    input_shape: tuple[int, int]
+    image_sha256: str
+    logits: npt.NDArray[np.float32]
+    positive: bool
+    positive_copies: int
+    tied_copies: int = 0
+    constant_copies: int = 0
+
+    def __post_init__(self) -> None:
+        total = int(self.counts.sum())
+        if total != self.n_samples * self.top_k:
+            raise ValueError(
+                f"the vote counts sum to {total}; with {self.n_samples} copies of {self.top_k} votes each they must "
+                f"sum to {self.n_samples * self.top_k}. The file was changed or mixed up: take the votes anew."
+            )
+        if self.counts.min() < 0 or self.counts.max() > self.n_samples:
+            raise ValueError(
+                f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
+            )
+
+    @property
+    def label_agreement(self) -> float:
+        """Share of the noisy copies in which the network decides on the target as it does on the clean image."""
+        agreeing = self.positive_copies if self.positive else self.n_samples - self.positive_copies
+        return agreeing / self.n_samples
+
+    @property
+    def share(self) -> npt.NDArray[np.float64]:
+        """The estimated vote map: counts / m, in [0, 1], shape [h, w]."""
+        return self.counts / self.n_samples
+
+    @property
+    def top_k_mask(self) -> npt.NDArray[np.bool_]:
+        """The reported top-k set, shape [h, w]; equal counts are taken in reading order."""
+        order = np.argsort(-self.counts.ravel(), kind="stable")[: self.top_k]
+        mask = np.zeros(self.counts.size, dtype=bool)
+        mask[order] = True
+        return mask.reshape(self.counts.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Radius:
+    """One radius: no perturbation of l2 norm below it breaks the claim, at the stated level.
+
+    Attributes:
+        level: ``plug-in`` (an estimate, no claim) or ``population`` (holds with probability >= 1 - eta).
+        family: the mathematics behind it.
+        l2: the radius in units of the network's single-channel input; 0 means no claim.
+        status: a sentence that says what the number is.
+        epsilon: Renyi divergence of the cheapest swap at ``alpha`` (Renyi only).
+        alpha: the Renyi order that gives the radius (Renyi only).
+    """
+
+    level: Level
+    family: Family
+    l2: float
+    status: str
+    epsilon: float | None = None
+    alpha: float | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether this is a claim: a population radius above 0."""
+        return self.level == "population" and self.l2 > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What follows from one vote map for one beta and eta.
+
+    Attributes:
+        beta: certified share of the top-k, as the decimal that was given.
+        eta: failure probability of the population level, per image.
+        swap_count: s, the number of cells that must be swapped to break the claim.
+        allowed_wrong_bounds: r, fixed beforehand from s.
+        overlap: ceil(beta * k), the number of reported cells that must stay.
+        n_cells: c, the number of cells.
+        n_pixels: n, the dimension of the noise.
+        radii: plug-in and population radii of both families.
+        status: one sentence for a person.
+        notes: further sentences (ties, constant maps).
+        spec: the smoothing.
+    """
+
+    beta: str
+    eta: float
+    swap_count: int
+    allowed_wrong_bounds: int
+    overlap: int
+    n_cells: int
+    n_pixels: int
+    radii: tuple[Radius, ...]
+    status: str
+    spec: SmoothingSpec
+    notes: tuple[str, ...] = ()
+
+    def radius(self, level: Level, family: Family) -> Radius:
+        """The radius of that level and family."""
+        return next(r for r in self.radii if r.level == level and r.family == family)
+
+    @property
+    def l_max(self) -> float:
+        """The certified radius: the larger population one. 0 means abstain: no claim at all.
+
+        Both families follow from one set of bounds, so their maximum needs no further correction.
+        """
+        return max(r.l2 for r in self.radii if r.level == "population")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """All that is known about one image after the run.
+
+    Attributes:
+        votes: the vote map.
+        certificate: what follows from it.
+        record: content of certificate.json: certificate, finding, evidence, source and provenance.
+        share: vote shares on the source grid, float32 [H, W], 0 where the network saw nothing.
+        top_k_mask: reported top-k set on the source grid, bool [H, W].
+        meta: the reader's plain metadata of the source.
+    """
+
+    votes: VoteMap
+    certificate: Certificate
+    record: dict[str, Any]
+    share: npt.NDArray[np.float32]
+    top_k_mask: npt.NDArray[np.bool_]
+    meta: dict[str, Any]

@@ -1,0 +1,206 @@
+"""The certificate object: levels, JSON, units, sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+
+from monai_robustinterp.certificates import (
+    certificate_from_json,
+    certificate_to_json,
+    certify_votes,
+    mass_weighted_bounds,
+    neyman_pearson_radius,
+    radius_units,
+    renyi_radius,
+)
+from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.io import load_votes
+from monai_robustinterp.io.votes_npz import save_votes
+from monai_robustinterp.records import certificate_record, json_bytes
+from monai_robustinterp.types import SmoothingSpec, VoteMap
+
+SCHEMA = json.loads(files("monai_robustinterp").joinpath("schemas/certificate.schema.json").read_text())
+
+
+def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness: float = 1.5) -> VoteMap:
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=side * side) * sharpness
+    noisy = scores + rng.normal(size=(n_samples, side * side))
+    top = np.argpartition(-noisy, top_k, axis=1)[:, :top_k]
+    return VoteMap(
+        counts=np.bincount(top.ravel(), minlength=side * side).reshape(side, side).astype(np.int64),
+        n_samples=n_samples,
+        top_k=top_k,
+        input_shape=(128, 128),
+        image_sha256="0" * 64,
+        logits=np.array([0.0, 1.0], np.float32),
+        positive=True,
+        positive_copies=n_samples - 3,
+    )
+
+
+def make_spec(votes: VoteMap, **changes: object) -> SmoothingSpec:
+    settings = {"sigma": 0.1, "n_samples": votes.n_samples, "top_k": votes.top_k, "cell_size": 8}
+    return SmoothingSpec(**({"interpreter": "gradient", "target": 1} | settings | changes))
+
+
+def test_plug_in_radii_are_the_functions_at_the_observed_shares() -> None:
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    arguments = {"top_k": 38, "beta": "0.5", "sigma": 0.1}
+    assert certificate.radius("plug-in", "renyi").l2 == renyi_radius(votes.share, **arguments)
+    assert certificate.radius("plug-in", "neyman-pearson").l2 == neyman_pearson_radius(votes.share, **arguments)
+
+
+def test_the_population_radius_uses_the_weakest_lower_and_the_strongest_upper_bounds() -> None:
+    """Section 4 by hand: s = 20, r = 0; the s-th smallest lo inside against the s-th largest hi outside."""
+    from scipy.stats import norm
+
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    table = mass_weighted_bounds(512, top_k=38, eta=0.001)
+    ordered = sorted(votes.counts.ravel().tolist(), reverse=True)
+    lower, upper = table.lower[ordered[38 - 20]], table.upper[ordered[38 + 20 - 1]]
+    expected = 0.05 * (norm.ppf(lower) - norm.ppf(upper))
+    assert certificate.swap_count == 20 and certificate.overlap == 19
+    assert certificate.radius("population", "neyman-pearson").l2 == pytest.approx(expected, rel=1e-12)
+
+
+def test_allowed_wrong_bounds_cost_cells_of_the_swap() -> None:
+    """R > 0: bounds at a looser level, but s - r instead of s."""
+    votes = make_votes(top_k=120, side=32, n_samples=256)
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.01)
+    assert (certificate.swap_count, certificate.allowed_wrong_bounds) == (61, 1)
+    table = mass_weighted_bounds(256, top_k=120, eta=0.01, wrong=1)
+    ordered = sorted(votes.counts.ravel().tolist(), reverse=True)
+    lower, upper = table.lower[ordered[120 - 60]], table.upper[ordered[120 + 60 - 1]]
+    from scipy.stats import norm
+
+    expected = 0.05 * (norm.ppf(lower) - norm.ppf(upper))
+    assert certificate.radius("population", "neyman-pearson").l2 == pytest.approx(expected, rel=1e-12)
+
+
+def test_population_is_below_plug_in_and_renyi_below_neyman_pearson() -> None:
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    for family in ("renyi", "neyman-pearson"):
+        assert 0 < certificate.radius("population", family).l2 < certificate.radius("plug-in", family).l2
+    for level in ("plug-in", "population"):
+        assert certificate.radius(level, "renyi").l2 < certificate.radius(level, "neyman-pearson").l2
+    assert certificate.l_max == certificate.radius("population", "neyman-pearson").l2
+    renyi = certificate.radius("population", "renyi")
+    assert renyi.l2 == pytest.approx(0.1 * math.sqrt(2 * renyi.epsilon / renyi.alpha), rel=1e-12)
+
+
+def test_no_votes_to_speak_of_is_an_abstention_and_not_a_radius_of_zero() -> None:
+    votes = make_votes(sharpness=0.0, n_samples=32)
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    assert certificate.l_max == 0
+    assert certificate.status.startswith("abstain")
+    assert not any(radius.certified for radius in certificate.radii)
+
+
+def test_only_a_positive_population_radius_is_called_certified() -> None:
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    assert certificate.status.startswith("certified (population level)")
+    for radius in certificate.radii:
+        assert radius.certified == (radius.level == "population")
+        assert radius.status.startswith("certified" if radius.certified else "estimate")
+
+
+def test_json_round_trip_against_the_schema() -> None:
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes, seed=7), beta="0.5", eta=0.001)
+    text = json_bytes(certificate_to_json(certificate))
+    data = json.loads(text)
+    jsonschema.validate(data, SCHEMA)
+    assert certificate_from_json(data) == certificate
+    record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", probability=0.5)))
+    jsonschema.validate(record, SCHEMA)
+    assert certificate_from_json(record) == certificate
+
+
+@pytest.mark.parametrize("path", [("claim", "eta"), ("radii",), ("spec", "sigma"), ("claim", "l_max"), ("status",)])
+def test_the_schema_misses_no_part(path) -> None:
+    votes = make_votes()
+    data = certificate_to_json(certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001))
+    part = data
+    for key in path[:-1]:
+        part = part[key]
+    del part[path[-1]]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, SCHEMA)
+
+
+def test_an_unbounded_plug_in_radius_is_strict_json() -> None:
+    counts = np.zeros((4, 4), np.int64)
+    counts[0, :3] = 50
+    votes = dataclasses.replace(
+        make_votes(), counts=counts, n_samples=50, top_k=3, input_shape=(4, 4), positive_copies=50
+    )
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    assert certificate.radius("plug-in", "neyman-pearson").l2 == math.inf
+    assert 0 < certificate.l_max < math.inf
+    data = json.loads(json_bytes(certificate_to_json(certificate)))
+    jsonschema.validate(data, SCHEMA)
+    assert certificate_from_json(data) == certificate
+
+
+def test_votes_survive_the_file_and_tampering_does_not(tmp_path) -> None:
+    votes = make_votes()
+    spec = make_spec(votes)
+    path = tmp_path / "votes.npz"
+    save_votes(path, votes, spec, {"software": "x"})
+    loaded, loaded_spec, provenance = load_votes(path)
+    assert loaded_spec == spec and provenance == {"software": "x"}
+    for field in dataclasses.fields(votes):
+        assert np.array_equal(getattr(loaded, field.name), getattr(votes, field.name)), field.name
+    twin = tmp_path / "twin.npz"
+    save_votes(twin, votes, spec, {"software": "x"})
+    assert twin.read_bytes() == path.read_bytes()
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["counts"] = arrays["counts"].copy()
+    arrays["counts"][0, 0] += 1
+    np.savez(tmp_path / "changed.npz", **arrays)
+    with pytest.raises(ValueError, match="sum to"):
+        load_votes(tmp_path / "changed.npz")
+    arrays["format"] = np.array("monai_robustinterp/votes/2")
+    np.savez(tmp_path / "newer.npz", **arrays)
+    with pytest.raises(ValueError, match="votes/2"):
+        load_votes(tmp_path / "newer.npz")
+
+
+def test_votes_of_another_run_are_refused() -> None:
+    votes = make_votes()
+    with pytest.raises(ValueError, match="different runs"):
+        certify_votes(votes, make_spec(votes, n_samples=511), beta="0.5", eta=0.001)
+
+
+def test_units_are_the_same_length_said_in_other_words() -> None:
+    units = radius_units(0.64, 128 * 128)
+    delta = np.full((128, 128), units.l_inf)
+    assert np.linalg.norm(delta) == pytest.approx(0.64)
+    assert units.rms == pytest.approx(np.sqrt(np.mean(delta**2)))
+    assert units.rms_grey_levels == pytest.approx(255 * units.rms)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.05999, "0.0599"), (0.0, "0.0000"), (0.06, "0.0600"), (math.inf, "unbounded")]
+)
+def test_printed_radii_are_rounded_down(value, expected) -> None:
+    assert round_down(value, 4) == expected
+
+
+@pytest.mark.parametrize("value", np.random.default_rng(0).uniform(0, 1, 200))
+def test_a_printed_radius_never_exceeds_the_number(value) -> None:
+    printed = float(round_down(value, 4))
+    assert printed <= value < printed + 1.0001e-4
