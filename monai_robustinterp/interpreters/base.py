@@ -1,0 +1,63 @@
+"""What every interpreter does: a batch of inputs and a target in, one importance map a copy out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Interpretation of a batch.
+
+    Attributes:
+        maps: float [B, 1, H, W], raw values, larger = more important; not normalised.
+        logits: float [B, classes] of the same forward pass.
+    """
+
+    maps: torch.Tensor
+    logits: torch.Tensor
+
+
+class Interpreter(ABC):
+    """One interpretation method. It explains logits, and each copy's map depends on that copy alone."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
+        """Interprets a batch.
+
+        Args:
+            network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
+            inputs: float [B, C, H, W], detached.
+            target: index of the explained logit.
+
+        Raises:
+            ValueError: if the network's output is not [B, classes], or the target is not one of them.
+        """
+
+
+def target_logits(logits: object, target: int) -> torch.Tensor:
+    """Checks a network's output and returns it.
+
+    Args:
+        logits: the network's output.
+        target: index of the explained logit.
+
+    Raises:
+        ValueError: if the output is no [B, classes] tensor, or the target is out of range.
+    """
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(
+            f"the network returned {found}; an interpreter needs logits of shape [batch, classes]. Wrap the network in "
+            "a module whose forward returns its logits only."
+        )
+    if not 0 <= target < logits.shape[1]:
+        raise ValueError(f"target is {target} and the network has {logits.shape[1]} logits: choose one of them.")
+    return logits

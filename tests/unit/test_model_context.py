@@ -1,0 +1,77 @@
+"""The network after an explanation is the network of before, whatever happened in between."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from monai_robustinterp.interpreters import GradCAM, explaining
+
+
+def state(network: nn.Module) -> dict[str, object]:
+    """All that surgery could change, by value or identity."""
+    return {
+        "training": [m.training for m in network.modules()],
+        "inplace": [getattr(m, "inplace", None) for m in network.modules()],
+        "requires_grad": [p.requires_grad for p in network.parameters()],
+        "grads": [id(p.grad) if p.grad is not None else None for p in network.parameters()],
+        "tensors": {name: value.clone() for name, value in network.state_dict().items()},
+        "hooks": [
+            (id(hooks), list(hooks))
+            for m in network.modules()
+            for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)
+        ],
+    }
+
+
+def assert_same(before: dict[str, object], after: dict[str, object]) -> None:
+    tensors, others = before.pop("tensors"), after.pop("tensors")
+    assert before == after
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+@pytest.fixture
+def busy(tiny):
+    """A network in the middle of somebody's training, with a hook of their own."""
+    tiny.train()
+    tiny.dropout.eval()
+    tiny.head.weight.requires_grad_(False)
+    tiny(torch.rand(4, 1, 32, 32)).sum().backward()
+    tiny.features[0].register_forward_hook(lambda module, inputs, output: None)
+    return tiny
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_everything_is_restored(busy, failing) -> None:
+    before = state(busy)
+    try:
+        with explaining(busy) as network:
+            assert not any(m.training for m in network.modules())
+            assert not any(p.requires_grad for p in network.parameters())
+            GradCAM("features.3").attribute(network, torch.rand(2, 1, 32, 32), 0)
+            network.features[0].register_forward_hook(lambda module, inputs, output: output * 0)
+            if failing:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert failing
+    assert_same(before, state(busy))
+
+
+def test_gradients_are_possible_inside_whatever_the_caller_disabled(tiny) -> None:
+    with torch.inference_mode(), explaining(tiny) as network:
+        x = torch.rand(1, 1, 32, 32, requires_grad=True)
+        assert torch.autograd.grad(network(x).sum(), x)[0].abs().sum() > 0
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+def test_a_batch_norm_that_mixes_copies_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)).train()
+    with pytest.raises(ValueError, match="running statistics"), explaining(network):
+        pass
+    assert network.training
+
+
+def test_a_function_is_no_network() -> None:
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"), explaining(lambda x: x):
+        pass
