@@ -1,0 +1,136 @@
+"""NIfTI files of one 2-D image, as SimpleITK, MONAI and MONAI Label write them for a radiograph.
+
+Orientation rule. NIfTI states where each voxel axis runs in the patient. A radiograph is shown with columns running to
+the patient's left and rows to the feet, so: of the two axes of the image, the one that runs along a later world axis of
+(right-left, anterior-posterior, superior-inferior) becomes the rows, the other one the columns; each is flipped, where
+needed, to run to the left (L), to the back (P) or to the feet (I). ITK writes a 2-D image that has no position as
+columns = L, rows = P (affine diag(-1, -1, 1)), and the rule gives it back as it was. A file that states no orientation
+(sform_code = qform_code = 0) is taken as columns = axis 0, rows = axis 1, without a flip.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.source_image import UNKNOWN_SPACING, SourceImage, check_size
+
+_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+
+def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
+    """Read one 2-D image, or a volume of one slice.
+
+    Args:
+        path: a single-file NIfTI.
+        zipped: whether the file is gzip-compressed.
+        version: 1 or 2.
+
+    Returns:
+        The image, rows first, with ``scl_slope`` and ``scl_inter`` applied.
+
+    Raises:
+        InputRefused: if it is damaged, has several slices, or its values are no grayscale.
+    """
+    image_class = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            image: Any = image_class.from_stream(stream)
+            axes = _image_axes(image)
+            stored = np.array(image.dataobj.get_unscaled())
+            values = np.asarray(image.get_fdata(dtype=np.float32))
+    except InputRefused:
+        raise
+    except Exception as error:  # nibabel, gzip and zlib each raise their own types
+        raise InputRefused(
+            f"The NIfTI file could not be read ({type(error).__name__}); header and data must be complete. "
+            "The file is damaged: copy or export it again."
+        ) from None
+    stored, values, step = _rows_first(image, stored, axes), _rows_first(image, values, axes), _axes_step(image, axes)
+    low, high, source = _display_range(image.header, stored, values)
+    spacing_mm = _spacing_mm(image.header, axes)
+    return SourceImage(
+        stored_pixels=stored,
+        values=values,
+        display_min=low,
+        display_max=high,
+        display_source=source,
+        intensity_path=("stored values", *_scaling_step(image), step),
+        file_format="NIfTI",
+        spacing_mm=spacing_mm,
+        spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",
+    )
+
+
+def _image_axes(image: Any) -> tuple[int, int]:
+    """The voxel axes that become rows and columns."""
+    if image.get_data_dtype().kind not in "uif":
+        raise InputRefused(
+            f"The NIfTI data type is {image.get_data_dtype()}; a radiograph has one real number a pixel. "
+            "Export it as grayscale."
+        )
+    axes = [axis for axis, size in enumerate(image.shape) if size > 1]
+    if len(axes) != 2 or axes[1] > 2:
+        raise InputRefused(
+            f"The NIfTI has shape {tuple(int(n) for n in image.shape)}; a radiograph has two axes longer than 1, both "
+            "spatial. Extract the image to explain."
+        )
+    column, row = sorted(axes, key=lambda axis: int(_orientation(image)[axis, 0]))
+    check_size(int(image.shape[row]), int(image.shape[column]))
+    return row, column
+
+
+def _orientation(image: Any) -> npt.NDArray[np.float64]:
+    """World axis (0 to 2) and sign (1: towards R, A, S) of each voxel axis, shape [3, 2]."""
+    if not _is_oriented(image):
+        return np.array([[0, -1], [1, -1], [2, -1]], dtype=np.float64)
+    return np.asarray(nib.io_orientation(image.affine))  # type: ignore[no-untyped-call]
+
+
+def _is_oriented(image: Any) -> bool:
+    return int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
+
+
+def _rows_first(image: Any, array: npt.NDArray[Any], axes: tuple[int, int]) -> npt.NDArray[Any]:
+    row, column = axes
+    plane = array.reshape([n for n in array.shape if n > 1])
+    if row > column:
+        plane = plane.T
+    signs = _orientation(image)[[row, column], 1]
+    return np.ascontiguousarray(plane[:: -1 if signs[0] > 0 else 1, :: -1 if signs[1] > 0 else 1])
+
+
+def _axes_step(image: Any, axes: tuple[int, int]) -> str:
+    if not _is_oriented(image):
+        return "no orientation stated: columns = axis 0, rows = axis 1"
+    codes = nib.aff2axcodes(image.affine)  # type: ignore[no-untyped-call]
+    return f"rows from axis {axes[0]} ({codes[axes[0]]}), columns from axis {axes[1]} ({codes[axes[1]]})"
+
+
+def _scaling_step(image: Any) -> tuple[str, ...]:
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    return () if (slope, intercept) == (1.0, 0.0) else (f"scl_slope {slope:g} scl_inter {intercept:g}",)
+
+
+def _display_range(header: Any, stored: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[float, float, str]:
+    cal_min, cal_max = float(header["cal_min"]), float(header["cal_max"])
+    if cal_min < cal_max:
+        return cal_min, cal_max, "header: cal_min, cal_max"
+    low, high = float(values.min()), float(values.max())
+    if stored.dtype == np.uint8 and np.array_equal(stored, values):
+        return 0.0, 255.0, "full 8-bit range"
+    if stored.dtype.kind == "f" and low >= 0 and high <= 1:
+        return 0.0, 1.0, "unit range of float values"
+    return low, high, "image minimum and maximum"
+
+
+def _spacing_mm(header: Any, axes: tuple[int, int]) -> tuple[float, float]:
+    scale = _MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    row, column = (float(header.get_zooms()[axis]) * scale for axis in axes)
+    return (row, column) if min(row, column) > 0 else UNKNOWN_SPACING

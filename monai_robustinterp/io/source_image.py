@@ -1,0 +1,86 @@
+"""What every file format is turned into, and the rules that every format must meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_robustinterp.errors import InputRefused
+
+MIN_SIDE = 64
+MAX_SIDE = 10_000
+UNKNOWN_SPACING = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceImage:
+    """One image, rows first, air dark.
+
+    Attributes:
+        stored_pixels: decoded pixels as the file stores them, shape [H, W].
+        values: the same after all steps of ``intensity_path``, shape [H, W].
+        display_min: the value that is shown black.
+        display_max: the value that is shown white; larger than ``display_min`` unless the image is constant.
+        display_source: where that range came from.
+        intensity_path: the steps from stored pixels to values, in order.
+        file_format: ``DICOM``, ``NIfTI`` or ``image``.
+        spacing_mm: distance of rows and of columns in mm, NaN where unknown.
+        spacing_source: the attribute that stated it, or ``none``.
+        header: further entries of the meta dictionary (DICOM codes and UIDs).
+        warnings: sentences about what is odd but readable.
+    """
+
+    stored_pixels: npt.NDArray[Any]
+    values: npt.NDArray[Any]
+    display_min: float
+    display_max: float
+    display_source: str
+    intensity_path: tuple[str, ...]
+    file_format: str
+    spacing_mm: tuple[float, float] = UNKNOWN_SPACING
+    spacing_source: str = "none"
+    header: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def check_size(rows: int, columns: int) -> None:
+    """Check the size that a header states, before anything of that size is allocated.
+
+    Raises:
+        InputRefused: if a side is below 64 or above 10000 pixels.
+    """
+    if min(rows, columns) < MIN_SIDE or max(rows, columns) > MAX_SIDE:
+        raise InputRefused(
+            f"The image has {rows} rows and {columns} columns; each must be {MIN_SIDE} to {MAX_SIDE} pixels. "
+            "Give the original radiograph, neither a thumbnail nor a mosaic."
+        )
+
+
+def check_content(values: npt.NDArray[Any]) -> None:
+    """Check that there is something to explain.
+
+    Raises:
+        InputRefused: if a value is NaN or infinite, or all values are equal.
+    """
+    if not np.isfinite(values).all():
+        count = int(np.count_nonzero(~np.isfinite(values)))
+        raise InputRefused(
+            f"{count} of {values.size} pixels are NaN or infinite; every pixel must be a finite number. "
+            "Export the image again without masking."
+        )
+    if values.size == 0 or values.min() == values.max():
+        raise InputRefused(
+            "All pixels have the same value; a radiograph has at least two. "
+            "Check the exposure and the export: there is nothing to explain in this image."
+        )
+
+
+def has_jpeg_end(stream: bytes) -> bool:
+    """Whether a stream of the JPEG family (JPEG, JPEG-LS, JPEG 2000) has its end marker, after its last scan.
+
+    Not every decoder minds: where an application sets ``LOAD_TRUNCATED_IMAGES``, Pillow fills up a cut image with gray.
+    """
+    return stream.rfind(b"\xff\xd9") > stream.rfind(b"\xff\xda")
