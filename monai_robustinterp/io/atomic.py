@@ -1,0 +1,85 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def atomic_write(
+    path: str | os.PathLike[str], write_fn: Callable[[BinaryIO], object], *, overwrite: bool = False
+) -> Path:
+    """Write a file under a temporary name beside ``path``, flush it to the disk, then give it its name in one step.
+
+    Whoever looks at ``path``, at any time, sees no file, the old file, or the whole new one. A symbolic link at
+    ``path`` is replaced itself; what it points to is never written.
+
+    Args:
+        path: the file's final name; its folder must exist.
+        write_fn: writes the content to the open binary file that it is given.
+        overwrite: whether a file that is there may be replaced.
+
+    Returns:
+        The final path.
+
+    Raises:
+        FileExistsError: if there is a file and ``overwrite`` is False, even one that appeared meanwhile.
+        FileNotFoundError: if the folder is missing.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError("the folder for the output does not exist; create it first.")
+    if not overwrite and os.path.lexists(path):
+        raise _exists()
+    # A leading dot and another suffix, so that no watcher of the folder takes it for a result; short, since a name
+    # may be as long as the file system allows.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            write_fn(file)
+            file.flush()
+            os.fsync(file.fileno())
+        _give_name(temporary, path, overwrite)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return path
+
+
+def _give_name(temporary: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)  # unlike os.replace it fails if the name was taken meanwhile
+    except FileExistsError:
+        raise _exists() from None
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Some network shares have no hard links; there the check and the renaming are two steps.
+        if os.path.lexists(path):
+            raise _exists() from None
+        os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this the new name may be lost in a power failure; not every system lets a folder be synchronized.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exists() -> FileExistsError:
+    # File names may hold patient names, so the message has none.
+    return FileExistsError("the output file exists and is kept; remove it, or give another name, or allow overwriting.")

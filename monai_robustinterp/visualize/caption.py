@@ -1,0 +1,59 @@
+"""What an overlay says in words: finding, guarantee with its level, and what it is not."""
+
+from __future__ import annotations
+
+from monai_robustinterp.certificates.units import radius_units, round_down
+from monai_robustinterp.types import Certificate
+
+DISCLAIMER = (
+    "NOT FOR DIAGNOSIS. The certificate is about the votes of the smoothed interpretation, not about an ordinary "
+    "saliency map, and says nothing about faithfulness."
+)
+
+
+def caption_lines(certificate: Certificate, *, finding: str, probability: float, label_agreement: float) -> list[str]:
+    """Lines for the strip below the image.
+
+    Args:
+        certificate: the certificate.
+        finding: name of the explained class.
+        probability: of the finding in the clean image, in [0, 1].
+        label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
+    """
+    return [
+        f"{finding}: probability {probability:.2f}; decision kept in {100 * label_agreement:.1f} % of noisy copies",
+        guarantee(certificate),
+        _how(certificate),
+        DISCLAIMER,
+    ]
+
+
+def guarantee(certificate: Certificate) -> str:
+    """The claim in one sentence, with level, unit, beta and confidence; or that there is none."""
+    spec = certificate.spec
+    if certificate.l_max == 0:
+        return (
+            f"ABSTAIN: no radius at beta {certificate.beta} and confidence {_percent(1 - certificate.eta)} (population "
+            "level). Nothing is claimed about this map."
+        )
+    units = radius_units(certificate.l_max, certificate.n_pixels)
+    length = f"{round_down(units.l2, 4)} ({round_down(units.rms_grey_levels, 3)} of 255 grey levels RMS)"
+    return (
+        f"CERTIFIED, population level, confidence {_percent(1 - certificate.eta)}: any change of the network's input "
+        f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
+        f"in the expected top-{spec.top_k} (beta {certificate.beta})."
+    )
+
+
+def _how(certificate: Certificate) -> str:
+    spec = certificate.spec
+    renyi = certificate.radius("population", "renyi").l2
+    neyman_pearson = certificate.radius("population", "neyman-pearson").l2
+    return (
+        f"Renyi {round_down(renyi, 4)}, Neyman-Pearson {round_down(neyman_pearson, 4)}; {spec.interpreter}, sigma "
+        f"{spec.sigma:g}, {spec.n_samples} copies, {certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"

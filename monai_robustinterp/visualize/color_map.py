@@ -1,0 +1,39 @@
+"""One colour scale for vote shares: the overlay and its colour bar are painted by the same function."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+
+_LEVELS = 256
+MAX_ALPHA = 0.55
+"""Opacity of a share of 1: enough to see at a glance, and ribs and vessels stay readable underneath."""
+
+# inferno without its ends: the black end would darken lungs where few copies vote, the pale end looks like bone.
+_TABLE = colormaps["inferno"](np.linspace(0.50, 0.93, _LEVELS))[:, :3].astype(np.float32)
+
+
+def to_uint8(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Display values in [0, 1] as 8-bit values, rounded to the nearest."""
+    rounded: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return rounded
+
+
+def paint(gray: npt.NDArray[np.floating], share: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Blend the colour of each share over a gray picture; the opacity is proportional to the share.
+
+    Args:
+        gray: display values in [0, 1], shape [H, W].
+        share: vote shares in [0, 1], shape [H, W]; where it is 0 the pixel stays exactly gray.
+
+    Returns:
+        RGB picture, uint8, shape [H, W, 3]. A higher share is always the brighter colour, on an absolute scale.
+    """
+    rgb = np.repeat(to_uint8(gray)[..., None], 3, axis=-1)
+    painted = share > 0
+    shares = share[painted].astype(np.float32)
+    alpha = (MAX_ALPHA * shares)[:, None]
+    colors = _TABLE[np.rint(shares * (_LEVELS - 1)).astype(np.intp)]
+    rgb[painted] = to_uint8((1 - alpha) * gray[painted].astype(np.float32)[:, None] + alpha * colors)
+    return rgb
