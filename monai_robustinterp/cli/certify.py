@@ -1,0 +1,171 @@
+"""``certify``: images in, certified saliency and DICOM secondary captures out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import torch
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from monai_robustinterp.bundle import load_bundle
+from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.interpreters import INTERPRETERS
+
+HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments; a value that is not given is the bundle's."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="MONAI bundle of the classifier (trusted: it is code)"
+    )
+    parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
+    parser.add_argument("--interpreter", choices=sorted(INTERPRETERS), help="interpretation method")
+    parser.add_argument("--sigma", type=_positive(float), help="noise, in units of the network's input")
+    parser.add_argument("--samples", type=_positive(int), metavar="M", help="noisy copies per image")
+    parser.add_argument("--top-k", type=_positive(int), metavar="K", help="cells that each copy votes for")
+    parser.add_argument(
+        "--cell-size", type=_positive(int), metavar="PX", help="side of a cell in input pixels; 1 = pixels"
+    )
+    parser.add_argument("--beta", type=_beta, help="certified share of the top-k, a decimal in (0, 1]")
+    parser.add_argument("--confidence", type=_confidence, metavar="P", help="confidence per image, such as 0.999")
+    parser.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the certificate")
+    parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
+    parser.add_argument("--batch-size", type=_positive(int), metavar="B", help="copies per forward pass (speed only)")
+    parser.add_argument("--reference", type=Path, metavar="DICOM", help="patient and study for non-DICOM inputs")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
+    try:
+        bundle = load_bundle(arguments.bundle, _overrides(arguments))
+        reference = None if arguments.reference is None else _read_reference(arguments.reference)
+        summary = certify_cohort(
+            arguments.inputs,
+            arguments.output,
+            bundle=bundle,
+            overwrite=arguments.overwrite,
+            reference=reference,
+            show_progress=not arguments.quiet,
+        )
+    except (InputRefused, OSError) as error:
+        print(f"monai-robustinterp: {_one_line(error)}", file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        print(table(summary))
+        print(f"\nResults: {arguments.output}/ (summary.json; index.json maps the folders to their sources)")
+    return 1 if summary.refused else 0
+
+
+def table(summary: CohortSummary) -> str:
+    """The results as a text table; radii are rounded down."""
+    header = f"{'#':>3}  {'folder':<21} {'finding':<24} {'prob':>5} {'agree':>6} {'Renyi':>7} {'L_max':>7}  status"
+    lines = [header, "-" * len(header)]
+    lines += [_row(result) for result in summary.results]
+    lines.append(
+        "L_max: population radius (the larger of Renyi and Neyman-Pearson), l2 over the network's input in [0, 1]; "
+        "agree: share of noisy copies with the clean decision."
+    )
+    if summary.ignored_files:
+        lines.append(f"{summary.ignored_files} other files in the folders were passed over.")
+    return "\n".join(lines)
+
+
+def _row(result: ImageResult) -> str:
+    if result.status == "refused":
+        return f"{result.number:>3}  refused: {result.reason}"
+    assert result.renyi is not None and result.neyman_pearson is not None
+    l_max = max(result.renyi, result.neyman_pearson)
+    note = f"  ({result.warnings})" if result.warnings else ""
+    return (
+        f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.probability:>5.2f} "
+        f"{result.label_agreement:>6.3f} {round_down(result.renyi, 4):>7} {round_down(l_max, 4):>7}  "
+        f"{result.status}{note}"
+    )
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    target = arguments.target
+    overrides = {
+        "interpreter_name": arguments.interpreter,
+        "sigma": arguments.sigma,
+        "n_samples": arguments.samples,
+        "top_k": arguments.top_k,
+        "cell_size": arguments.cell_size,
+        "beta": arguments.beta,
+        "eta": arguments.confidence,
+        "seed": arguments.seed,
+        "batch_size": arguments.batch_size,
+        "strict": arguments.strict or None,
+        "device": None if arguments.device is None else f"$torch.device('{arguments.device}')",
+        "target": int(target) if target is not None and target.isdecimal() else target,
+    }
+    # A name goes into the configuration as text; a leading $, @ or % would be evaluated by MONAI.
+    if isinstance(target, str) and target[:1] in "$@%":
+        raise InputRefused(f"target {target!r} is no name of a finding.")
+    if target == "predicted":
+        overrides["target"] = "$None"
+    return overrides
+
+
+def _read_reference(path: Path) -> Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise InputRefused("--reference is no readable DICOM file: pass an image of the wanted study.") from error
+
+
+def _positive(kind: type) -> Any:
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def _beta(text: str) -> str:
+    exact_beta(text)
+    return text
+
+
+def _confidence(text: str) -> float:
+    # Exact first: 1 - 0.999 in floats is not 0.001.
+    eta = float(1 - Fraction(text))
+    if not 0 < eta < 1:
+        raise ValueError
+    return eta
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"device {text!r} is not available here") from error
+    return device
+
+
+def _one_line(error: Exception) -> str:
+    return error.strerror or "input or output failed" if isinstance(error, OSError) else str(error)

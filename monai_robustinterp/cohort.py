@@ -1,0 +1,296 @@
+"""Many images: each gets a folder of its own, what is refused is recorded with its reason, and the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydicom.dataset import Dataset
+from tqdm import tqdm
+
+from monai_robustinterp import pipeline
+from monai_robustinterp.bundle import SaliencyBundle, file_sha256
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.inferers import Progress
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.records import json_bytes
+from monai_robustinterp.types import Explanation
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
+_SUMMARY, _INDEX = "summary.json", "index.json"
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Result of :func:`find_images`.
+
+    Attributes:
+        images: files to certify, in order.
+        ignored: files in the given folders that are no images by name and content.
+        refused: (path, reason) of inputs that do not exist or cannot be listed.
+    """
+
+    images: tuple[Path, ...]
+    ignored: int = 0
+    refused: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """One line of the summary. It names no file: ``index.json`` maps ``folder`` and ``number`` to the source.
+
+    Attributes:
+        number: position in the run, from 1.
+        folder: name of the result folder; empty if refused.
+        status: "certified", "abstain" or "refused".
+        reason: why it was refused, or the certificate's sentence.
+        finding, probability, label_agreement: see certificate.json.
+        plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
+        warnings: what the reader warned of.
+        elapsed_s: seconds, reading and writing included.
+    """
+
+    number: int
+    status: str
+    reason: str
+    folder: str = ""
+    finding: str = ""
+    probability: float | None = None
+    label_agreement: float | None = None
+    plug_in_renyi: float | None = None
+    plug_in_neyman_pearson: float | None = None
+    renyi: float | None = None
+    neyman_pearson: float | None = None
+    warnings: str = ""
+    elapsed_s: float = 0.0
+
+
+@dataclass
+class CohortSummary:
+    """Results of a run, in order, and how many other files were passed over."""
+
+    results: list[ImageResult] = field(default_factory=list)
+    ignored_files: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Number of refused inputs."""
+        return sum(result.status == "refused" for result in self.results)
+
+
+def find_images(inputs: Iterable[str | Path]) -> FoundImages:
+    """Expands folders, recursively and sorted.
+
+    A file that is named is always taken. In a folder, files with an image's suffix are taken, and others if they start
+    like DICOM (part 10 files often have no suffix); hidden files are not.
+    """
+    images: list[Path] = []
+    refused: list[tuple[Path, str]] = []
+    ignored = 0
+    for entry in map(Path, inputs):
+        if not entry.is_dir():
+            images.append(entry)
+            continue
+        try:
+            files = sorted(path for path in _walk(entry) if not path.name.startswith("."))
+        except OSError as error:
+            refused.append((entry, f"the folder cannot be read ({error.strerror}): check its permissions."))
+            continue
+        taken = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) or _is_dicom(path)]
+        if not taken:
+            refused.append((entry, "the folder holds no DICOM, NIfTI, PNG or JPEG file: check the path."))
+        images += taken
+        ignored += len(files) - len(taken)
+    return FoundImages(images=tuple(images), ignored=ignored, refused=tuple(refused))
+
+
+def certify_cohort(
+    inputs: Sequence[str | Path],
+    output_dir: str | Path,
+    *,
+    bundle: SaliencyBundle,
+    overwrite: bool = False,
+    reference: Dataset | None = None,
+    show_progress: bool = True,
+) -> CohortSummary:
+    """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
+
+    Args:
+        inputs: image files and folders.
+        output_dir: made if missing.
+        bundle: the classifier and how to certify it.
+        overwrite: replace results of an earlier run of the same file.
+        reference: DICOM header whose patient and study captures of other formats join.
+        show_progress: a progress bar on stderr.
+
+    Returns:
+        The summary; a refused input is a result with its reason and stops nothing.
+    """
+    output = Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    found = find_images(inputs)
+    sources = [*found.images, *(path for path, _ in found.refused)]
+    summary = CohortSummary(ignored_files=found.ignored)
+    # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
+    _write_lists(output, summary, sources)
+    copies = bundle.inferer.n_samples
+    with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
+        for number, path in enumerate(found.images, start=1):
+            bar.set_description(f"image {number}/{len(found.images)}")
+            summary.results.append(_certify_one(number, path, output, bundle, overwrite, reference, bar.update))
+            bar.update(copies * number - bar.n)
+            _write_lists(output, summary, sources)
+    for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
+        summary.results.append(ImageResult(number=number, status="refused", reason=reason))
+    _write_lists(output, summary, sources)
+    return summary
+
+
+def _certify_one(
+    number: int,
+    path: Path,
+    output: Path,
+    bundle: SaliencyBundle,
+    overwrite: bool,
+    reference: Dataset | None,
+    progress: Progress,
+) -> ImageResult:
+    start = time.monotonic()
+    try:
+        target = output / f"cxr-{file_sha256(path)[:16]}"
+        if target.exists() and not overwrite:
+            raise InputRefused(
+                f"results of this file exist in {target.name} (an earlier run, or the same file twice): pass "
+                "--overwrite, or choose another output folder."
+            )
+        with warnings.catch_warnings():
+            # The reader's warnings are in the metadata and the summary.
+            warnings.simplefilter("ignore", UserWarning)
+            explanation = pipeline.run(path, bundle, progress)
+        with _fresh_folder(target) as folder:
+            pipeline.save(explanation, folder, reference=reference)
+    except Exception as error:
+        return ImageResult(number=number, status="refused", reason=_reason(error), elapsed_s=time.monotonic() - start)
+    return _result(number, target.name, explanation, time.monotonic() - start)
+
+
+def _reason(error: Exception) -> str:
+    """A sentence for the summary. Only messages of this package are known to hold no patient data."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValueError) and _raised_in(cause).startswith("monai_robustinterp"):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(error, OSError):
+        return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the device ran out of memory: pass a smaller --batch-size."
+    logger.debug("unexpected failure", exc_info=error)
+    return f"unexpected {type(error).__name__} in {_raised_in(error)}; please report it (--verbose shows more)."
+
+
+def _raised_in(error: BaseException) -> str:
+    """Name of the module that raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+
+
+def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float) -> ImageResult:
+    certificate, finding = explanation.certificate, explanation.record["finding"]
+    return ImageResult(
+        number=number,
+        folder=folder,
+        status="certified" if certificate.l_max > 0 else "abstain",
+        reason=certificate.status,
+        finding=finding["name"],
+        probability=finding["probability"],
+        label_agreement=finding["label_agreement"],
+        plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
+        plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
+        renyi=certificate.radius("population", "renyi").l2,
+        neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
+        warnings=explanation.record["source"]["warnings"],
+        elapsed_s=elapsed_s,
+    )
+
+
+@contextmanager
+def _fresh_folder(target: Path) -> Iterator[Path]:
+    """A folder that gets its name when it is complete, and leaves nothing behind after an exception."""
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = partial.with_suffix(".old")
+    try:
+        partial.chmod(0o755)
+        yield partial
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) -> None:
+    certified = sum(result.status == "certified" for result in summary.results)
+    totals = {
+        "images": len(summary.results),
+        "certified": certified,
+        "abstained": len(summary.results) - certified - summary.refused,
+        "refused": summary.refused,
+        "ignored_files": summary.ignored_files,
+    }
+    content = {"totals": totals, "results": [_finite(asdict(result)) for result in summary.results]}
+    atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
+    index = _read_index(output)
+    index["folders"] |= {r.folder: str(path.absolute()) for r, path in zip(summary.results, sources) if r.folder}
+    index["last_run"] = {str(r.number): str(path.absolute()) for r, path in zip(summary.results, sources)}
+    atomic_write(output / _INDEX, lambda file: file.write(json_bytes(index)), overwrite=True)
+
+
+def _read_index(output: Path) -> dict[str, Any]:
+    """The index of earlier runs into the same folder, which must not lose its entries."""
+    path = output / _INDEX
+    if not path.exists():
+        return {"folders": {}, "last_run": {}}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return {"folders": dict(index["folders"]), "last_run": {}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputRefused(
+            f"{_INDEX} in the output folder is damaged: move it away, or choose another folder."
+        ) from error
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: "Infinity" if value == float("inf") else value for key, value in entry.items()}
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(parent) / name for name in names)
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

@@ -1,0 +1,59 @@
+"""Stored votes: everything that a re-certification or an audit needs, without pickles."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.types import SmoothingSpec, VoteMap
+
+VOTES_FORMAT = "monai_robustinterp/votes/1"
+
+
+def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
+    """Writes a compressed npz; docs/reference.md lists its arrays. The same votes give the same bytes.
+
+    Args:
+        path: a file that does not exist.
+        votes: the counts.
+        spec: how they were made.
+        provenance: versions and hashes.
+    """
+    texts = {"format": VOTES_FORMAT, "spec": json.dumps(dataclasses.asdict(spec)), "provenance": json.dumps(provenance)}
+    arrays: dict[str, Any] = {name: np.array(value) for name, value in {**texts, **_fields(votes)}.items()}
+    atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]]:
+    """Reads and checks what :func:`save_votes` wrote; arrays of later versions of the format are ignored.
+
+    Raises:
+        ValueError: if the file is no vote file, or its counts contradict each other.
+    """
+    with np.load(path, allow_pickle=False) as data:
+        found = str(data["format"]) if "format" in data else "none"
+        if found != VOTES_FORMAT:
+            raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
+        votes = VoteMap(
+            counts=data["counts"],
+            n_samples=int(data["n_samples"]),
+            top_k=int(data["top_k"]),
+            input_shape=(int(data["input_shape"][0]), int(data["input_shape"][1])),
+            image_sha256=str(data["image_sha256"]),
+            logits=data["logits"],
+            positive=bool(data["positive"]),
+            positive_copies=int(data["positive_copies"]),
+            tied_copies=int(data["tied_copies"]),
+            constant_copies=int(data["constant_copies"]),
+        )
+        spec = SmoothingSpec(**json.loads(str(data["spec"])))
+        return votes, spec, json.loads(str(data["provenance"]))
+
+
+def _fields(votes: VoteMap) -> dict[str, Any]:
+    return {field.name: getattr(votes, field.name) for field in dataclasses.fields(votes)}

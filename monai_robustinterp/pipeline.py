@@ -1,0 +1,87 @@
+"""The whole flow, in order: read, smooth, interpret, vote, certify, map back to the source grid, render, write."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import monai
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from monai_robustinterp._version import __version__
+from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.inferers import Progress, vote_channels
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.io.secondary_capture import write_dicom_atomically
+from monai_robustinterp.io.votes_npz import save_votes
+from monai_robustinterp.io.writer import overlay_capture, overlay_pixels
+from monai_robustinterp.records import json_bytes
+from monai_robustinterp.transforms import InvertSaliencyd
+from monai_robustinterp.types import Explanation
+
+
+def run(source: str | Path, bundle: SaliencyBundle, progress: Progress | None = None) -> Explanation:
+    """Certified saliency of one image file.
+
+    Args:
+        source: DICOM, NIfTI or PNG/JPEG file.
+        bundle: the classifier and how to certify it.
+        progress: called with the number of noisy copies just done.
+
+    Raises:
+        InputRefused: if the file is no image that can be certified.
+    """
+    image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
+    votes, certificate = bundle.inferer.certify(image, bundle.network, progress)
+    maps = MetaTensor(vote_channels(votes, certificate.spec.cell_size).to(image.device))
+    to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
+    share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
+    record = bundle.inferer.record(votes, certificate) | _origin(image, bundle)
+    return Explanation(
+        votes=votes, certificate=certificate, record=record, share=share, top_k_mask=top_k > 0, meta=dict(image.meta)
+    )
+
+
+def save(explanation: Explanation, folder: Path, *, reference: Dataset | None = None) -> None:
+    """Writes overlay.dcm, overlay.png, certificate.json and votes.npz.
+
+    Args:
+        explanation: result of :func:`run`.
+        folder: an existing folder without these files.
+        reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
+    """
+    record, meta = explanation.record, explanation.meta
+    pixels = overlay_pixels(explanation.share, explanation.top_k_mask, record, meta["filename_or_obj"])
+    write_dicom_atomically(overlay_capture(pixels, meta, record, reference=reference), folder / "overlay.dcm")
+    atomic_write(folder / "overlay.png", lambda file: Image.fromarray(pixels).save(file, format="PNG"))
+    atomic_write(folder / "certificate.json", lambda file: file.write(json_bytes(record)))
+    save_votes(folder / "votes.npz", explanation.votes, explanation.certificate.spec, record["provenance"])
+
+
+def _origin(image: MetaTensor, bundle: SaliencyBundle) -> dict[str, dict[str, object]]:
+    """Where the numbers come from: source, software and hashes; no names and no dates."""
+    meta = image.meta
+    return {
+        "source": {
+            "format": str(meta["file_format"]),
+            "shape": [int(size) for size in meta["spatial_shape"]],
+            "pixel_sha256": str(meta["pixel_sha256"]),
+            "intensity_path": str(meta["intensity_path"]),
+            "display_source": str(meta["display_source"]),
+            "warnings": str(meta["warnings"]),
+        },
+        "provenance": {
+            "software": f"monai_robustinterp {__version__}",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "monai": monai.__version__,
+            "numpy": np.__version__,
+            "device": bundle.device.type,
+            "precision": "float32",
+            **bundle.hashes,
+        },
+    }

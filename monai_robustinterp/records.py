@@ -1,0 +1,48 @@
+"""The JSON record of one explanation: the certificate and what it was computed from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from monai_robustinterp.certificates import certificate_to_json
+from monai_robustinterp.types import Certificate, VoteMap
+
+
+def certificate_record(certificate: Certificate, votes: VoteMap, *, finding: str, probability: float) -> dict[str, Any]:
+    """Certificate, finding and the evidence behind them, as ``schemas/certificate.schema.json`` describes it.
+
+    Args:
+        certificate: what follows from ``votes``.
+        votes: the counts.
+        finding: name of the explained class.
+        probability: the network's probability of it for the clean image, in [0, 1].
+    """
+    return certificate_to_json(certificate) | {
+        "finding": {
+            "name": finding,
+            "probability": probability,
+            "positive": votes.positive,
+            "label_agreement": votes.label_agreement,
+        },
+        "votes": {
+            "counts_sha256": counts_sha256(votes),
+            "image_sha256": votes.image_sha256,
+            "input_shape": list(votes.input_shape),
+            "tied_copies": votes.tied_copies,
+            "constant_copies": votes.constant_copies,
+        },
+    }
+
+
+def counts_sha256(votes: VoteMap) -> str:
+    """SHA-256 of the counts as little-endian int64 in reading order."""
+    return hashlib.sha256(np.ascontiguousarray(votes.counts, dtype="<i8").tobytes()).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Strict JSON text (no NaN, no Infinity), UTF-8, with a final newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,47 @@
+"""Central square crop, invertible."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import Crop, Cropd
+
+
+class CropCenterSquare(Crop):
+    """Crops [C, H, W] to its central square of side min(H, W); the inverse pads with zeros."""
+
+    def __call__(self, img: torch.Tensor, lazy: bool | None = None) -> torch.Tensor:
+        """Crops.
+
+        Args:
+            img: [C, H, W].
+            lazy: see :class:`monai.transforms.Crop`.
+        """
+        shape = img.peek_pending_shape() if hasattr(img, "peek_pending_shape") else img.shape[1:]
+        side = min(shape)
+        slices = self.compute_slices(roi_center=[size // 2 for size in shape], roi_size=[side] * len(shape))
+        cropped: torch.Tensor = super().__call__(img, slices=slices, lazy=self.lazy if lazy is None else lazy)
+        return cropped
+
+
+class CropCenterSquared(Cropd):
+    """Dictionary version of :class:`CropCenterSquare`.
+
+    Args:
+        keys: keys of the images.
+        allow_missing_keys: skip keys that are not there.
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, cropper=CropCenterSquare(), allow_missing_keys=allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
+        """Crops the images of ``keys``."""
+        result: dict[Hashable, Any] = super().__call__(data, lazy=lazy)
+        return result
+
+
+CropCenterSquareD = CropCenterSquareDict = CropCenterSquared

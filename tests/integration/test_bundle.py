@@ -1,0 +1,169 @@
+"""The bundle under MONAI's own tools and engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from monai_robustinterp import InputRefused, load_bundle
+from monai_robustinterp.bundle import shipped_bundle
+from tests.integration.test_certify_command import dciodvfy_errors
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "chest_xray_certified_saliency"
+SCHEMAS = ROOT / "monai_robustinterp" / "schemas"
+
+
+def monai_bundle(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_metadata_verify(tmp_path) -> None:
+    metadata = BUNDLE / "configs" / "metadata.json"
+    schema = SCHEMAS / "monai_metadata.schema.json"
+    run = monai_bundle("verify_metadata", "--meta_file", metadata, "--filepath", schema, cwd=tmp_path)
+    assert run.returncode == 0 and "metadata is verified with no error" in run.stdout + run.stderr
+    content = json.loads(metadata.read_text())
+    del content["required_packages_version"]
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    run = monai_bundle("verify_metadata", "--meta_file", tmp_path / "bad.json", "--filepath", schema, cwd=tmp_path)
+    assert run.returncode != 0
+
+
+def test_the_network_fits_its_metadata(tmp_path) -> None:
+    run = monai_bundle(
+        "verify_net_in_out",
+        *("--net_id", "network_def", "--device", "cpu"),
+        *("--meta_file", BUNDLE / "configs" / "metadata.json"),
+        *("--config_file", BUNDLE / "configs" / "inference.json"),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_metadata_and_configuration_agree() -> None:
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+    config = json.loads((BUNDLE / "configs" / "inference.json").read_text())
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert list(names.values()) == config["class_names"]
+    assert {path.name for path in BUNDLE.iterdir()} == {"configs", "docs", "models", "LICENSE"}
+
+
+def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:
+    """From another working directory, with a file that is refused beside one that is not."""
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(ROOT / "sample_data" / "nih_dx_no_finding.dcm", data)
+    (data / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    run = monai_bundle(
+        "run",
+        *("--config_file", BUNDLE / "configs" / "inference.json"),
+        *("--dataset_dir", data, "--output_dir", tmp_path / "out", "--n_samples", 128),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert sorted(entry["status"] for entry in summary["results"]) == ["certified", "refused"]
+    (overlay,) = (tmp_path / "out").rglob("overlay.dcm")
+    assert dciodvfy_errors(overlay) == []
+
+
+def test_a_copy_of_the_bundle_uses_its_own_weights(tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(BUNDLE, copy)
+    state = torch.load(copy / "models" / "model.pt", weights_only=True)
+    state["class_layers.out.bias"] += torch.tensor([50.0, -50.0])
+    torch.save(state, copy / "models" / "model.pt")
+    sample = ROOT / "sample_data" / "kermany_person534_bacteria_2253_pneumonia.jpg"
+    run = monai_bundle(
+        "run",
+        *("--config_file", copy / "configs" / "inference.json"),
+        *("--dataset_dir", sample, "--output_dir", tmp_path / "out", "--n_samples", 4),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    (entry,) = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
+    assert entry["probability"] < 1e-6
+
+
+def test_the_evaluator_of_the_bundle_writes_captures(tmp_path) -> None:
+    """For hosts that run MONAI engines: preprocessing, inferer, Invertd and SaveImaged with the package's writer."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("nih_dx_no_finding.dcm", "wg04_rg1_multiple_masses.dcm"):
+        shutil.copy(ROOT / "sample_data" / name, data)
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "inference.json"))
+    parser.update({"bundle_root": str(BUNDLE), "dataset_dir": str(data), "output_dir": str(tmp_path / "out")})
+    parser.update({"n_samples": 16, "device": "$torch.device('cpu')"})
+    parser.get_parsed_content("evaluator").run()
+    captures = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert len(captures) == 2
+    for path in captures:
+        assert dciodvfy_errors(path) == []
+        assert "DICOM" not in path.name and len(path.parent.name) == 16
+    studies = {pydicom.dcmread(path).StudyInstanceUID for path in captures}
+    assert studies == {pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID for path in data.iterdir()}
+
+
+def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid() -> None:
+    from monai_robustinterp import pipeline
+
+    assert shipped_bundle() == BUNDLE
+    bundle = load_bundle(overrides={"n_samples": 16, "device": "$torch.device('cpu')"})
+    explanation = pipeline.run(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
+    assert explanation.share.shape == (1955, 1841)
+    # Rows were cropped to a square of 1841: 57 at either end are not painted, and the rest is 16 x 16 cells.
+    assert not explanation.share[:57].any() and not explanation.share[-57:].any()
+    for row in range(16):
+        for column in range(16):
+            y, x = 57 + int((row + 0.5) * 1841 / 16), int((column + 0.5) * 1841 / 16)
+            assert explanation.share[y, x] == pytest.approx(explanation.votes.share[row, column], abs=1e-6)
+    area = explanation.top_k_mask.sum() / 1841**2
+    assert area == pytest.approx(38 / 256, rel=0.01)
+
+
+def test_intensities_are_those_of_the_models_training() -> None:
+    """MANIFEST: centre square, area resize to 128, percentiles 1 and 99 of the small image, clipped."""
+    from PIL import Image
+
+    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    path = ROOT / "sample_data" / "nih_00000282_000_effusion.png"
+    x = bundle.preprocessing({"image": str(path)})["image"].numpy()[0]
+    pixels = np.asarray(Image.open(path), dtype=np.float64)
+    small = pixels.reshape(128, 8, 128, 8).mean(axis=(1, 3))
+    low, high = np.percentile(small, (1, 99))
+    assert x == pytest.approx(np.clip((small - low) / (high - low), 0, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("damage", ["weights", "json", "keys", "pickle"])
+def test_a_damaged_bundle_is_refused_with_its_cause(tmp_path, damage) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(BUNDLE, copy)
+    config, weights = copy / "configs" / "inference.json", copy / "models" / "model.pt"
+    if damage == "weights":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "json":
+        config.write_text("{")
+    elif damage == "keys":
+        config.write_text("{}")
+    else:
+        torch.save({"a": Path()}, weights)
+    with pytest.raises(InputRefused, match="bundle could not be built"):
+        load_bundle(copy)

@@ -1,0 +1,307 @@
+"""The command as a user runs it: real bundle, real images, bad input beside good."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from monai_robustinterp.certificates import certificate_to_json, certify_votes
+from monai_robustinterp.cli.main import main
+from monai_robustinterp.io import load_votes
+from tests.dicom_factory import make_dx
+from tests.shared import require_tool, shared_data
+from tests.unit.test_certify import SCHEMA
+
+SAMPLES = Path(__file__).parents[2] / "sample_data"
+FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
+
+
+def certify(*arguments: object, output: Path, samples: int = 32) -> int:
+    return main(["certify", *map(str, arguments), "--output", str(output), "--samples", str(samples), "--quiet"])
+
+
+def results(output: Path) -> list[dict]:
+    return json.loads((output / "summary.json").read_text())["results"]
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    run = subprocess.run([require_tool("dciodvfy"), str(path)], capture_output=True, text=True, errors="replace")
+    return [line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")]
+
+
+@pytest.fixture(scope="module")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "out"
+    assert certify(SAMPLES, output=output, samples=512) == 0
+    return output
+
+
+def test_every_sample_image_is_certified(sample_run) -> None:
+    """The defaults were chosen for this: a population radius at beta 0.5 and confidence 0.999, and stable labels."""
+    entries = results(sample_run)
+    assert len(entries) == 8
+    for entry in entries:
+        assert entry["status"] == "certified"
+        assert 0 < entry["renyi"] < entry["neyman_pearson"] < entry["plug_in_neyman_pearson"]
+        assert entry["label_agreement"] >= 0.9
+    certificate = json.loads((sample_run / entries[0]["folder"] / "certificate.json").read_text())
+    claim = certificate["claim"]
+    assert (claim["beta"], claim["confidence"]) == ("0.5", 0.999)
+    assert claim["n_cells"] >= 64 and claim["top_k"] <= 0.2 * claim["n_cells"]
+
+
+def test_each_folder_is_complete_and_consistent(sample_run) -> None:
+    for entry in results(sample_run):
+        folder = sample_run / entry["folder"]
+        assert {path.name for path in folder.iterdir()} == FILES
+        record = json.loads((folder / "certificate.json").read_text())
+        jsonschema.validate(record, SCHEMA)
+        votes, spec, provenance = load_votes(folder / "votes.npz")
+        again = certificate_to_json(
+            certify_votes(votes, spec, beta=record["claim"]["beta"], eta=record["claim"]["eta"])
+        )
+        assert {key: record[key] for key in again} == again
+        assert provenance == record["provenance"] and votes.image_sha256 == record["votes"]["image_sha256"]
+        with Image.open(folder / "overlay.png") as png:
+            assert np.array_equal(np.asarray(png), pydicom.dcmread(folder / "overlay.dcm").pixel_array)
+
+
+def test_every_capture_is_valid_dicom(sample_run) -> None:
+    for entry in results(sample_run):
+        assert dciodvfy_errors(sample_run / entry["folder"] / "overlay.dcm") == []
+
+
+def test_the_index_maps_folders_to_sources_and_nothing_else_names_them(sample_run) -> None:
+    index = json.loads((sample_run / "index.json").read_text())["folders"]
+    assert {Path(source).name for source in index.values()} == {
+        path.name for path in SAMPLES.iterdir() if path.name != "README.md"
+    }
+    assert set(index) == {entry["folder"] for entry in results(sample_run)}
+    for path in sample_run.rglob("*.json"):
+        if path.name != "index.json":
+            assert not any(Path(source).stem in path.read_text() for source in index.values())
+
+
+def test_a_second_run_gives_the_same_bytes(tmp_path) -> None:
+    source = SAMPLES / "nih_dx_no_finding.dcm"
+    for name in ("first", "second"):
+        assert certify(source, "--batch-size", "32" if name == "first" else "13", output=tmp_path / name) == 0
+    folder = results(tmp_path / "first")[0]["folder"]
+    for name in FILES:
+        first, second = ((tmp_path / run / folder / name).read_bytes() for run in ("first", "second"))
+        assert first == second, name
+
+
+def test_the_capture_lies_in_the_study_of_its_source(tmp_path) -> None:
+    source_path = make_dx(tmp_path / "DOE_JANE.dcm", elements={"PatientName": "Doe^Jane", "PatientID": "SECRET77"})
+    before = source_path.read_bytes()
+    assert certify(source_path, output=tmp_path / "out") == 0
+    source = pydicom.dcmread(source_path)
+    folder = tmp_path / "out" / results(tmp_path / "out")[0]["folder"]
+    capture = pydicom.dcmread(folder / "overlay.dcm")
+    assert capture.StudyInstanceUID == source.StudyInstanceUID
+    assert capture.SeriesInstanceUID != source.SeriesInstanceUID
+    assert capture.PatientID == "SECRET77" and str(capture.PatientName) == "Doe^Jane"
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert "population level" in capture.DerivationDescription and capture.BurnedInAnnotation == "YES"
+    assert source_path.read_bytes() == before
+    texts = [path.read_text() for path in folder.parent.rglob("*.json") if path.name != "index.json"]
+    names = [path.name for path in folder.parent.rglob("*")]
+    assert not any(secret in text for text in [*texts, *names] for secret in ("DOE", "Doe", "Jane", "SECRET77"))
+
+
+def test_a_png_joins_the_study_of_a_reference(tmp_path) -> None:
+    reference = make_dx(tmp_path / "reference.dcm")
+    png = SAMPLES / "nih_00000282_000_effusion.png"
+    assert certify(png, "--reference", reference, output=tmp_path / "with") == 0
+    assert certify(png, output=tmp_path / "without") == 0
+    captures = [pydicom.dcmread(next((tmp_path / name).rglob("overlay.dcm"))) for name in ("with", "without")]
+    header = pydicom.dcmread(reference)
+    assert captures[0].StudyInstanceUID == header.StudyInstanceUID and captures[0].PatientID == header.PatientID
+    assert captures[1].StudyInstanceUID != header.StudyInstanceUID
+    assert "SourceImageSequence" not in captures[0] and "SourceImageSequence" not in captures[1]
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Name -> (path, words of the reason)."""
+    import nibabel
+
+    good = make_dx(folder / "good_source.dcm")
+    truncated = folder / "truncated.dcm"
+    truncated.write_bytes(good.read_bytes()[:20_000])
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    Image.fromarray(np.full((256, 256), 7, np.uint8)).save(folder / "constant.png")
+    color = np.zeros((256, 256, 3), np.uint8)
+    color[..., 0] = np.arange(256)
+    Image.fromarray(color).save(folder / "colour.png")
+    Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)).save(folder / "ten_pixels.png")
+    Image.fromarray(np.zeros((1, 20_000), np.uint8)).save(folder / "wide.png")
+    array = np.random.default_rng(0).random((128, 128, 1)).astype(np.float32)
+    array[5, 5] = np.nan
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / "nan.nii.gz")
+    dataset = pydicom.dcmread(good)
+    del dataset.PixelData
+    dataset.save_as(folder / "no_pixels.dcm")
+    dataset = pydicom.dcmread(good)
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = dataset.PixelData * 2
+    dataset.save_as(folder / "frames.dcm")
+    words = {
+        "truncated.dcm": "cut short",
+        "empty.dcm": "0 bytes",
+        "text.png": "no known image format",
+        "constant.png": "same value",
+        "colour.png": "colour",
+        "ten_pixels.png": "10 rows and 10 columns",
+        "wide.png": "20000 columns",
+        "nan.nii.gz": "NaN",
+        "no_pixels.dcm": "no integer Pixel Data",
+        "frames.dcm": "NumberOfFrames is 2",
+        "missing.dcm": "cannot be read",
+    }
+    return {name: (folder / name, reason) for name, reason in words.items()}
+
+
+def test_bad_inputs_are_refused_with_a_reason_and_the_others_finished(tmp_path) -> None:
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    bad = bad_inputs(inputs)
+    good = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]
+    output = tmp_path / "out"
+    assert certify(good[0], *(path for path, _ in bad.values()), good[1], output=output) == 1
+    entries = results(output)
+    assert [entry["status"] != "refused" for entry in entries] == [True] + [False] * len(bad) + [True]
+    for entry, (path, reason) in zip(entries[1:-1], bad.values()):
+        assert reason in entry["reason"], (path.name, entry["reason"])
+        assert path.name not in entry["reason"]
+    folders = [path for path in output.iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in output.iterdir() if path.is_file()} == {"summary.json", "index.json"}
+
+
+@pytest.mark.parametrize("name", ["dicom/RG3_RLE_extremity.dcm", "dicom/highdicom_dog_thorax_DX.dcm"])
+def test_another_body_part_is_warned_of_or_refused(tmp_path, name) -> None:
+    path = shared_data(name)
+    assert certify(path, output=tmp_path / "tolerant") == 0
+    warning = results(tmp_path / "tolerant")[0]["warnings"]
+    strict = certify(path, "--strict", output=tmp_path / "strict")
+    if "extremity" in name:
+        assert "EXTREMITY" in warning and strict == 1
+        assert "EXTREMITY" in results(tmp_path / "strict")[0]["reason"]
+
+
+def test_results_are_kept_unless_overwriting_is_asked_for(tmp_path) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    other = SAMPLES / "nih_dx_no_finding.dcm"
+    assert certify(source, output=tmp_path) == 0
+    overlay = tmp_path / results(tmp_path)[0]["folder"] / "overlay.dcm"
+    first = overlay.read_bytes()
+    assert certify(source, other, "--seed", "1", output=tmp_path) == 1
+    assert "--overwrite" in results(tmp_path)[0]["reason"] and overlay.read_bytes() == first
+    assert certify(source, "--seed", "1", "--overwrite", output=tmp_path) == 0
+    assert overlay.read_bytes() != first
+    # The index still knows the image that only the second run had.
+    index = json.loads((tmp_path / "index.json").read_text())["folders"]
+    assert {Path(path).name for path in index.values()} == {source.name, other.name}
+
+
+def test_a_failure_while_writing_leaves_no_partial_folder(tmp_path, monkeypatch) -> None:
+    from monai_robustinterp import pipeline
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "save_votes", fail)
+    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", output=tmp_path) == 1
+    assert "No space left" in results(tmp_path)[0]["reason"]
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "index.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--bundle", "{tmp}"], "no configs/inference.json"),
+        (["--target", "effusion"], "'pneumonia / lung opacity'"),
+        (["--target", "$__import__('os').getcwd()"], "no name of a finding"),
+        (["--reference", "{tmp}/nothing.dcm"], "--reference"),
+    ],
+)
+def test_a_wrong_bundle_or_target_is_named(tmp_path, capsys, arguments, words) -> None:
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", *arguments, output=tmp_path / "out") == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["7", "1", "normal", "predicted"])
+def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    code = certify(source, "--target", target, output=tmp_path)
+    entry = results(tmp_path)[0]
+    if target == "7":
+        assert code == 1 and "2 logits" in entry["reason"]
+    else:
+        assert code == 0
+        assert entry["finding"] == ("pneumonia / lung opacity" if target == "1" else "normal")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--sigma", "0"],
+        ["--sigma", "nan"],
+        ["--samples", "-3"],
+        ["--beta", "1.5"],
+        ["--confidence", "1"],
+        ["--interpreter", "magic"],
+        ["--device", "cuda:99"],
+    ],
+)
+def test_wrong_usage_exits_with_2(tmp_path, arguments, capsys) -> None:
+    source = [] if not arguments else [str(SAMPLES)]
+    with pytest.raises(SystemExit) as error:
+        main(["certify", *source, "--output", str(tmp_path / "out"), *arguments])
+    assert error.value.code == 2 and "usage" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_cells_that_do_not_fit_are_a_clear_refusal(tmp_path) -> None:
+    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", "--cell-size", "7", output=tmp_path) == 1
+    assert "cell_size is 7" in results(tmp_path)[0]["reason"]
+
+
+def test_grad_cam_and_pixel_maps_run_from_the_command(tmp_path) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    assert certify(source, "--interpreter", "grad_cam", output=tmp_path / "cam") == 0
+    assert certify(source, "--cell-size", "1", "--top-k", "1638", output=tmp_path / "pixels") == 0
+    votes, spec, _ = load_votes(next((tmp_path / "pixels").rglob("votes.npz")))
+    assert votes.counts.shape == (128, 128) and spec.cell_size == 1
+
+
+def test_the_module_runs_as_a_process_with_table_and_progress(tmp_path) -> None:
+    shutil.copy(SAMPLES / "kermany_IM-0525-0001_normal.jpg", tmp_path / "DOE^JANE.jpg")
+    command = [sys.executable, "-m", "monai_robustinterp", "certify", "DOE^JANE.jpg", "gone.dcm"]
+    run = subprocess.run(
+        [*command, "--output", "out", "--samples", "32"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 1
+    assert "L_max" in run.stdout and "refused: the file cannot be read" in run.stdout
+    assert "image 1/2" in run.stderr and "samples/s" in run.stderr
+    assert "DOE" not in run.stdout + run.stderr

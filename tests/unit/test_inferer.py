@@ -1,0 +1,208 @@
+"""Votes and certificate from a network, inside and outside MONAI's engines."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.engines import SupervisedEvaluator
+from torch import nn
+
+from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
+from monai_robustinterp.certificates import certificate_from_json, certify_votes
+from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
+from monai_robustinterp.voting import NonFiniteMapError
+
+
+def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
+    settings = {"n_samples": 48, "top_k": 10, "cell_size": 4, "target": 1, "batch_size": 16, "sigma": 0.2}
+    return CertifiedSaliencyInferer(**(settings | changes))
+
+
+@pytest.mark.parametrize("interpreter", [Gradient(), GradCAM("features.3")])
+@pytest.mark.parametrize("batch_size", [1, 7, 48, 1000])
+def test_results_do_not_depend_on_the_batch_size(tiny, image, interpreter, batch_size) -> None:
+    reference, _ = make_inferer(interpreter=interpreter).vote(image, tiny)
+    votes, _ = make_inferer(interpreter=interpreter, batch_size=batch_size).vote(image, tiny)
+    assert np.array_equal(votes.counts, reference.counts)
+    assert (votes.positive_copies, votes.tied_copies) == (reference.positive_copies, reference.tied_copies)
+
+
+def test_the_votes_are_those_of_the_written_definition(tiny, image) -> None:
+    """Copy by copy, with plain loops and sorting."""
+    inferer = make_inferer()
+    votes, spec = inferer.vote(image, tiny)
+    stages = inferer.stages(image, tiny, target=1, n_copies=48)
+    counts = np.zeros(64, dtype=int)
+    found = 0
+    for copy in torch.from_numpy(stages.copies):
+        x = copy[None, None].clone().requires_grad_()
+        logits = tiny(x)
+        logits[0, 1].backward()
+        found += int(logits.argmax() == 1)
+        magnitude = x.grad[0, 0].abs().numpy()
+        cells = [magnitude[r : r + 4, c : c + 4].sum() for r in range(0, 32, 4) for c in range(0, 32, 4)]
+        counts[np.argsort(cells)[-10:]] += 1
+    assert np.array_equal(votes.counts.ravel(), counts)
+    assert votes.positive_copies == found
+    assert votes.label_agreement == (found if votes.positive else 48 - found) / 48
+    assert spec.target == 1 and votes.counts.sum() == 480
+
+
+def test_another_seed_or_image_gives_other_votes(tiny, image) -> None:
+    first, _ = make_inferer().vote(image, tiny)
+    assert np.array_equal(make_inferer().vote(image, tiny)[0].counts, first.counts)
+    assert not np.array_equal(make_inferer(seed=1).vote(image, tiny)[0].counts, first.counts)
+    moved = image + 1e-6
+    assert make_inferer().vote(moved, tiny)[0].image_sha256 != first.image_sha256
+
+
+def test_one_copy_without_noise_is_the_base_method(tiny, image) -> None:
+    votes, _ = make_inferer(n_samples=1, sigma=1e-9).vote(image, tiny)
+    with explaining(tiny):
+        plain = Gradient().attribute(tiny, image[None], 1).maps[0, 0]
+    cells = plain.unfold(0, 4, 4).unfold(1, 4, 4).sum(dim=(2, 3)).flatten()
+    expected = torch.zeros(64, dtype=torch.bool).scatter_(0, cells.topk(10).indices, True)
+    assert np.array_equal(votes.counts.ravel().astype(bool), expected.numpy())
+
+
+def test_a_batch_of_images_keeps_its_metadata_and_decollates(tiny, image) -> None:
+    batch = MetaTensor(torch.stack([image, image.flip(-1)]), meta={"filename_or_obj": ["a", "b"]})
+    batch.is_batch = True
+    inferer = make_inferer()
+    out = inferer(batch, tiny)
+    assert isinstance(out, MetaTensor) and out.shape == (2, 2, 32, 32) and out.dtype == torch.float32
+    singles = decollate_batch(out)
+    for name, single, x in zip("ab", singles, batch.as_tensor()):
+        votes, certificate = inferer.certify(x, tiny)
+        record = json.loads(single.meta["certificate"])
+        assert single.meta["filename_or_obj"] == name
+        assert certificate_from_json(record) == certificate
+        assert np.array_equal(single.meta["vote_counts"], votes.counts)
+        share = single.numpy()[0]
+        assert share[::4, ::4] == pytest.approx(votes.counts / 48)
+        assert (share == share[::4, ::4].repeat(4, 0).repeat(4, 1)).all()
+        assert single.numpy()[1].sum() == 10 * 16
+
+
+def test_it_runs_in_an_evaluator_in_eval_mode(tiny, image) -> None:
+    loader = DataLoader(Dataset([{"image": MetaTensor(image)}, {"image": MetaTensor(image.flip(-1))}]), batch_size=2)
+    inferer = make_inferer()
+    seen = []
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=loader,
+        network=tiny,
+        inferer=inferer,
+        postprocessing=lambda data: seen.append(data["pred"]) or data,
+    )
+    evaluator.run()
+    assert len(seen) == 2
+    expected, _ = inferer.certify(image, tiny)
+    assert np.array_equal(seen[0].meta["vote_counts"], expected.counts)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_runs_where_gradients_are_disabled(tiny, image, mode) -> None:
+    expected = make_inferer()(image[None], tiny)
+    with mode():
+        assert torch.equal(make_inferer()(image[None].clone(), tiny), expected)
+
+
+def test_the_transforms_give_an_element_of_the_inferers_batch(tiny, image) -> None:
+    loaded = MetaTensor(image, meta={"filename_or_obj": "a", "spatial_shape": (32, 32)})
+    alone = CertifiedSaliency(tiny, make_inferer())(loaded)
+    assert alone.shape == (2, 32, 32) and alone.meta["filename_or_obj"] == "a"
+    data = CertifiedSaliencyd("image", tiny, make_inferer())({"image": loaded, "other": 1})
+    assert set(data) == {"image", "other", "image_saliency"}
+    assert torch.equal(data["image_saliency"], alone)
+    assert json.loads(alone.meta["certificate"])["claim"]["top_k"] == 10
+    assert torch.equal(alone, make_inferer()(image[None], tiny)[0])
+
+
+@pytest.mark.parametrize(("activation", "expected"), [("softmax", "arg-max"), ("sigmoid", "positive logit")])
+def test_the_decision_on_the_finding_follows_the_activation(activation, expected) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[1.0, 2.0, -3.0]]) + 0 * x.mean(dim=(1, 2, 3))[:, None]
+
+    found = [bool(make_inferer(activation=activation).finds(Fixed()(torch.zeros(1, 1, 8, 8)), t)) for t in range(3)]
+    assert found == ([False, True, False] if expected == "arg-max" else [True, True, False])
+
+
+def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:
+    votes, spec = make_inferer(target=None).vote(image, tiny)
+    assert spec.target == int(tiny(image[None]).argmax()) and votes.positive
+    names = ("a", "b", "c")
+    assert make_inferer(target="c", class_names=names).target == 2
+    with pytest.raises(ValueError, match=r"'d'.*\['a', 'b', 'c'\]"):
+        make_inferer(target="d", class_names=names)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tiny, image) -> None:
+    peaks = []
+    for n_samples in (64, 1024):
+        tracemalloc.start()
+        make_inferer(n_samples=n_samples, batch_size=8).vote(image, tiny)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Python and numpy objects only; torch's own buffers are of one batch by construction.
+    assert peaks[1] < peaks[0] + 100_000
+
+
+class Broken(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x.sum(dim=(1, 2, 3)) * self.value, x.mean(dim=(1, 2, 3))], dim=1)
+
+
+def test_a_network_that_returns_nan_is_reported_and_never_voted(image) -> None:
+    with pytest.raises(NonFiniteMapError, match="16 of 16"):
+        make_inferer(target=0).vote(image, Broken(float("nan")))
+
+
+def test_all_zero_maps_are_counted_reported_and_certify_nothing(image) -> None:
+    votes, certificate = make_inferer(target=0, n_samples=200).certify(image, Broken(0.0))
+    assert votes.constant_copies == votes.tied_copies == 200
+    assert certificate.l_max == 0 and certificate.status.startswith("abstain")
+    assert any("constant map" in note for note in certificate.notes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "match"), [((3, 32, 32), "one channel"), ((32, 32), "one channel"), ((1, 30, 32), "divide")]
+)
+def test_an_image_that_does_not_fit_is_refused(tiny, shape, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        make_inferer().vote(torch.rand(shape), tiny)
+
+
+def test_a_non_finite_image_is_refused(tiny, image) -> None:
+    image = image.clone()
+    image[0, 3, 3] = float("nan")
+    with pytest.raises(ValueError, match="NaN"):
+        make_inferer().vote(image, tiny)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"top_k": 64}, {"sigma": 0.0}, {"n_samples": 0}, {"batch_size": 0}, {"beta": "2"}]
+)
+def test_settings_out_of_range_are_refused_before_any_work(tiny, image, settings) -> None:
+    calls = []
+    tiny.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(ValueError, match=r"must|trivially"):
+        make_inferer(**settings).vote(image, tiny)
+    assert len(calls) <= 1
+
+
+def test_stored_votes_can_be_certified_again_at_another_beta(tiny, image) -> None:
+    inferer = make_inferer(n_samples=400)
+    votes, spec = inferer.vote(image, tiny)
+    radii = [certify_votes(votes, spec, beta=beta, eta=0.05).l_max for beta in ("0.9", "0.5", "0.1")]
+    assert radii == sorted(radii) and radii[-1] > radii[0]
