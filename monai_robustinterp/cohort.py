@@ -9,9 +9,10 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from tqdm import tqdm
 
 from monai_robustinterp import pipeline
 from monai_robustinterp.bundle import SaliencyBundle, file_sha256
+from monai_robustinterp.certificates import fixed_map_certificate
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.records import json_bytes
-from monai_robustinterp.types import Explanation
+from monai_robustinterp.types import Explanation, Family
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +82,17 @@ class ImageResult:
 
 @dataclass
 class CohortSummary:
-    """Results of a run, in order, and how many other files were passed over."""
+    """Results of a run, in order.
+
+    Attributes:
+        results: one an input.
+        ignored_files: files in the given folders that were passed over.
+        control: population radii of a fixed map that ignores the image, under the same settings.
+    """
 
     results: list[ImageResult] = field(default_factory=list)
     ignored_files: int = 0
+    control: dict[Family, float] = field(default_factory=dict)
 
     @property
     def refused(self) -> int:
@@ -124,6 +133,7 @@ def certify_cohort(
     bundle: SaliencyBundle,
     overwrite: bool = False,
     reference: Dataset | None = None,
+    transfer_syntax: str = "explicit",
     show_progress: bool = True,
 ) -> CohortSummary:
     """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
@@ -134,6 +144,7 @@ def certify_cohort(
         bundle: the classifier and how to certify it.
         overwrite: replace results of an earlier run of the same file.
         reference: DICOM header whose patient and study captures of other formats join.
+        transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         show_progress: a progress bar on stderr.
 
     Returns:
@@ -146,11 +157,15 @@ def certify_cohort(
     summary = CohortSummary(ignored_files=found.ignored)
     # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources)
+    save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
     copies = bundle.inferer.n_samples
     with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
         for number, path in enumerate(found.images, start=1):
             bar.set_description(f"image {number}/{len(found.images)}")
-            summary.results.append(_certify_one(number, path, output, bundle, overwrite, reference, bar.update))
+            result, explanation = _certify_one(number, path, output, bundle, overwrite, save, bar.update)
+            summary.results.append(result)
+            if explanation is not None and not summary.control:
+                summary.control = _control(explanation)
             bar.update(copies * number - bar.n)
             _write_lists(output, summary, sources)
     for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
@@ -165,9 +180,9 @@ def _certify_one(
     output: Path,
     bundle: SaliencyBundle,
     overwrite: bool,
-    reference: Dataset | None,
+    save: Callable[[Explanation, Path], None],
     progress: Progress,
-) -> ImageResult:
+) -> tuple[ImageResult, Explanation | None]:
     start = time.monotonic()
     try:
         target = output / f"cxr-{file_sha256(path)[:16]}"
@@ -181,10 +196,17 @@ def _certify_one(
             warnings.simplefilter("ignore", UserWarning)
             explanation = pipeline.run(path, bundle, progress)
         with _fresh_folder(target) as folder:
-            pipeline.save(explanation, folder, reference=reference)
+            save(explanation, folder)
     except Exception as error:
-        return ImageResult(number=number, status="refused", reason=_reason(error), elapsed_s=time.monotonic() - start)
-    return _result(number, target.name, explanation, time.monotonic() - start)
+        elapsed_s = time.monotonic() - start
+        return ImageResult(number=number, status="refused", reason=_reason(error), elapsed_s=elapsed_s), None
+    return _result(number, target.name, explanation, time.monotonic() - start), explanation
+
+
+def _control(explanation: Explanation) -> dict[Family, float]:
+    certificate = explanation.certificate
+    fixed = fixed_map_certificate(explanation.votes, certificate.spec, beta=certificate.beta, eta=certificate.eta)
+    return {radius.family: radius.l2 for radius in fixed.radii if radius.level == "population"}
 
 
 def _reason(error: Exception) -> str:
@@ -254,7 +276,11 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) 
         "refused": summary.refused,
         "ignored_files": summary.ignored_files,
     }
-    content = {"totals": totals, "results": [_finite(asdict(result)) for result in summary.results]}
+    content = {
+        "totals": totals,
+        "results": [_finite(asdict(result)) for result in summary.results],
+        "control_fixed_map": summary.control,
+    }
     atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
     index = _read_index(output)
     index["folders"] |= {r.folder: str(path.absolute()) for r, path in zip(summary.results, sources) if r.folder}

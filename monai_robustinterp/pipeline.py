@@ -46,17 +46,21 @@ def run(source: str | Path, bundle: SaliencyBundle, progress: Progress | None = 
     )
 
 
-def save(explanation: Explanation, folder: Path, *, reference: Dataset | None = None) -> None:
+def save(
+    explanation: Explanation, folder: Path, *, reference: Dataset | None = None, transfer_syntax: str = "explicit"
+) -> None:
     """Writes overlay.dcm, overlay.png, certificate.json and votes.npz.
 
     Args:
         explanation: result of :func:`run`.
         folder: an existing folder without these files.
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
+        transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
     """
     record, meta = explanation.record, explanation.meta
     pixels = overlay_pixels(explanation.share, explanation.top_k_mask, record, meta["filename_or_obj"])
-    write_dicom_atomically(overlay_capture(pixels, meta, record, reference=reference), folder / "overlay.dcm")
+    capture = overlay_capture(pixels, meta, record, reference=reference, transfer_syntax=transfer_syntax)
+    write_dicom_atomically(capture, folder / "overlay.dcm")
     atomic_write(folder / "overlay.png", lambda file: Image.fromarray(pixels).save(file, format="PNG"))
     atomic_write(folder / "certificate.json", lambda file: file.write(json_bytes(record)))
     save_votes(folder / "votes.npz", explanation.votes, explanation.certificate.spec, record["provenance"])

@@ -20,6 +20,7 @@ from monai_robustinterp.certificates.units import round_down
 from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import INTERPRETERS
+from monai_robustinterp.io.secondary_capture import TRANSFER_SYNTAXES
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
@@ -48,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
     )
+    parser.add_argument(
+        "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
@@ -65,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             bundle=bundle,
             overwrite=arguments.overwrite,
             reference=reference,
+            transfer_syntax=arguments.transfer_syntax,
             show_progress=not arguments.quiet,
         )
     except (InputRefused, OSError) as error:
@@ -81,6 +86,9 @@ def table(summary: CohortSummary) -> str:
     header = f"{'#':>3}  {'folder':<21} {'finding':<24} {'prob':>5} {'agree':>6} {'Renyi':>7} {'L_max':>7}  status"
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
+    if summary.control:
+        renyi, l_max = (round_down(value, 4) for value in (summary.control["renyi"], max(summary.control.values())))
+        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<62}{renyi:>7} {l_max:>7}")
     lines.append(
         "L_max: population radius (the larger of Renyi and Neyman-Pearson), l2 over the network's input in [0, 1]; "
         "agree: share of noisy copies with the clean decision."

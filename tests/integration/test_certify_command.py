@@ -132,6 +132,18 @@ def test_a_png_joins_the_study_of_a_reference(tmp_path) -> None:
     assert "SourceImageSequence" not in captures[0] and "SourceImageSequence" not in captures[1]
 
 
+@pytest.mark.parametrize("syntax", ["jpeg2000", "jpegls", "rle"])
+def test_compressed_captures_are_lossless(tmp_path, syntax) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    assert certify(source, "--transfer-syntax", syntax, output=tmp_path) == 0
+    (path,) = tmp_path.rglob("overlay.dcm")
+    capture = pydicom.dcmread(path)
+    assert capture.file_meta.TransferSyntaxUID.is_compressed
+    with Image.open(path.with_name("overlay.png")) as png:
+        assert np.array_equal(np.asarray(png), capture.pixel_array)
+    assert dciodvfy_errors(path) == []
+
+
 def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     """Name -> (path, words of the reason)."""
     import nibabel

@@ -15,6 +15,7 @@ from monai_robustinterp.certificates import (
     certificate_from_json,
     certificate_to_json,
     certify_votes,
+    fixed_map_certificate,
     mass_weighted_bounds,
     neyman_pearson_radius,
     radius_units,
@@ -204,3 +205,16 @@ def test_printed_radii_are_rounded_down(value, expected) -> None:
 def test_a_printed_radius_never_exceeds_the_number(value) -> None:
     printed = float(round_down(value, 4))
     assert printed <= value < printed + 1.0001e-4
+
+
+def test_the_fixed_map_is_the_largest_radius_of_its_settings() -> None:
+    votes = make_votes(sharpness=4.0)
+    spec = make_spec(votes)
+    control = fixed_map_certificate(votes, spec, beta="0.5", eta=0.001)
+    certificate = certify_votes(votes, spec, beta="0.5", eta=0.001)
+    for family in ("renyi", "neyman-pearson"):
+        assert control.radius("population", family).l2 > certificate.radius("population", family).l2
+    table = mass_weighted_bounds(512, top_k=38, eta=0.001)
+    from scipy.stats import norm
+
+    assert control.l_max == pytest.approx(0.05 * (norm.ppf(table.lower[512]) - norm.ppf(table.upper[0])))
