@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
+export OMP_WAIT_POLICY := PASSIVE
+
 .PHONY: demo test test-all bench lint wheel clean
 .DEFAULT_GOAL := test
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydicom.dataset import Dataset
 from tqdm import tqdm
 
 from monai_robustinterp import pipeline
@@ -26,6 +25,7 @@ from monai_robustinterp.certificates import fixed_map_certificate
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.types import Explanation, Family
 
@@ -132,7 +132,7 @@ def certify_cohort(
     *,
     bundle: SaliencyBundle,
     overwrite: bool = False,
-    reference: Dataset | None = None,
+    reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     show_progress: bool = True,
 ) -> CohortSummary:

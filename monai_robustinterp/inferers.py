@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -21,28 +19,11 @@ from monai_robustinterp.interpreters import Interpreter, explaining, interpreter
 from monai_robustinterp.interpreters.base import target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
-from monai_robustinterp.types import Certificate, SmoothingSpec, VoteMap
+from monai_robustinterp.types import Certificate, SmoothingSpec, Stages, VoteMap
 from monai_robustinterp.voting import pool_cells, top_k_votes
 
 Activation = Literal["softmax", "sigmoid"]
 Progress = Callable[[int], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stages:
-    """The first copies of a run, for a figure of the method (US 11,341,598, figure 4).
-
-    Attributes:
-        plain: the interpretation of the clean image, without smoothing, float32 [H, W].
-        copies: noisy inputs, float32 [B, H, W].
-        maps: pooled interpretations, float32 [B, h, w].
-        votes: top-k masks, bool [B, h, w].
-    """
-
-    plain: npt.NDArray[np.float32]
-    copies: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
-    votes: npt.NDArray[np.bool_]
 
 
 class CertifiedSaliencyInferer(Inferer):
@@ -108,7 +89,7 @@ class CertifiedSaliencyInferer(Inferer):
             or 1. Its meta gains ``certificate`` (a JSON text an image) and ``vote_counts`` (int64 [B, h, w]).
         """
         results = [self.certify(image, network) for image in inputs]
-        maps = torch.stack([vote_channels(votes, self.cell_size) for votes, _ in results])
+        maps = torch.stack([torch.from_numpy(votes.channels(self.cell_size)) for votes, _ in results])
         out = MetaTensor(maps.to(inputs.device))
         if isinstance(inputs, MetaTensor):
             out.copy_meta_from(inputs, copy_attr=True)
@@ -254,12 +235,6 @@ class _Tally:
             tied_copies=self.tied,
             constant_copies=self.constant,
         )
-
-
-def vote_channels(votes: VoteMap, cell_size: int) -> torch.Tensor:
-    """Vote share and reported top-k set on the network's input grid, float32 [2, H, W]."""
-    cells = np.stack([votes.share, votes.top_k_mask]).astype(np.float32)
-    return torch.from_numpy(cells.repeat(cell_size, axis=1).repeat(cell_size, axis=2))
 
 
 def _single_channel(image: torch.Tensor) -> torch.Tensor:

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from PIL import Image
-from pydicom.dataset import Dataset
 
 from monai_robustinterp._version import __version__
 from monai_robustinterp.bundle import SaliencyBundle
-from monai_robustinterp.inferers import Progress, vote_channels
+from monai_robustinterp.inferers import Progress
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.secondary_capture import write_dicom_atomically
 from monai_robustinterp.io.votes_npz import save_votes
-from monai_robustinterp.io.writer import overlay_capture, overlay_pixels
+from monai_robustinterp.io.writer import Reference, overlay_capture, overlay_pixels
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import Explanation
@@ -37,7 +36,7 @@ def run(source: str | Path, bundle: SaliencyBundle, progress: Progress | None = 
     """
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
     votes, certificate = bundle.inferer.certify(image, bundle.network, progress)
-    maps = MetaTensor(vote_channels(votes, certificate.spec.cell_size).to(image.device))
+    maps = MetaTensor(torch.from_numpy(votes.channels(certificate.spec.cell_size)).to(image.device))
     to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
     share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
     record = bundle.inferer.record(votes, certificate) | _origin(image, bundle)
@@ -47,7 +46,7 @@ def run(source: str | Path, bundle: SaliencyBundle, progress: Progress | None = 
 
 
 def save(
-    explanation: Explanation, folder: Path, *, reference: Dataset | None = None, transfer_syntax: str = "explicit"
+    explanation: Explanation, folder: Path, *, reference: Reference | None = None, transfer_syntax: str = "explicit"
 ) -> None:
     """Writes overlay.dcm, overlay.png, certificate.json and votes.npz.
 

@@ -112,6 +112,28 @@ class VoteMap:
         mask[order] = True
         return mask.reshape(self.counts.shape)
 
+    def channels(self, cell_size: int) -> npt.NDArray[np.float32]:
+        """Vote share and reported top-k set (0 or 1) of each pixel's cell, float32 [2, H, W]."""
+        cells = np.stack([self.share, self.top_k_mask]).astype(np.float32)
+        return cells.repeat(cell_size, axis=1).repeat(cell_size, axis=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """The first copies of a run, for a figure of the method (US 11,341,598, figure 4).
+
+    Attributes:
+        plain: the interpretation of the clean image, without smoothing, float32 [H, W].
+        copies: noisy inputs, float32 [B, H, W].
+        maps: pooled interpretations, float32 [B, h, w].
+        votes: top-k masks, bool [B, h, w].
+    """
+
+    plain: npt.NDArray[np.float32]
+    copies: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+    votes: npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Radius:

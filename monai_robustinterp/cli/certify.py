@@ -9,10 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import torch
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
@@ -21,6 +18,7 @@ from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.secondary_capture import TRANSFER_SYNTAXES
+from monai_robustinterp.io.writer import read_reference
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
@@ -62,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
-        reference = None if arguments.reference is None else _read_reference(arguments.reference)
+        reference = None if arguments.reference is None else read_reference(arguments.reference)
         summary = certify_cohort(
             arguments.inputs,
             arguments.output,
@@ -133,13 +131,6 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if target == "predicted":
         overrides["target"] = "$None"
     return overrides
-
-
-def _read_reference(path: Path) -> Dataset:
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise InputRefused("--reference is no readable DICOM file: pass an image of the wanted study.") from error
 
 
 def _positive(kind: type) -> Any:

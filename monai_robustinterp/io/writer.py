@@ -15,9 +15,11 @@ import torch
 from highdicom.sc import SCImage
 from monai.data import ImageWriter
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from monai_robustinterp._version import __version__
 from monai_robustinterp.certificates import certificate_from_json
+from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.display import display_image
 from monai_robustinterp.io.secondary_capture import (
     anonymous_source,
@@ -29,7 +31,22 @@ from monai_robustinterp.records import json_bytes
 from monai_robustinterp.visualize.caption import caption_lines, guarantee
 from monai_robustinterp.visualize.overlay import render_overlay
 
+Reference = Dataset
+"""Header of a DICOM file whose patient and study a capture joins."""
+
 SERIES_DESCRIPTION = "Certified saliency - not for diagnosis"
+
+
+def read_reference(path: str | Path) -> Reference:
+    """Header of the DICOM file that ``--reference`` names.
+
+    Raises:
+        InputRefused: if it is no readable DICOM file.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise InputRefused("--reference is no readable DICOM file: pass an image of the wanted study.") from error
 
 
 def overlay_pixels(
@@ -61,7 +78,7 @@ def overlay_capture(
     meta: Mapping[str, Any],
     record: Mapping[str, Any],
     *,
-    reference: Dataset | None = None,
+    reference: Reference | None = None,
     transfer_syntax: str = "explicit",
 ) -> SCImage:
     """The rendered overlay as secondary capture in the study of its source.
@@ -84,7 +101,7 @@ def overlay_capture(
     )
 
 
-def _source_header(meta: Mapping[str, Any], reference: Dataset | None) -> Dataset:
+def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
     if meta["file_format"] == "DICOM":
         return pydicom.dcmread(meta["filename_or_obj"], stop_before_pixels=True)
     rows, cols = (int(size) for size in meta["spatial_shape"])

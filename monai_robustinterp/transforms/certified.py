@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from monai_robustinterp.inferers import CertifiedSaliencyInferer, vote_channels
+from monai_robustinterp.inferers import CertifiedSaliencyInferer
 
 
 class CertifiedSaliency(Transform):
@@ -37,7 +37,7 @@ class CertifiedSaliency(Transform):
             [h, w]): one element of the inferer's batch.
         """
         votes, certificate = self.inferer.certify(img, self.network)
-        result = MetaTensor(vote_channels(votes, self.inferer.cell_size).to(img.device))
+        result = MetaTensor(torch.from_numpy(votes.channels(self.inferer.cell_size)).to(img.device))
         if isinstance(img, MetaTensor):
             result.copy_meta_from(img, copy_attr=True)
         result.meta["certificate"] = json.dumps(self.inferer.record(votes, certificate))

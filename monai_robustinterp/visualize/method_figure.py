@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from monai.data import MetaTensor
 
-from monai_robustinterp.inferers import Stages, vote_channels
-from monai_robustinterp.types import Certificate, VoteMap
+from monai_robustinterp.types import Certificate, Stages, VoteMap
 from monai_robustinterp.visualize.caption import DISCLAIMER, guarantee
 from monai_robustinterp.visualize.overlay import render_picture
 
@@ -33,7 +32,7 @@ def method_figure(
     figure = Figure(figsize=(12, 11.2), dpi=110, layout="constrained")
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(1.0, 1.25)))
     gray = image[0].clamp(0, 1).cpu().numpy()
-    share, top_k = vote_channels(votes, certificate.spec.cell_size).numpy()
+    share, top_k = votes.channels(certificate.spec.cell_size)
     panels = (
         (f"input ({finding})", gray),
         (f"plain {certificate.spec.interpreter}", stages.plain),
