@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
-from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.errors import InputRefused, own_message
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 
 DEFAULT_BUNDLE = "chest_xray_certified_saliency"
@@ -83,6 +83,9 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             warnings.filterwarnings("ignore", message=".*nvImageCodec.*")
             bundle = parser.get_parsed_content("saliency_bundle")
     except Exception as error:
+        ours = own_message(error)
+        if ours is not None:
+            raise InputRefused(ours) from error
         raise InputRefused(
             f"the bundle could not be built ({type(error).__name__}: {_root_cause(error)}). Its configs/inference.json "
             "must define 'saliency_bundle' and models/model.pt must hold the state dict of its 'network_def'."

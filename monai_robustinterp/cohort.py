@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,9 +19,9 @@ from tqdm import tqdm
 from monai_robustinterp import pipeline
 from monai_robustinterp.bundle import SaliencyBundle, file_sha256
 from monai_robustinterp.certificates import fixed_map_certificate
-from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.errors import InputRefused, own_message, raised_in
 from monai_robustinterp.inferers import Progress
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.types import Explanation, Family
@@ -32,7 +29,11 @@ from monai_robustinterp.types import Explanation, Family
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
-_SUMMARY, _INDEX = "summary.json", "index.json"
+_SUMMARY, _INDEX, _PREFIX = "summary.json", "index.json", "cxr-"
+_EXISTS = (
+    "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
+    "output folder."
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class ImageResult:
         finding, probability, label_agreement: see certificate.json.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         warnings: what the reader warned of.
+        notes: what the certificate notes: ties, constant maps.
         elapsed_s: seconds, reading and writing included.
     """
 
@@ -77,6 +79,7 @@ class ImageResult:
     renyi: float | None = None
     neyman_pearson: float | None = None
     warnings: str = ""
+    notes: str = ""
     elapsed_s: float = 0.0
 
 
@@ -85,11 +88,13 @@ class CohortSummary:
     """Results of a run, in order.
 
     Attributes:
-        results: one an input.
+        inputs: how many inputs there are; fewer results mean that the run is not complete.
+        results: one an input, in order.
         ignored_files: files in the given folders that were passed over.
         control: population radii of a fixed map that ignores the image, under the same settings.
     """
 
+    inputs: int = 0
     results: list[ImageResult] = field(default_factory=list)
     ignored_files: int = 0
     control: dict[Family, float] = field(default_factory=dict)
@@ -103,8 +108,8 @@ class CohortSummary:
 def find_images(inputs: Iterable[str | Path]) -> FoundImages:
     """Expands folders, recursively and sorted.
 
-    A file that is named is always taken. In a folder, files with an image's suffix are taken, and others if they start
-    like DICOM (part 10 files often have no suffix); hidden files are not.
+    A file that is named is always taken. In a folder, regular files with an image's suffix are taken, and others if
+    they start like DICOM (part 10 files often have no suffix); hidden files are not, nor results of this package.
     """
     images: list[Path] = []
     refused: list[tuple[Path, str]] = []
@@ -135,6 +140,7 @@ def certify_cohort(
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     show_progress: bool = True,
+    raise_if_refused: bool = False,
 ) -> CohortSummary:
     """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
 
@@ -146,15 +152,21 @@ def certify_cohort(
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         show_progress: a progress bar on stderr.
+        raise_if_refused: raise in the end, for hosts that look at nothing but the exit code.
 
     Returns:
         The summary; a refused input is a result with its reason and stops nothing.
+
+    Raises:
+        InputRefused: if the output is no folder, or with ``raise_if_refused``.
     """
     output = Path(output_dir)
+    if output.exists() and not output.is_dir():
+        raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
     output.mkdir(parents=True, exist_ok=True)
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
-    summary = CohortSummary(ignored_files=found.ignored)
+    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored)
     # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources)
     save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
@@ -162,15 +174,21 @@ def certify_cohort(
     with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
         for number, path in enumerate(found.images, start=1):
             bar.set_description(f"image {number}/{len(found.images)}")
+            before = bar.n
             result, explanation = _certify_one(number, path, output, bundle, overwrite, save, bar.update)
             summary.results.append(result)
             if explanation is not None and not summary.control:
                 summary.control = _control(explanation)
-            bar.update(copies * number - bar.n)
+            # A refused image has no copies left to do: the rate and the time left are those of the others.
+            bar.total -= copies - (bar.n - before)
             _write_lists(output, summary, sources)
     for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
         summary.results.append(ImageResult(number=number, status="refused", reason=reason))
     _write_lists(output, summary, sources)
+    if raise_if_refused and summary.refused:
+        raise InputRefused(
+            f"{summary.refused} of {summary.inputs} inputs were refused, see {_SUMMARY}: the others are done."
+        )
     return summary
 
 
@@ -185,18 +203,20 @@ def _certify_one(
 ) -> tuple[ImageResult, Explanation | None]:
     start = time.monotonic()
     try:
-        target = output / f"cxr-{file_sha256(path)[:16]}"
+        if path.exists() and not path.is_file():
+            raise InputRefused("the path is no regular file (a pipe or device, say): pass an image file.")
+        target = output / f"{_PREFIX}{file_sha256(path)[:16]}"
         if target.exists() and not overwrite:
-            raise InputRefused(
-                f"results of this file exist in {target.name} (an earlier run, or the same file twice): pass "
-                "--overwrite, or choose another output folder."
-            )
+            raise InputRefused(_EXISTS.format(target.name))
         with warnings.catch_warnings():
             # The reader's warnings are in the metadata and the summary.
             warnings.simplefilter("ignore", UserWarning)
             explanation = pipeline.run(path, bundle, progress)
-        with _fresh_folder(target) as folder:
+        with atomic_folder(target, overwrite=overwrite) as folder:
             save(explanation, folder)
+    except FileExistsError:
+        # Another run into the same folder was faster.
+        return ImageResult(number=number, status="refused", reason=_EXISTS.format(target.name)), None
     except Exception as error:
         elapsed_s = time.monotonic() - start
         return ImageResult(number=number, status="refused", reason=_reason(error), elapsed_s=elapsed_s), None
@@ -210,26 +230,15 @@ def _control(explanation: Explanation) -> dict[Family, float]:
 
 
 def _reason(error: Exception) -> str:
-    """A sentence for the summary. Only messages of this package are known to hold no patient data."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ValueError) and _raised_in(cause).startswith("monai_robustinterp"):
-            return str(cause)
-        cause = cause.__cause__
+    ours = own_message(error)
+    if ours is not None:
+        return ours
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
     if isinstance(error, torch.OutOfMemoryError):
         return "the device ran out of memory: pass a smaller --batch-size."
     logger.debug("unexpected failure", exc_info=error)
-    return f"unexpected {type(error).__name__} in {_raised_in(error)}; please report it (--verbose shows more)."
-
-
-def _raised_in(error: BaseException) -> str:
-    """Name of the module that raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it (--verbose shows more)."
 
 
 def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float) -> ImageResult:
@@ -247,30 +256,16 @@ def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float
         renyi=certificate.radius("population", "renyi").l2,
         neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
         warnings=explanation.record["source"]["warnings"],
+        notes=" ".join(certificate.notes),
         elapsed_s=elapsed_s,
     )
-
-
-@contextmanager
-def _fresh_folder(target: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is complete, and leaves nothing behind after an exception."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    old = partial.with_suffix(".old")
-    try:
-        partial.chmod(0o755)
-        yield partial
-        if target.exists():
-            os.replace(target, old)
-        os.replace(partial, target)
-    finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) -> None:
     certified = sum(result.status == "certified" for result in summary.results)
     totals = {
-        "images": len(summary.results),
+        "inputs": summary.inputs,
+        "complete": len(summary.results) == summary.inputs,
         "certified": certified,
         "abstained": len(summary.results) - certified - summary.refused,
         "refused": summary.refused,
@@ -281,8 +276,9 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) 
         "results": [_finite(asdict(result)) for result in summary.results],
         "control_fixed_map": summary.control,
     }
-    atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
+    # Read first: a damaged index must not cost the earlier summary.
     index = _read_index(output)
+    atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
     index["folders"] |= {r.folder: str(path.absolute()) for r, path in zip(summary.results, sources) if r.folder}
     index["last_run"] = {str(r.number): str(path.absolute()) for r, path in zip(summary.results, sources)}
     atomic_write(output / _INDEX, lambda file: file.write(json_bytes(index)), overwrite=True)
@@ -310,8 +306,13 @@ def _walk(folder: Path) -> Iterable[Path]:
     def fail(error: OSError) -> None:
         raise error
 
-    for parent, _, names in os.walk(folder, onerror=fail):
-        yield from (Path(parent) / name for name in names)
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not _is_result(Path(parent) / name)]
+        yield from (path for name in names if (path := Path(parent) / name).is_file())
+
+
+def _is_result(folder: Path) -> bool:
+    return folder.name.startswith(_PREFIX) and (folder / "certificate.json").exists()
 
 
 def _is_dicom(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The one exception that says "this file is not explained": what was found, the rule, and what to do."""
+"""The exception that says "this is not explained": what was found, the rule, and what to do."""
 
 from __future__ import annotations
 
@@ -14,3 +14,24 @@ class InputRefused(ValueError):
     """
 
     path: str = ""
+
+
+def own_message(error: BaseException) -> str | None:
+    """The message of the ValueError of this package that is behind an error; None if there is none.
+
+    Only these messages are known to hold no patient data. MONAI wraps what its transforms and its configuration raise.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValueError) and raised_in(cause).startswith("monai_robustinterp"):
+            return str(cause)
+        cause = cause.__cause__
+    return None
+
+
+def raised_in(error: BaseException) -> str:
+    """Name of the module that raised an error; empty if it was never raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""

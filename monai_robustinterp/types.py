@@ -16,7 +16,9 @@ NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothingSpec:
-    """How a map was smoothed: everything that fixes the vote map's law, and the draws, apart from image and network.
+    """How a map was smoothed: what fixes the law of the votes and the draws, apart from image and network.
+
+    Settings of the interpreter's own (a layer, say) are not in it; the record's hashes stand for them.
 
     Attributes:
         sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input.

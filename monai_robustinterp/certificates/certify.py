@@ -68,11 +68,11 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
 
 def _population_boundary(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:
     """Bounds on the cells that decide when at most ``wrong`` bounds fail: s - r of them on each side."""
-    table = mass_weighted_bounds(votes.n_samples, top_k=votes.top_k, eta=eta, wrong=wrong)
+    k, used = votes.top_k, s - wrong
     ordered = -np.sort(-votes.counts.ravel())
-    inside, outside = ordered[: votes.top_k], ordered[votes.top_k :]
-    used = s - wrong
-    return Boundary(inside=table.lower[inside[-used:]], outside=table.upper[outside[:used]], top_k=votes.top_k)
+    # The weakest of the reported set, then the strongest of the others.
+    bounds = mass_weighted_bounds(ordered[k - used : k + used], votes.n_samples, top_k=k, eta=eta, wrong=wrong)
+    return Boundary(inside=bounds.lower[:used], outside=bounds.upper[used:], top_k=k)
 
 
 def _radii(level: Level, edge: Boundary, sigma: float, eta: float) -> tuple[Radius, Radius]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,12 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class BoundTable:
-    """Lower and upper bounds for every count 0 ... m.
+class Bounds:
+    """Bounds on the share of each count.
 
     Attributes:
-        lower: lo(x) in [0, 1], shape [m + 1].
-        upper: hi(x) in [0, 1], shape [m + 1].
+        lower: lo(x) in [0, 1], the shape of the counts.
+        upper: hi(x) in [0, 1], the shape of the counts.
     """
 
     lower: Array
@@ -31,8 +30,7 @@ def allowed_wrong_bounds(swap_count: int) -> int:
     return swap_count // 50
 
 
-@lru_cache(maxsize=32)
-def mass_weighted_bounds(n_samples: int, *, top_k: int, eta: float, wrong: int = 0) -> BoundTable:
+def mass_weighted_bounds(counts: npt.ArrayLike, n_samples: int, *, top_k: int, eta: float, wrong: int = 0) -> Bounds:
     """Bounds of which, with probability >= 1 - eta, at most ``wrong`` fail, over all cells and both sides.
 
     The vote map sums to k, so the level of a hypothesis q may grow with q: a cell's lower bound fails with probability
@@ -40,35 +38,47 @@ def mass_weighted_bounds(n_samples: int, *, top_k: int, eta: float, wrong: int =
     ``eta (r + 1)`` however many cells there are; Markov's inequality gives the rest.
 
     Args:
+        counts: votes of the cells whose bounds are wanted, in [0, m], any shape.
         n_samples: m.
         top_k: k.
         eta: failure probability in (0, 1).
         wrong: r, the number of wrong bounds that the caller's claim survives.
 
     Raises:
-        ValueError: if eta, m or r is out of range.
+        ValueError: if eta, m, k, r or a count is out of range.
     """
-    if not 0 < eta < 1:
-        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001.")
-    if n_samples < 1 or wrong < 0:
-        raise ValueError(f"n_samples is {n_samples} and wrong is {wrong}; they must be >= 1 and >= 0.")
+    if not (0 < eta < 1 and 1 - eta < 1):
+        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001, and 1 - eta must be below 1 in floats.")
+    if n_samples < 1 or top_k < 1 or wrong < 0:
+        raise ValueError(f"n_samples, top_k, wrong are {n_samples}, {top_k}, {wrong}; they must be >= 1, >= 1, >= 0.")
     level = eta * (wrong + 1) / (2 * top_k)
-    counts = np.arange(n_samples + 1, dtype=np.float64)
-    upper_tail = counts[2:]
+    if level >= 1:
+        raise ValueError(f"eta (r + 1) / (2k) is {level:g}; it must be below 1: allow fewer wrong bounds.")
+    x, position = np.unique(np.asarray(counts, dtype=np.int64), return_inverse=True)
+    if x.size and not 0 <= x[0] <= x[-1] <= n_samples:
+        raise ValueError(f"the counts span {x[0]} to {x[-1]}; they must lie in [0, {n_samples}].")
+    lower, upper = _lower(x, n_samples, level), _upper(x, n_samples, level)
+    shape = np.shape(counts)
+    return Bounds(lower=lower[position].reshape(shape), upper=upper[position].reshape(shape))
 
-    def lower_holds(q: Array) -> npt.NDArray[np.bool_]:
-        # P[Bin(m, q) >= x] / q is unimodal in q, 0 at 0 and 1 at 1: it passes a level < 1 once.
-        return np.asarray(betainc(upper_tail, n_samples - upper_tail + 1, q) <= level * q)
 
-    def upper_holds(q: Array) -> npt.NDArray[np.bool_]:
-        below = counts[:-1]
-        return np.asarray(betainc(n_samples - below, below + 1, 1 - q) > level * q)
+def _lower(x: npt.NDArray[np.int64], m: int, level: float) -> Array:
+    """sup{q: P[Bin(m, q') >= x] <= level q' for all q' <= q}."""
+    # P / q is unimodal in q, 0 at 0 and 1 at 1 for x >= 2, so it passes the level once; for x <= 1 it starts above it.
+    some = x >= 2
+    tail = x[some].astype(np.float64)
+    bound = np.zeros(x.size)
+    bound[some] = _last_true(lambda q: np.asarray(betainc(tail, m - tail + 1, q) <= level * q), tail.size)[0]
+    return bound
 
-    # At x <= 1 the ratio P / q starts above the level, and no q > 0 is excluded.
-    lower = np.concatenate([np.zeros(min(2, n_samples + 1)), _last_true(lower_holds, upper_tail.size)[0]])
-    upper = np.concatenate([_last_true(upper_holds, n_samples)[1], [1.0]])
-    lower.flags.writeable = upper.flags.writeable = False
-    return BoundTable(lower=lower, upper=upper)
+
+def _upper(x: npt.NDArray[np.int64], m: int, level: float) -> Array:
+    """sup{q: P[Bin(m, q) <= x] > level q}."""
+    some = x < m
+    tail = x[some].astype(np.float64)
+    bound = np.ones(x.size)
+    bound[some] = _last_true(lambda q: np.asarray(betainc(m - tail, tail + 1, 1 - q) > level * q), tail.size)[1]
+    return bound
 
 
 def _last_true(holds: Callable[[Array], npt.NDArray[np.bool_]], size: int) -> tuple[Array, Array]:

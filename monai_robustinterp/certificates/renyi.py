@@ -101,8 +101,11 @@ def boundary_epsilon(edge: Boundary, alpha: float) -> float:
         mass = float(a.sum())
         return float("inf") if mass >= 1 else -float(np.log1p(-mass))
     tied = _tied_cells(np.log(a), np.log(b), alpha)
-    gain = float(np.sum(np.exp(tied) * np.expm1(_log_power_mean(tied, alpha) - tied)))
-    return max(0.0, -float(np.log1p(gain)))
+    p = np.exp(tied)
+    gain = float(np.sum(p * np.expm1(_log_power_mean(tied, alpha) - tied)))
+    # Near ties the sum cancels down to round-off, which must not become a radius.
+    round_off = 8 * np.finfo(np.float64).eps * float(np.sum(p * (1 + np.abs(tied))))
+    return max(0.0, -float(np.log1p(gain + round_off)))
 
 
 def closed_epsilon(edge: Boundary, alpha: float) -> float:

@@ -36,6 +36,12 @@ def radius_units(l2: float, n_pixels: int) -> RadiusUnits:
     return RadiusUnits(l2=l2, rms=rms, rms_grey_levels=rms * GREY_LEVELS, l_inf=rms)
 
 
+def readable(value: float) -> str:
+    """A radius for print, rounded down to 4 decimals, or to 3 significant digits if it is below 0.01."""
+    digits = 4 if not 0 < value < 0.01 else 2 - math.floor(math.log10(value))
+    return round_down(value, digits)
+
+
 def round_down(value: float, digits: int) -> str:
     """A radius for print: never larger than the number, as a decimal with ``digits`` digits after the point."""
     if math.isinf(value):

@@ -13,7 +13,8 @@ import torch
 
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
-from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.certificates.units import readable
+from monai_robustinterp.cli.arguments import positive
 from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import INTERPRETERS
@@ -32,17 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
     parser.add_argument("--interpreter", choices=sorted(INTERPRETERS), help="interpretation method")
-    parser.add_argument("--sigma", type=_positive(float), help="noise, in units of the network's input")
-    parser.add_argument("--samples", type=_positive(int), metavar="M", help="noisy copies per image")
-    parser.add_argument("--top-k", type=_positive(int), metavar="K", help="cells that each copy votes for")
+    parser.add_argument("--sigma", type=positive(float), help="noise, in units of the network's input")
+    parser.add_argument("--samples", type=positive(int), metavar="M", help="noisy copies per image")
+    parser.add_argument("--top-k", type=positive(int), metavar="K", help="cells that each copy votes for")
     parser.add_argument(
-        "--cell-size", type=_positive(int), metavar="PX", help="side of a cell in input pixels; 1 = pixels"
+        "--cell-size", type=positive(int), metavar="PX", help="side of a cell in input pixels; 1 = pixels"
     )
     parser.add_argument("--beta", type=_beta, help="certified share of the top-k, a decimal in (0, 1]")
     parser.add_argument("--confidence", type=_confidence, metavar="P", help="confidence per image, such as 0.999")
     parser.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the certificate")
     parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
-    parser.add_argument("--batch-size", type=_positive(int), metavar="B", help="copies per forward pass (speed only)")
+    parser.add_argument("--batch-size", type=positive(int), metavar="B", help="copies per forward pass (speed only)")
     parser.add_argument("--reference", type=Path, metavar="DICOM", help="patient and study for non-DICOM inputs")
     parser.add_argument(
         "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
@@ -73,6 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
     except (InputRefused, OSError) as error:
         print(f"monai-robustinterp: {_one_line(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("monai-robustinterp: interrupted; the images that summary.json lists are finished", file=sys.stderr)
+        return 130
+    if arguments.quiet and summary.refused:
+        print(f"monai-robustinterp: {summary.refused} inputs refused, see summary.json", file=sys.stderr)
     if not arguments.quiet:
         print(table(summary))
         print(f"\nResults: {arguments.output}/ (summary.json; index.json maps the folders to their sources)")
@@ -85,7 +91,7 @@ def table(summary: CohortSummary) -> str:
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
     if summary.control:
-        renyi, l_max = (round_down(value, 4) for value in (summary.control["renyi"], max(summary.control.values())))
+        renyi, l_max = (readable(value) for value in (summary.control["renyi"], max(summary.control.values())))
         lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<62}{renyi:>7} {l_max:>7}")
     lines.append(
         "L_max: population radius (the larger of Renyi and Neyman-Pearson), l2 over the network's input in [0, 1]; "
@@ -101,10 +107,11 @@ def _row(result: ImageResult) -> str:
         return f"{result.number:>3}  refused: {result.reason}"
     assert result.renyi is not None and result.neyman_pearson is not None
     l_max = max(result.renyi, result.neyman_pearson)
-    note = f"  ({result.warnings})" if result.warnings else ""
+    remarks = " ".join(text for text in (result.warnings, result.notes) if text)
+    note = f"  ({remarks})" if remarks else ""
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.probability:>5.2f} "
-        f"{result.label_agreement:>6.3f} {round_down(result.renyi, 4):>7} {round_down(l_max, 4):>7}  "
+        f"{result.label_agreement:>6.3f} {readable(result.renyi):>7} {readable(l_max):>7}  "
         f"{result.status}{note}"
     )
 
@@ -133,26 +140,18 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def _positive(kind: type) -> Any:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise ValueError
-        return value
-
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
-
-
 def _beta(text: str) -> str:
     exact_beta(text)
     return text
 
 
 def _confidence(text: str) -> float:
-    # Exact first: 1 - 0.999 in floats is not 0.001.
-    eta = float(1 - Fraction(text))
-    if not 0 < eta < 1:
+    try:
+        # Exact first: 1 - 0.999 in floats is not 0.001.
+        eta = float(1 - Fraction(text))
+    except ArithmeticError as error:
+        raise ValueError from error
+    if not (0 < eta < 1 and 1 - eta < 1):
         raise ValueError
     return eta
 

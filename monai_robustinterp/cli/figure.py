@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from monai_robustinterp.bundle import load_bundle
+from monai_robustinterp.cli.arguments import positive
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.visualize.method_figure import method_figure
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", type=Path, metavar="DIR", help="MONAI bundle of the classifier (trusted: it is code)"
     )
-    parser.add_argument("--copies", type=int, default=4, help="noisy copies to show")
+    parser.add_argument("--copies", type=positive(int), default=4, help="noisy copies to show")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")
 
 

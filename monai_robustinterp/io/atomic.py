@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +52,40 @@ def atomic_write(
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return path
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A new folder that gets its name when the block is done, and is removed after an exception.
+
+    Args:
+        target: the folder's final name; its parent must exist.
+        overwrite: whether a folder that is there is replaced; the old one is removed after the new one is in place.
+
+    Yields:
+        The folder to fill, hidden beside ``target``.
+
+    Raises:
+        FileExistsError: if there is a folder and ``overwrite`` is False, even one that appeared meanwhile.
+    """
+    partial, old = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
+    partial.mkdir()
+    try:
+        yield partial
+        if overwrite and target.exists():
+            os.rename(target, old)
+        try:
+            os.rename(partial, target)
+        except BaseException as error:
+            if old.exists():
+                os.rename(old, target)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise _exists() from None
+            raise
+        _sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _give_name(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -35,24 +36,35 @@ def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]
     Raises:
         ValueError: if the file is no vote file, or its counts contradict each other.
     """
-    with np.load(path, allow_pickle=False) as data:
-        found = str(data["format"]) if "format" in data else "none"
-        if found != VOTES_FORMAT:
-            raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
-        votes = VoteMap(
-            counts=data["counts"],
-            n_samples=int(data["n_samples"]),
-            top_k=int(data["top_k"]),
-            input_shape=(int(data["input_shape"][0]), int(data["input_shape"][1])),
-            image_sha256=str(data["image_sha256"]),
-            logits=data["logits"],
-            positive=bool(data["positive"]),
-            positive_copies=int(data["positive_copies"]),
-            tied_copies=int(data["tied_copies"]),
-            constant_copies=int(data["constant_copies"]),
-        )
-        spec = SmoothingSpec(**json.loads(str(data["spec"])))
-        return votes, spec, json.loads(str(data["provenance"]))
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = dict(data)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError("the vote file is damaged or none: take the votes anew.") from error
+    found = str(arrays.get("format", "none"))
+    if found != VOTES_FORMAT:
+        raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
+    try:
+        return _votes(arrays), SmoothingSpec(**json.loads(str(arrays["spec"]))), json.loads(str(arrays["provenance"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError("the vote file lacks an array or a setting: take the votes anew.") from error
+
+
+def _votes(arrays: dict[str, Any]) -> VoteMap:
+    return VoteMap(
+        counts=arrays["counts"],
+        n_samples=int(arrays["n_samples"]),
+        top_k=int(arrays["top_k"]),
+        input_shape=(int(arrays["input_shape"][0]), int(arrays["input_shape"][1])),
+        image_sha256=str(arrays["image_sha256"]),
+        logits=arrays["logits"],
+        positive=bool(arrays["positive"]),
+        positive_copies=int(arrays["positive_copies"]),
+        tied_copies=int(arrays["tied_copies"]),
+        constant_copies=int(arrays["constant_copies"]),
+    )
 
 
 def _fields(votes: VoteMap) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from monai_robustinterp.certificates.units import radius_units, round_down
+from decimal import Decimal
+
+from monai_robustinterp.certificates.units import radius_units, readable, round_down
 from monai_robustinterp.types import Certificate
 
 DISCLAIMER = (
@@ -21,9 +23,11 @@ def caption_lines(certificate: Certificate, *, finding: str, probability: float,
         label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
     """
     return [
-        f"{finding}: probability {probability:.2f}; decision kept in {100 * label_agreement:.1f} % of noisy copies",
+        f"{finding}: probability {probability:.2f}; decision kept in {round_down(100 * label_agreement, 1)} % of noisy "
+        "copies",
         guarantee(certificate),
         _how(certificate),
+        *certificate.notes,
         DISCLAIMER,
     ]
 
@@ -33,13 +37,13 @@ def guarantee(certificate: Certificate) -> str:
     spec = certificate.spec
     if certificate.l_max == 0:
         return (
-            f"ABSTAIN: no radius at beta {certificate.beta} and confidence {_percent(1 - certificate.eta)} (population "
+            f"ABSTAIN: no radius at beta {certificate.beta} and confidence {_confidence(certificate.eta)} (population "
             "level). Nothing is claimed about this map."
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
-    length = f"{round_down(units.l2, 4)} ({round_down(units.rms_grey_levels, 3)} of 255 grey levels RMS)"
+    length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
     return (
-        f"CERTIFIED, population level, confidence {_percent(1 - certificate.eta)}: any change of the network's input "
+        f"CERTIFIED, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
         f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
         f"in the expected top-{spec.top_k} (beta {certificate.beta})."
     )
@@ -50,10 +54,11 @@ def _how(certificate: Certificate) -> str:
     renyi = certificate.radius("population", "renyi").l2
     neyman_pearson = certificate.radius("population", "neyman-pearson").l2
     return (
-        f"Renyi {round_down(renyi, 4)}, Neyman-Pearson {round_down(neyman_pearson, 4)}; {spec.interpreter}, sigma "
+        f"Renyi {readable(renyi)}, Neyman-Pearson {readable(neyman_pearson)}; {spec.interpreter}, sigma "
         f"{spec.sigma:g}, {spec.n_samples} copies, {certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+def _confidence(eta: float) -> str:
+    # In decimals: rounding would turn 1 - 1e-9 into 100 %.
+    return f"{(100 * (1 - Decimal(repr(eta)))).normalize():f} %"

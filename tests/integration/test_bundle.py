@@ -77,7 +77,8 @@ def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:
         *("--dataset_dir", data, "--output_dir", tmp_path / "out", "--n_samples", 128),
         cwd=tmp_path,
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode != 0
+    assert "1 of 2 inputs were refused" in run.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert sorted(entry["status"] for entry in summary["results"]) == ["certified", "refused"]
     (overlay,) = (tmp_path / "out").rglob("overlay.dcm")

@@ -242,6 +242,62 @@ def test_a_failure_while_writing_leaves_no_partial_folder(tmp_path, monkeypatch)
     assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "index.json"}
 
 
+def test_a_pipe_and_earlier_results_in_a_folder_are_passed_over(tmp_path) -> None:
+    """A pipe would block the first read for ever."""
+    shutil.copy(SAMPLES / "kermany_IM-0525-0001_normal.jpg", tmp_path)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    for _ in range(2):
+        assert certify(tmp_path, "--overwrite", output=tmp_path / "results") == 0
+        assert len(results(tmp_path / "results")) == 1
+    assert certify(tmp_path / "pipe.dcm", output=tmp_path / "other") == 1
+    assert "no regular file" in results(tmp_path / "other")[0]["reason"]
+
+
+def test_a_damaged_index_costs_nothing(tmp_path, capsys) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    assert certify(source, output=tmp_path) == 0
+    before = (tmp_path / "summary.json").read_bytes()
+    (tmp_path / "index.json").write_text("garbage")
+    assert certify(SAMPLES / "nih_dx_no_finding.dcm", output=tmp_path) == 1
+    assert "index.json" in capsys.readouterr().err
+    assert (tmp_path / "summary.json").read_bytes() == before
+    assert certify(source, output=tmp_path / "summary.json") == 1
+    assert "must be a folder" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, capsys) -> None:
+    from monai_robustinterp import pipeline
+
+    run = pipeline.run
+    calls = []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    images = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]
+    assert certify(*images, output=tmp_path) == 130
+    assert "interrupted" in capsys.readouterr().err
+    totals = json.loads((tmp_path / "summary.json").read_text())["totals"]
+    assert (totals["inputs"], totals["complete"]) == (2, False)
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+
+
+def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> None:
+    """Grad-CAM of this class is zero on many copies: the votes of these are random cells."""
+    source = SAMPLES / "kermany_person534_bacteria_2253_pneumonia.jpg"
+    options = ["--interpreter", "grad_cam", "--target", "0", "--samples", "64"]
+    main(["certify", str(source), "--output", str(tmp_path), *options])
+    (entry,) = results(tmp_path)
+    assert "constant map" in entry["notes"]
+    assert entry["notes"] in capsys.readouterr().out
+    record = json.loads((tmp_path / entry["folder"] / "certificate.json").read_text())
+    assert record["notes"] and record["votes"]["constant_copies"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -278,6 +334,9 @@ def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
         ["--samples", "-3"],
         ["--beta", "1.5"],
         ["--confidence", "1"],
+        ["--confidence", "1/0"],
+        ["--confidence", "1e400"],
+        ["--confidence", "0.99999999999999999999"],
         ["--interpreter", "magic"],
         ["--device", "cuda:99"],
     ],

@@ -7,20 +7,20 @@ import pytest
 from scipy.stats import binom
 
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds, neyman_pearson_radius
-from monai_robustinterp.certificates.confidence import BoundTable
+from monai_robustinterp.certificates.confidence import Bounds
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 ETA = 0.05
 
 
-def wrong_probabilities(table: BoundTable, q: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+def wrong_probabilities(table: Bounds, q: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
     """P[lo(X) > q] and P[hi(X) < q] for X ~ Bin(m, q), exactly."""
     first_above = np.searchsorted(table.lower, q, side="right")
     last_below = np.searchsorted(table.upper, q, side="left") - 1
     return binom.sf(first_above - 1, m, q), binom.cdf(last_below, m, q)
 
 
-def least_favourable(table: BoundTable) -> np.ndarray:
+def least_favourable(table: Bounds) -> np.ndarray:
     """Truths just beside each bound, where a wrong bound is likeliest."""
     lower = table.lower[table.lower > 0]
     upper = table.upper[table.upper < 1]
@@ -29,7 +29,7 @@ def least_favourable(table: BoundTable) -> np.ndarray:
 
 @pytest.mark.parametrize(("m", "top_k", "wrong"), [(16, 3, 0), (64, 38, 0), (64, 100, 2), (512, 38, 0), (1000, 500, 5)])
 def test_no_truth_makes_a_wrong_bound_likelier_than_its_share(m: int, top_k: int, wrong: int) -> None:
-    table = mass_weighted_bounds(m, top_k=top_k, eta=ETA, wrong=wrong)
+    table = mass_weighted_bounds(np.arange(m + 1), m, top_k=top_k, eta=ETA, wrong=wrong)
     q = np.concatenate([least_favourable(table), np.logspace(-9, 0, 500)[:-1], 1 - np.logspace(-9, -1, 200)])
     # Summed over both sides and all cells (sum q = k) this is the claim: expected wrong bounds <= eta (r + 1).
     allowed = ETA * (wrong + 1) * q / (2 * top_k)
@@ -40,7 +40,7 @@ def test_no_truth_makes_a_wrong_bound_likelier_than_its_share(m: int, top_k: int
 
 
 def test_the_bounds_are_ordered_and_hold_the_observed_share() -> None:
-    table = mass_weighted_bounds(200, top_k=20, eta=0.001)
+    table = mass_weighted_bounds(np.arange(201), 200, top_k=20, eta=0.001)
     share = np.arange(201) / 200
     assert (np.diff(table.lower) >= 0).all() and (np.diff(table.upper) >= 0).all()
     assert (table.lower <= share).all() and (share <= table.upper).all()
@@ -49,15 +49,37 @@ def test_the_bounds_are_ordered_and_hold_the_observed_share() -> None:
 
 
 def test_more_copies_and_more_allowed_failures_tighten() -> None:
-    few, many = (mass_weighted_bounds(m, top_k=38, eta=0.001) for m in (128, 512))
+    few, many = (mass_weighted_bounds(np.arange(m + 1), m, top_k=38, eta=0.001) for m in (128, 512))
     assert many.lower[256] > few.lower[64]
-    assert mass_weighted_bounds(128, top_k=38, eta=0.001, wrong=3).lower[64] > few.lower[64]
+    assert mass_weighted_bounds([64], 128, top_k=38, eta=0.001, wrong=3).lower[0] > few.lower[64]
 
 
-@pytest.mark.parametrize(("m", "eta", "wrong"), [(0, 0.1, 0), (10, 0.0, 0), (10, 1.0, 0), (10, 0.1, -1)])
-def test_wrong_arguments_are_refused(m: int, eta: float, wrong: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "m", "top_k", "eta", "wrong"),
+    [
+        (0, 0, 3, 0.1, 0),
+        (0, 10, 3, 0.0, 0),
+        (0, 10, 3, 1.0, 0),
+        (0, 10, 3, 1e-17, 0),
+        (0, 10, 0, 0.1, 0),
+        (0, 10, 3, 0.1, -1),
+        (11, 10, 3, 0.1, 0),
+        (-1, 10, 3, 0.1, 0),
+        # A level of 1 or more proves nothing: the lower bound of 2 votes of 10 would be 1.
+        (2, 10, 1, 0.9, 5),
+    ],
+)
+def test_wrong_arguments_are_refused(count: int, m: int, top_k: int, eta: float, wrong: int) -> None:
     with pytest.raises(ValueError, match="must"):
-        mass_weighted_bounds(m, top_k=3, eta=eta, wrong=wrong)
+        mass_weighted_bounds([count], m, top_k=top_k, eta=eta, wrong=wrong)
+
+
+def test_bounds_of_few_counts_are_those_of_the_table() -> None:
+    table = mass_weighted_bounds(np.arange(301), 300, top_k=9, eta=0.01)
+    counts = np.array([[7, 0], [300, 7]])
+    some = mass_weighted_bounds(counts, 300, top_k=9, eta=0.01)
+    assert np.array_equal(some.lower, table.lower[counts])
+    assert np.array_equal(some.upper, table.upper[counts])
 
 
 def make_votes(counts: np.ndarray, m: int, top_k: int) -> tuple[VoteMap, SmoothingSpec]:

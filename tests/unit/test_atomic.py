@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 
 CONTENT = b"whole content"
 
@@ -142,3 +142,57 @@ def test_messages_hold_no_file_names(tmp_path: Path, name: str) -> None:
         atomic_write(tmp_path / name, write)
     assert "Mueller" not in str(caught.value)
     assert caught.value.filename is None
+
+
+class TestAtomicFolder:
+    def test_it_appears_when_it_is_done(self, tmp_path: Path) -> None:
+        target = tmp_path / "result"
+        with atomic_folder(target) as folder:
+            (folder / "a").write_text("1")
+            assert not target.exists()
+        assert (target / "a").read_text() == "1"
+        assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+    def test_an_exception_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "result") as folder:
+            (folder / "a").write_text("1")
+            raise KeyboardInterrupt
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_appeared_meanwhile_is_kept(self, tmp_path: Path) -> None:
+        target = tmp_path / "result"
+        with pytest.raises(FileExistsError), atomic_folder(target) as folder:
+            (folder / "a").write_text("mine")
+            target.mkdir()
+            (target / "a").write_text("theirs")
+        assert (target / "a").read_text() == "theirs"
+        assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+    def test_overwriting_replaces(self, tmp_path: Path) -> None:
+        target = tmp_path / "result"
+        for text in ("old", "new"):
+            with atomic_folder(target, overwrite=True) as folder:
+                (folder / text).write_text(text)
+        assert [path.name for path in target.iterdir()] == ["new"]
+        assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+    def test_the_old_result_comes_back_if_the_new_one_cannot_be_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target = tmp_path / "result"
+        target.mkdir()
+        (target / "a").write_text("old")
+        rename = os.rename
+        calls = []
+
+        def failing(source: Path, destination: Path) -> None:
+            calls.append(destination)
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            rename(source, destination)
+
+        monkeypatch.setattr(os, "rename", failing)
+        with pytest.raises(OSError, match="No space"), atomic_folder(target, overwrite=True) as folder:
+            (folder / "a").write_text("new")
+        assert (target / "a").read_text() == "old"
+        assert [path.name for path in tmp_path.iterdir()] == ["result"]

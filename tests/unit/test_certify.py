@@ -66,7 +66,7 @@ def test_the_population_radius_uses_the_weakest_lower_and_the_strongest_upper_bo
 
     votes = make_votes()
     certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
-    table = mass_weighted_bounds(512, top_k=38, eta=0.001)
+    table = mass_weighted_bounds(np.arange(513), 512, top_k=38, eta=0.001)
     ordered = sorted(votes.counts.ravel().tolist(), reverse=True)
     lower, upper = table.lower[ordered[38 - 20]], table.upper[ordered[38 + 20 - 1]]
     expected = 0.05 * (norm.ppf(lower) - norm.ppf(upper))
@@ -79,7 +79,7 @@ def test_allowed_wrong_bounds_cost_cells_of_the_swap() -> None:
     votes = make_votes(top_k=120, side=32, n_samples=256)
     certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.01)
     assert (certificate.swap_count, certificate.allowed_wrong_bounds) == (61, 1)
-    table = mass_weighted_bounds(256, top_k=120, eta=0.01, wrong=1)
+    table = mass_weighted_bounds(np.arange(257), 256, top_k=120, eta=0.01, wrong=1)
     ordered = sorted(votes.counts.ravel().tolist(), reverse=True)
     lower, upper = table.lower[ordered[120 - 60]], table.upper[ordered[120 + 60 - 1]]
     from scipy.stats import norm
@@ -214,7 +214,7 @@ def test_the_fixed_map_is_the_largest_radius_of_its_settings() -> None:
     certificate = certify_votes(votes, spec, beta="0.5", eta=0.001)
     for family in ("renyi", "neyman-pearson"):
         assert control.radius("population", family).l2 > certificate.radius("population", family).l2
-    table = mass_weighted_bounds(512, top_k=38, eta=0.001)
+    table = mass_weighted_bounds(np.arange(513), 512, top_k=38, eta=0.001)
     from scipy.stats import norm
 
     assert control.l_max == pytest.approx(0.05 * (norm.ppf(table.lower[512]) - norm.ppf(table.upper[0])))
