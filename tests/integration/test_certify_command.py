@@ -298,6 +298,24 @@ def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> N
     assert record["notes"] and record["votes"]["constant_copies"] > 0
 
 
+def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
+    from monai_robustinterp import pipeline
+
+    save = pipeline.save
+
+    def slow(explanation: object, folder: Path, **settings: object) -> None:
+        save(explanation, folder, **settings)
+        other = tmp_path / folder.name[1:].rsplit(".", 1)[0]
+        other.mkdir()
+        (other / "certificate.json").write_text("theirs")
+
+    monkeypatch.setattr(pipeline, "save", slow)
+    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", output=tmp_path) == 1
+    assert "--overwrite" in results(tmp_path)[0]["reason"]
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert (folder / "certificate.json").read_text() == "theirs"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

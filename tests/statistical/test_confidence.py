@@ -44,6 +44,7 @@ def test_the_bounds_are_ordered_and_hold_the_observed_share() -> None:
     share = np.arange(201) / 200
     assert (np.diff(table.lower) >= 0).all() and (np.diff(table.upper) >= 0).all()
     assert (table.lower <= share).all() and (share <= table.upper).all()
+    assert table.lower[2] > 0
     assert table.lower[0] == table.lower[1] == 0 and table.upper[-1] == 1
     assert 0 < table.upper[0] < 0.1 and 0.9 < table.lower[-1] < 1
 

@@ -57,6 +57,14 @@ def test_seeds_images_protocols_and_purposes_share_no_draw() -> None:
             assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
+def test_noise_and_tie_breaking_have_keys_of_their_own() -> None:
+    noise, samples = make_noise(), torch.arange(64)
+    first_of_each = noise.order(samples, 2)[:, 0].double().argsort()
+    assert not torch.equal(first_of_each, noise.normal(samples, (4,))[:, 0].argsort())
+    draws = [torch.cat(noise._words(purpose, samples, 8)) for purpose in ("noise", "ties")]
+    assert np.intersect1d(*(draw.numpy() for draw in draws)).size < 3
+
+
 def test_the_image_hash_sees_every_value_and_the_shape() -> None:
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     changed = image.clone()
