@@ -19,7 +19,6 @@ from monai_robustinterp.inferers import CertifiedSaliencyInferer
 
 DEFAULT_BUNDLE = "chest_xray_certified_saliency"
 _CONFIG = Path("configs") / "inference.json"
-_WEIGHTS = Path("models") / "model.pt"
 
 
 class SaliencyBundle:
@@ -27,6 +26,7 @@ class SaliencyBundle:
 
     Attributes:
         root: folder of the bundle.
+        hashes: SHA-256 of the weights file and of the configuration, for the record.
         network: classifier in eval mode, with its weights.
         preprocessing: invertible transforms of ``{"image": path}`` to the network's input [1, H, W].
         inferer: the smoothing, interpretation and certification.
@@ -37,6 +37,7 @@ class SaliencyBundle:
         self,
         *,
         root: str | Path,
+        weights: str | Path,
         network: nn.Module,
         preprocessing: Compose,
         inferer: CertifiedSaliencyInferer,
@@ -47,7 +48,7 @@ class SaliencyBundle:
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.
         self.preprocessing.log_stats = False
         self.hashes = {
-            "weights_sha256": file_sha256(self.root / _WEIGHTS),
+            "weights_sha256": file_sha256(weights),
             "config_sha256": file_sha256(self.root / _CONFIG),
         }
 
@@ -58,18 +59,18 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
     A bundle's configuration is code (MONAI evaluates its ``$`` expressions): load only bundles that you trust.
 
     Args:
-        root: folder of the bundle; None takes the one that this package ships.
+        root: folder of the bundle, or the name of one that this package ships (a folder goes before a name); None takes
+            the default one.
         overrides: values for keys of the configuration, such as ``{"sigma": 0.25}``; None values are left out.
 
     Raises:
-        InputRefused: if the folder is no such bundle or its parts cannot be built.
+        InputRefused: if there is no such bundle or its parts cannot be built.
     """
-    folder = shipped_bundle() if root is None else Path(root)
-    missing = [str(part) for part in (_CONFIG, _WEIGHTS) if not (folder / part).is_file()]
-    if missing:
+    folder = Path(root) if root is not None and Path(root).is_dir() else shipped_bundle(str(root or DEFAULT_BUNDLE))
+    if not (folder / _CONFIG).is_file():
         raise InputRefused(
-            f"the bundle folder has no {' and no '.join(missing)}. A bundle holds configs/inference.json and "
-            "models/model.pt (docs/reference.md): pass the folder that contains configs/."
+            "the bundle folder has no configs/inference.json. A bundle holds that file and its weights in models/ "
+            "(docs/how-to/your-own-model.md): pass the folder that contains configs/."
         )
     try:
         parser = ConfigParser()
@@ -88,7 +89,7 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             raise InputRefused(ours) from error
         raise InputRefused(
             f"the bundle could not be built ({type(error).__name__}: {_root_cause(error)}). Its configs/inference.json "
-            "must define 'saliency_bundle' and models/model.pt must hold the state dict of its 'network_def'."
+            "must define 'saliency_bundle', and its 'network' must be able to load the file that 'ckpt_path' names."
         ) from error
     if not isinstance(bundle, SaliencyBundle):
         raise InputRefused(
@@ -108,13 +109,34 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     return network
 
 
-def shipped_bundle() -> Path:
-    """The default bundle: package data of an installed wheel, ``bundles/`` of a source tree."""
+def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:
+    """Loads a TorchScript module (``torch.jit.save``) onto the CPU. Such a file is code: load only those you trust.
+
+    Raises:
+        RuntimeError: if the file is no TorchScript archive.
+    """
+    with warnings.catch_warnings():
+        # torch deprecates TorchScript, and hospitals hold files of it.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
+        module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    return module
+
+
+def shipped_bundle(name: str = DEFAULT_BUNDLE) -> Path:
+    """Folder of a shipped bundle: package data of an installed wheel, ``bundles/`` of a source tree.
+
+    Raises:
+        InputRefused: with the names, if there is none of that name.
+    """
     package = Path(__file__).parent
-    for folder in (package / "bundles", package.parent / "bundles"):
-        if (folder / DEFAULT_BUNDLE / _CONFIG).is_file():
-            return folder / DEFAULT_BUNDLE
-    raise InputRefused(f"the installation lacks its bundle {DEFAULT_BUNDLE}: install the package again.")
+    roots = (package.parent / "bundles", package / "bundles")
+    shipped = {config.parents[1].name: config.parents[1] for root in roots for config in root.glob(f"*/{_CONFIG}")}
+    if name not in shipped:
+        raise InputRefused(
+            f"there is no such bundle folder, and no shipped bundle of that name: the names are {sorted(shipped)}. "
+            "Pass one of them, or the folder of a bundle."
+        )
+    return shipped[name]
 
 
 def running_bundle_root() -> str:

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="MONAI bundle of the classifier (trusted: it is code)"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one",
     )
     parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
     parser.add_argument("--interpreter", choices=sorted(INTERPRETERS), help="interpretation method")

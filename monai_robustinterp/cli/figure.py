@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="image file")
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="picture to write")
     parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="MONAI bundle of the classifier (trusted: it is code)"
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one",
     )
     parser.add_argument("--copies", type=positive(int), default=4, help="noisy copies to show")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")

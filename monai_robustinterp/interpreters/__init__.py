@@ -7,3 +7,4 @@ from monai_robustinterp.interpreters.gradient import Gradient as Gradient
 from monai_robustinterp.interpreters.model_context import explaining as explaining
 from monai_robustinterp.interpreters.registry import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.interpreters.registry import interpreter_class as interpreter_class
+from monai_robustinterp.interpreters.registry import without_hooks as without_hooks

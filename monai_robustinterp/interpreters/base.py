@@ -24,9 +24,15 @@ class Attribution:
 
 
 class Interpreter(ABC):
-    """One interpretation method. It explains logits, and each copy's map depends on that copy alone."""
+    """One interpretation method. It explains logits, and each copy's map depends on that copy alone.
+
+    Attributes:
+        name: its key in ``INTERPRETERS``.
+        needs_hooks: whether it looks into the network's layers, which TorchScript modules do not allow.
+    """
 
     name: ClassVar[str]
+    needs_hooks: ClassVar[bool] = False
 
     @abstractmethod
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
@@ -38,7 +44,7 @@ class Interpreter(ABC):
             target: index of the explained logit.
 
         Raises:
-            ValueError: if the network's output is not [B, classes], or the target is not one of them.
+            ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
         """
 
 
@@ -61,3 +67,24 @@ def target_logits(logits: object, target: int) -> torch.Tensor:
     if not 0 <= target < logits.shape[1]:
         raise ValueError(f"target is {target} and the network has {logits.shape[1]} logits: choose one of them.")
     return logits
+
+
+def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> torch.Tensor:
+    """Gradient of each copy's target logit with respect to its own part of ``source``.
+
+    Args:
+        logits: float [B, classes]; copies do not depend on each other.
+        target: index of the explained logit.
+        source: the input, or a layer's output, [B, ...]; the gradient has its shape.
+
+    Raises:
+        ValueError: if the network let no gradient through.
+    """
+    if not logits.requires_grad:
+        raise ValueError(
+            "the network's logits have no gradient with respect to its input, which every interpreter here needs. "
+            "Remove no_grad and detach from its forward; of a TorchScript module take the file from before "
+            "torch.jit.optimize_for_inference."
+        )
+    (gradient,) = torch.autograd.grad(logits[:, target].sum(), source)
+    return gradient

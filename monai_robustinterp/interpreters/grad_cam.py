@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
 from monai_robustinterp.interpreters.model_context import find_layer, recorded_output
 
 
@@ -19,6 +19,7 @@ class GradCAM(Interpreter):
     """
 
     name: ClassVar[str] = "grad_cam"
+    needs_hooks: ClassVar[bool] = True
 
     def __init__(self, target_layer: str | None = None) -> None:
         self.target_layer = target_layer
@@ -33,8 +34,7 @@ class GradCAM(Interpreter):
                 f"layer {self.target_layer!r} returned shape {tuple(activation.shape)}; Grad-CAM needs [B, K, h, w]: "
                 "choose a layer before the pooling."
             )
-        (gradient,) = torch.autograd.grad(logits[:, target].sum(), activation)
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        weights = logit_gradient(logits, target, activation).mean(dim=(2, 3), keepdim=True)
         cam = torch.relu((weights * activation.detach()).sum(dim=1, keepdim=True))
         maps = nn.functional.interpolate(cam, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
         return Attribution(maps=maps, logits=logits.detach())

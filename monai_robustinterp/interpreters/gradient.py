@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
 
 
 class Gradient(Interpreter):
@@ -19,5 +19,5 @@ class Gradient(Interpreter):
         """See :meth:`Interpreter.attribute`."""
         inputs = inputs.detach().requires_grad_()
         logits = target_logits(network(inputs), target)
-        (gradient,) = torch.autograd.grad(logits[:, target].sum(), inputs)
+        gradient = logit_gradient(logits, target, inputs)
         return Attribution(maps=gradient.abs().sum(dim=1, keepdim=True), logits=logits.detach())

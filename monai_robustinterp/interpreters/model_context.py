@@ -25,25 +25,24 @@ def explaining(network: nn.Module) -> Iterator[nn.Module]:
     Inside: eval mode, no parameter gradients, no in-place activations (hooks would see the overwritten values), and
     gradients enabled whatever the caller disabled. After: modes, flags, gradients and hooks are the objects of before.
 
+    The in-place activations of a TorchScript module stay, for they are compiled into it. Gradients with respect to the
+    input are right all the same: autograd keeps what they need, or raises. Only hooks would be wrong, and it has none.
+
     Args:
-        network: any torch module.
+        network: any torch module, TorchScript too.
 
     Raises:
         TypeError: if ``network`` is no module.
-        ValueError: if it has a batch norm without running statistics: its output for one copy would depend on the
-            other copies in the batch, which voids the certificate (docs/certificates.md, section 1).
+        ValueError: if a batch norm takes its statistics from the batch: the output for one copy would depend on the
+            other copies, which voids the certificate (docs/certificates.md, section 1).
     """
     if not isinstance(network, nn.Module):
         raise TypeError(f"the network is a {type(network).__name__}; an explanation needs a torch.nn.Module.")
     with ExitStack() as stack:
         stack.callback(_restorer(network))
         network.eval()
-        for name, module in network.named_modules():
-            if isinstance(module, _BatchNorm) and module.running_mean is None:
-                raise ValueError(
-                    f"layer {name!r} is a batch norm without running statistics: one copy's result would depend on the "
-                    "other copies of its batch. Use a network with track_running_stats=True."
-                )
+        _refuse_batch_statistics(network)
+        for module in _eager(network):
             if getattr(module, "inplace", False) is True:
                 module.inplace = False
         for parameter in network.parameters():
@@ -53,17 +52,60 @@ def explaining(network: nn.Module) -> Iterator[nn.Module]:
         yield network
 
 
+def _eager(network: nn.Module) -> list[Any]:
+    """The modules that are no TorchScript: those that can be changed and hooked."""
+    return [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]
+
+
+def _refuse_batch_statistics(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise ValueError(
+                f"layer {name!r} is a batch norm without running statistics: one copy's result would depend on the "
+                "other copies of its batch. Use a network with track_running_stats=True."
+            )
+    for script in _outermost_scripts(network):
+        if _compiled_for_training(script):
+            raise ValueError(
+                "the TorchScript network has a batch norm or a dropout that stays in training mode, so one copy's "
+                "result would depend on the other copies or on chance. Export it again, after network.eval(), with "
+                "track_running_stats=True."
+            )
+
+
+def _outermost_scripts(module: nn.Module) -> Iterator[torch.jit.ScriptModule]:
+    if isinstance(module, torch.jit.ScriptModule):
+        yield module
+    else:
+        for child in module.children():
+            yield from _outermost_scripts(child)
+
+
+def _compiled_for_training(script: torch.jit.ScriptModule) -> bool:
+    """Whether eval() cannot reach a batch norm or dropout, because tracing wrote the mode into the graph."""
+    graph: Any = script.inlined_graph
+    # The position of the argument `training` (`train`) in the operators' schemas.
+    modes = [list(node.inputs())[5] for node in graph.findAllNodes("aten::batch_norm", recurse=True)]
+    for kind in ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout"):
+        modes += [list(node.inputs())[2] for node in graph.findAllNodes(kind, recurse=True)]
+    return any(mode.toIValue() is True for mode in modes)
+
+
 def _restorer(network: nn.Module) -> Any:
     """A function that puts back what :func:`explaining` and the interpreters' hooks may change."""
     modules = list(network.modules())
-    training = [(m, m.training) for m in modules]
-    inplace = [(m, m.inplace) for m in modules if isinstance(getattr(m, "inplace", None), bool)]
+    # A frozen TorchScript module has no mode until eval() gives it one.
+    training = [(m, getattr(m, "training", None)) for m in modules]
+    inplace = [(m, m.inplace) for m in _eager(network) if isinstance(getattr(m, "inplace", None), bool)]
     parameters = [(p, p.requires_grad, p.grad) for p in network.parameters()]
     hooks = [(getattr(m, name), OrderedDict(getattr(m, name))) for m in modules for name in _HOOKS if hasattr(m, name)]
 
     def restore() -> None:
         for module, mode in training:
-            module.training = mode
+            if mode is None:
+                vars(module).pop("training", None)
+            else:
+                module.training = mode
         for module, flag in inplace:
             module.inplace = flag
         for parameter, requires_grad, grad in parameters:
@@ -77,15 +119,24 @@ def _restorer(network: nn.Module) -> Any:
 
 
 def find_layer(network: nn.Module, name: str | None) -> nn.Module:
-    """The submodule of that dotted name.
+    """The submodule of that dotted name, which can be hooked.
 
     Raises:
-        LayerNotFoundError: with the candidates, if there is none.
+        LayerNotFoundError: with the candidates, if there is none; with the interpreters that need no hooks, if the
+            layer is TorchScript.
     """
     layers: dict[str, nn.Module] = dict(network.named_modules())
-    if name and name in layers:
-        return layers[name]
+    layer = layers.get(name) if name else None
+    if layer is not None and not isinstance(layer, torch.jit.ScriptModule):
+        return layer
     candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]
+    if layer is not None or (not candidates and any(_outermost_scripts(network))):
+        from monai_robustinterp.interpreters.registry import without_hooks
+
+        raise LayerNotFoundError(
+            "the network, or the target layer in it, is a TorchScript module, which allows no hooks, and this "
+            f"interpreter needs one. Use one of those that need none, {without_hooks()}, or the network as Python code."
+        )
     raise LayerNotFoundError(
         f"target_layer is {name!r}; it must name a layer with a spatial output, usually the last one before pooling. "
         f"The last candidates of this network are {candidates[-8:]}."

@@ -9,6 +9,11 @@ from monai_robustinterp.interpreters.gradient import Gradient
 INTERPRETERS: dict[str, type[Interpreter]] = {cls.name: cls for cls in (Gradient, GradCAM)}
 
 
+def without_hooks() -> list[str]:
+    """Names of the interpreters that need no hooks: those for TorchScript modules."""
+    return sorted(name for name, cls in INTERPRETERS.items() if not cls.needs_hooks)
+
+
 def interpreter_class(name: str) -> type[Interpreter]:
     """The registered class.
 

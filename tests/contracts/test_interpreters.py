@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import nn
 
-from monai_robustinterp.interpreters import INTERPRETERS, GradCAM, Gradient, Interpreter, explaining
+from monai_robustinterp.interpreters import (
+    INTERPRETERS,
+    GradCAM,
+    Gradient,
+    Interpreter,
+    explaining,
+    without_hooks,
+)
 from monai_robustinterp.interpreters.model_context import LayerNotFoundError
 
 ARGUMENTS = {"grad_cam": {"target_layer": "features.norm5"}}
@@ -18,6 +26,15 @@ ARGUMENTS = {"grad_cam": {"target_layer": "features.norm5"}}
 @pytest.fixture(params=sorted(INTERPRETERS))
 def interpreter(request: pytest.FixtureRequest) -> Interpreter:
     return INTERPRETERS[request.param](**ARGUMENTS.get(request.param, {}))
+
+
+@pytest.fixture(params=["scripted", "traced", "inside a module"])
+def torchscript(request: pytest.FixtureRequest, dense: nn.Module) -> nn.Module:
+    """The network ``dense`` as TorchScript, with its in-place ReLUs compiled in."""
+    if request.param == "traced":
+        return torch.jit.trace(copy.deepcopy(dense), torch.rand(1, 1, 32, 32))
+    script = torch.jit.script(copy.deepcopy(dense))
+    return script if request.param == "scripted" else nn.Sequential(OrderedDict(script=script))
 
 
 @pytest.fixture
@@ -88,6 +105,45 @@ class TestEveryInterpreter:
                 interpreter.attribute(dense, batch[:1], 0)
         assert sum(len(m._forward_hooks) + len(m._backward_hooks) for m in dense.modules()) == hooks
         assert all(p.grad is None for p in dense.parameters())
+
+    def test_a_network_that_lets_no_gradient_through_is_refused(self, interpreter, dense, batch) -> None:
+        dense.class_layers.register_forward_hook(lambda module, inputs, output: output.detach())
+        with explaining(dense), pytest.raises(ValueError, match="no gradient with respect to its input"):
+            interpreter.attribute(dense, batch, 1)
+
+
+class TestTorchScript:
+    @pytest.mark.parametrize("name", without_hooks())
+    def test_without_hooks_the_maps_are_those_of_the_eager_network(self, name, dense, torchscript, batch) -> None:
+        interpreter = INTERPRETERS[name](**ARGUMENTS.get(name, {}))
+        with explaining(dense):
+            expected = interpreter.attribute(dense, batch, 1)
+        atol = 1e-6 * float(expected.maps.abs().max())
+        for _ in range(3):  # the compiler optimizes after the first runs
+            with explaining(torchscript):
+                found = interpreter.attribute(torchscript, batch, 1)
+            torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=atol)
+            torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("name", sorted(INTERPRETERS.keys() - set(without_hooks())))
+    @pytest.mark.parametrize("layer", [None, "features.norm5", "script.features.norm5", "nothing"])
+    def test_with_hooks_it_is_refused_with_the_interpreters_that_work(self, name, layer, torchscript, batch) -> None:
+        interpreter = INTERPRETERS[name](target_layer=layer)
+        with explaining(torchscript), pytest.raises(LayerNotFoundError, match="TorchScript") as refusal:
+            interpreter.attribute(torchscript, batch, 1)
+        assert str(without_hooks()) in str(refusal.value)
+
+    def test_an_eager_layer_beside_torchscript_can_be_hooked(self, dense, batch) -> None:
+        with explaining(dense):
+            expected = GradCAM("features.norm5").attribute(dense, batch, 1).maps
+        dense.class_layers = torch.jit.script(dense.class_layers)
+        with explaining(dense):
+            found = GradCAM("features.norm5").attribute(dense, batch, 1).maps
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-8)
+
+    def test_interpreters_without_hooks_are_those_of_the_registry(self) -> None:
+        assert "gradient" in without_hooks() and "grad_cam" not in without_hooks()
+        assert not any(INTERPRETERS[name].needs_hooks for name in without_hooks())
 
 
 def test_gradient_is_captums_saliency(dense, batch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,24 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, capsys) -> None:
         assert radii == sorted(radii, reverse=True)
     if "monai" in page:
         assert len(list((tmp_path / "captures").rglob("*.dcm"))) == 1
+
+
+def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
+    """From a checkpoint to TorchScript; the bundles of its section 4 are in test_own_model.py."""
+    monkeypatch.chdir(ROOT)
+    page = "docs/how-to/your-own-model.md"
+    namespace: dict[str, Any] = {}
+    results = []
+    for block in python_blocks(page):
+        code = block.replace("/tmp/", f"{tmp_path}/").replace('"image.dcm"', '"sample_data/nih_dx_no_finding.dcm"')
+        exec(compile(code.replace("n_samples=384", "n_samples=4"), page, "exec"), namespace)
+        results.append((namespace["votes"], namespace["certificate"]))
+    assert [votes.n_samples for votes, _ in results] == [4, 4, 4]
+    assert [certificate.spec.target for _, certificate in results[:1]] == [2]
+    # The third network is the second as TorchScript.
+    assert (results[1][0].counts == results[2][0].counts).all() and results[1][0].logits.size == 8
+    assert "['gradient'" in capsys.readouterr().out
+    assert len((ROOT / page).read_text().splitlines()) <= 90
 
 
 def test_the_reference_lists_every_option_and_array() -> None:

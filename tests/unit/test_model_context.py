@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters import GradCAM, explaining
+from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
 
 
 def state(network: nn.Module) -> dict[str, object]:
@@ -70,6 +70,71 @@ def test_a_batch_norm_that_mixes_copies_is_refused() -> None:
     with pytest.raises(ValueError, match="running statistics"), explaining(network):
         pass
     assert network.training
+
+
+@pytest.mark.parametrize("exported", ["scripted", "traced", "loaded"])
+@pytest.mark.parametrize("failing", [False, True])
+def test_torchscript_is_restored(tiny, exported, failing, tmp_path) -> None:
+    network = torch.jit.trace(tiny, torch.rand(1, 1, 32, 32)) if exported == "traced" else torch.jit.script(tiny)
+    if exported == "loaded":
+        torch.jit.save(network, tmp_path / "network.ts")
+        network = torch.jit.load(tmp_path / "network.ts")
+    network.train()
+    network.head.eval()
+    network.head.bias.requires_grad_(False)
+    network(torch.rand(4, 1, 32, 32)).sum().backward()
+    before = state(network)
+    assert set(before["training"]) == {True, False} and set(before["requires_grad"]) == {True, False}
+    try:
+        with explaining(network):
+            assert not any(m.training for m in network.modules())
+            assert not any(p.requires_grad for p in network.parameters())
+            Gradient().attribute(network, torch.rand(2, 1, 32, 32), 0)
+            if failing:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert failing
+    assert_same(before, state(network))
+
+
+def test_a_frozen_torchscript_network_has_no_mode_before_and_after(tiny, image) -> None:
+    with explaining(tiny):
+        expected = Gradient().attribute(tiny, image[None], 1).maps
+    frozen = torch.jit.freeze(torch.jit.script(tiny))
+    with explaining(frozen):
+        found = Gradient().attribute(frozen, image[None], 1).maps
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-8)
+    assert not hasattr(frozen, "training")
+
+
+def batch_norm(tracks: bool) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=tracks))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("network", "refused"),
+    [
+        (lambda x: torch.jit.script(batch_norm(False).eval()), True),
+        (lambda x: torch.jit.trace(batch_norm(False).eval(), x), True),
+        (lambda x: torch.jit.trace(batch_norm(True).train(), x), True),
+        (lambda x: torch.jit.trace(nn.Dropout(0.5).train(), x, check_trace=False), True),
+        (lambda x: torch.jit.trace(nn.Dropout(0.5).eval(), x), False),
+        (lambda x: torch.jit.trace(batch_norm(True).eval(), x), False),
+        (lambda x: torch.jit.script(batch_norm(True).train()), False),
+    ],
+)
+def test_torchscript_that_mixes_copies_is_refused(network, refused, inside) -> None:
+    script = network(torch.rand(3, 1, 32, 32))
+    script = nn.Sequential(script) if inside else script
+    if refused:
+        with pytest.raises(ValueError, match=r"training mode.*Export it again"), explaining(script):
+            pass
+        return
+    batch = torch.rand(3, 1, 32, 32)
+    with explaining(script):
+        assert torch.allclose(script(batch)[:1], script(batch[:1]), atol=1e-6)
 
 
 def test_a_function_is_no_network() -> None:

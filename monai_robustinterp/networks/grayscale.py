@@ -1,7 +1,6 @@
-"""Adapters between the single-channel input that is certified and what a pretrained network wants."""
+"""The adapter between the single-channel input that is certified and what a pretrained network wants."""
 
-from __future__ import annotations
-
+# No postponed annotations here: torch.jit.script reads those of the class.
 from collections.abc import Sequence
 
 import torch
