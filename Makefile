@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all bench lint wheel clean
+.PHONY: demo test test-all bench study-classifiers lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -27,6 +27,13 @@ test-all: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py bench_output
 
+# Folders of the training images (docs/how-to/train.md).
+KERMANY_DIR ?= kermany
+CHEST_XRAY14_DIR ?= chest_xray14
+
+study-classifiers: $(INSTALLED)
+	$(BIN)/python benchmarks/classifiers.py $(KERMANY_DIR) $(CHEST_XRAY14_DIR) study_output/classifiers
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +43,4 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) dist build demo_output bench_output
+	rm -rf $(VENV) dist build demo_output bench_output study_output

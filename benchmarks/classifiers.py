@@ -1,0 +1,230 @@
+"""Trains the reference classifiers and their comparisons, evaluates and certifies them, and writes the result page.
+
+usage: python benchmarks/classifiers.py KERMANY_DIR CHEST_XRAY14_DIR OUTPUT_DIR
+
+A training whose ``evaluation.json`` is in OUTPUT_DIR is not repeated. Nothing is copied into the bundles: that is a
+decision of whoever releases them (docs/how-to/train.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import ScaleIntensityRangePercentiles
+
+from monai_robustinterp import SaliencyBundle, load_bundle
+from monai_robustinterp.bundle import load_weights
+from monai_robustinterp.certificates import fixed_map_certificate
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.records import json_bytes
+from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
+from monai_robustinterp.training.report import evaluation_table
+from monai_robustinterp.training.tables import LabelledImage
+
+ROOT = Path(__file__).parents[1]
+OPACITY, FINDINGS = "chest_xray_certified_saliency", "chest_xray_findings"
+TABLES = ROOT / "bundles" / OPACITY / "data"
+PAGE = ROOT / "docs" / "results" / "classifiers.md"
+GAINS = (0.6, 0.8, 1.0, 1.2)
+IMAGES_PER_GROUP = 6
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    name: str
+    bundle: str
+    what: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def command(self) -> list[str]:
+        """Without the folders of data and output."""
+        config = f"bundles/{self.bundle}/configs/train.json"
+        options = [text for key, value in self.options.items() for text in (f"--{key}", str(value))]
+        return ["python", "-m", "monai.bundle", "run", "--config_file", config, *options]
+
+
+RUNS = (
+    Run("opacity", OPACITY, "the shipped binary model: fixed intensity path, noise"),
+    Run("opacity_without_noise", OPACITY, "the same without noise", {"noise_probability": 0.0}),
+    Run("opacity_percentiles", OPACITY, "the same with percentiles of each image", {"percentiles": True}),
+    Run("findings", FINDINGS, "the shipped multi-label model"),
+)
+
+
+def train(run: Run, kermany_dir: str, chest_xray14_dir: str, output: Path) -> None:
+    """Runs one training unless its evaluation is there."""
+    if (output / run.name / "evaluation.json").exists():
+        return
+    folders = ["--chest_xray14_dir", chest_xray14_dir, "--output_dir", str(output / run.name)]
+    if run.bundle == OPACITY:
+        folders += ["--kermany_dir", kermany_dir]
+    else:
+        folders += ["--trunk_path", str(output / "opacity" / "model.pt")]
+    print("training", run.name, flush=True)
+    subprocess.run([sys.executable, *run.command()[1:], *folders], cwd=ROOT, check=True)
+
+
+def validation_items(kermany_dir: str, chest_xray14_dir: str) -> list[LabelledImage]:
+    """Labelled validation images of both sources."""
+    items = kermany(kermany_dir, TABLES / "kermany_split.csv")
+    items += chest_xray14(chest_xray14_dir, TABLES / "chest_xray14_split.csv")
+    return [item for item in items if item["split"] == "validation" and item["opacity"] is not None]
+
+
+def brightness(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) -> dict[str, dict[str, float]]:
+    """Area under the curve when every image is made darker or brighter (x gain, cut at 1)."""
+    images = [bundle.preprocessing(dict(item))["image"].as_tensor() for item in items]
+    percentiles = ScaleIntensityRangePercentiles(lower=1, upper=99, b_min=0.0, b_max=1.0, clip=True)
+    rows: dict[str, dict[str, float]] = {}
+    for name in ("opacity", "opacity_percentiles"):
+        network = load_weights(bundle.network, output / name / "model.pt")
+        for gain in GAINS:
+            changed = [(image * gain).clamp(0, 1) for image in images]
+            if name == "opacity_percentiles":
+                changed = [torch.as_tensor(percentiles(image)) for image in changed]
+            areas = areas_under_curve(network, changed, opacity_groups(items), sigmas=(0.0,))
+            for group, area in areas.items():
+                rows.setdefault(f"{name}, {group.removesuffix(' 0')}", {})[f"{gain:g}"] = area
+    return rows
+
+
+def chosen(items: list[LabelledImage]) -> list[LabelledImage]:
+    """The first images of each source and label, by name: chosen before any map is computed."""
+    groups: dict[tuple[str, int | None], list[LabelledImage]] = {}
+    for item in items:
+        groups.setdefault((item["source"], item["opacity"]), []).append(item)
+    return [item for group in groups.values() for item in group[:IMAGES_PER_GROUP]]
+
+
+def certified(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) -> dict[str, list[dict[str, Any]]]:
+    """Radii and label agreement of the same images at the same cost, with and without noise in training."""
+    inferer = bundle.inferer
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name in ("opacity_without_noise", "opacity"):
+        network = load_weights(bundle.network, output / name / "model.pt")
+        for item in items:
+            votes, certificate = inferer.certify(bundle.preprocessing(dict(item))["image"], network)
+            results.setdefault(name, []).append(
+                {
+                    "source": item["source"],
+                    "opacity": item["opacity"],
+                    "probability": inferer.probability(votes, 1),
+                    "agreement": votes.label_agreement,
+                    "plug_in": certificate.radius("plug-in", "neyman-pearson"),
+                    "population": certificate.l_max,
+                    "control": fixed_map_certificate(votes, certificate.spec, beta=inferer.beta, eta=inferer.eta).l_max,
+                }
+            )
+    return results
+
+
+def main(kermany_dir: str, chest_xray14_dir: str, output: Path) -> None:
+    """Trains, compares, writes ``study.json`` into the output and the page into docs/results."""
+    for run in RUNS:
+        train(run, kermany_dir, chest_xray14_dir, output)
+    items = validation_items(kermany_dir, chest_xray14_dir)
+    bundle = load_bundle()
+    study = {
+        "runs": {run.name: json.loads((output / run.name / "evaluation.json").read_text()) for run in RUNS},
+        "elapsed_s": {run.name: _elapsed_s(output / run.name) for run in RUNS},
+        "brightness": brightness(bundle, items, output),
+        "certified": certified(bundle, chosen(items), output),
+        "threads": torch.get_num_threads(),
+    }
+    atomic_write(output / "study.json", lambda file: file.write(json_bytes(study)), overwrite=True)
+    atomic_write(PAGE, lambda file: file.write(page(study, bundle).encode()), overwrite=True)
+    print(f"written: {PAGE}")
+
+
+def page(study: dict[str, Any], bundle: SaliencyBundle) -> str:
+    """The result page in Markdown."""
+    lines = [
+        "# The reference classifiers, measured",
+        "",
+        "Written by `benchmarks/classifiers.py` (`make study-classifiers`). Areas under the ROC curve with 95 %",
+        "bootstrap intervals over patients; sensitivity and specificity of the clean decision with 95 % Wilson",
+        "intervals over images; agreement of noisy with clean decisions (8 draws an image) with Cohen's kappa.",
+        "Validation patients were in no training; the weights are those of the last epoch, averaged: no figure was",
+        "used to choose them.",
+        "",
+        "## Trainings",
+        "",
+        f"On {study['threads']} CPU threads, folders of data and output left out of the commands.",
+        "",
+        "| run | what | command | minutes | SHA-256 of the weights |",
+        "|---|---|---|---|---|",
+    ]
+    for run in RUNS:
+        minutes, digest = study["elapsed_s"][run.name] / 60, study["runs"][run.name]["weights_sha256"]
+        lines.append(f"| {run.name} | {run.what} | `{' '.join(run.command())}` | {minutes:.0f} | `{digest}` |")
+    for run in RUNS:
+        lines += ["", f"## {run.name}: {run.what}", "", evaluation_table(study["runs"][run.name]["groups"]).strip()]
+    lines += ["", *_brightness_lines(study["brightness"]), "", *_certified_lines(study, bundle)]
+    return "\n".join(lines) + "\n"
+
+
+def _brightness_lines(rows: dict[str, dict[str, float]]) -> list[str]:
+    return [
+        "## Darker and brighter films",
+        "",
+        "Area under the curve, sigma 0, when each display value is multiplied by the gain and cut at 1. Percentiles of",
+        "the image undo a gain: it never reaches that network, and no radius in detector units exists for it.",
+        "",
+        "| run, source | " + " | ".join(f"gain {gain:g}" for gain in GAINS) + " |",
+        "|---" * (len(GAINS) + 1) + "|",
+        *(f"| {name} | " + " | ".join(f"{area:.3f}" for area in row.values()) + " |" for name, row in rows.items()),
+    ]
+
+
+def _certified_lines(study: dict[str, Any], bundle: SaliencyBundle) -> list[str]:
+    inferer = bundle.inferer
+    lines = [
+        "## Certified radius before and after training with noise",
+        "",
+        f"{len(study['certified']['opacity'])} validation images ({IMAGES_PER_GROUP} of each source and label, the",
+        f"first by name) at the same cost: gradient, sigma {inferer.sigma}, {inferer.n_samples} copies,",
+        f"{inferer.top_k} cells, beta {inferer.beta}, eta {inferer.eta} an image. L_max is the population radius (l2",
+        "over the network's input); plug-in is an estimate and claims nothing. Label kept: share of noisy copies that",
+        "decide as the clean image.",
+        "",
+        "| run | L_max, median (min to max) | abstained | plug-in, median | label kept, median (min) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, results in study["certified"].items():
+        radii, agreement = ([r[key] for r in results] for key in ("population", "agreement"))
+        lines.append(
+            f"| {name} | {statistics.median(radii):.4f} ({min(radii):.4f} to {max(radii):.4f}) | {radii.count(0)} of "
+            f"{len(radii)} | {statistics.median(r['plug_in'] for r in results):.4f} | "
+            f"{statistics.median(agreement):.3f} ({min(agreement):.3f}) |"
+        )
+    gains = [
+        after["population"] / before["population"]
+        for before, after in zip(*study["certified"].values(), strict=True)
+        if before["population"]
+    ]
+    lines += [
+        f"| *control: a fixed map that ignores the image* | {study['certified']['opacity'][0]['control']:.4f} | | | |",
+        "",
+        f"Quotient of the radii of one image, after over before, median: {np.median(gains):.2f}.",
+    ]
+    return lines
+
+
+def _elapsed_s(folder: Path) -> float:
+    with (folder / "history.csv").open() as file:
+        return float(list(csv.DictReader(file))[-1]["elapsed_s"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
