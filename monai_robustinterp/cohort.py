@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from monai_robustinterp.bundle import SaliencyBundle, file_sha256
 from monai_robustinterp.certificates import fixed_map_certificate
 from monai_robustinterp.errors import InputRefused, own_message, raised_in
 from monai_robustinterp.inferers import Progress
+from monai_robustinterp.inputs import RESULT_PREFIX, find_images
 from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
@@ -28,27 +28,11 @@ from monai_robustinterp.types import Explanation, Family
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
-_SUMMARY, _INDEX, _PREFIX = "summary.json", "index.json", "cxr-"
+_SUMMARY, _INDEX = "summary.json", "index.json"
 _EXISTS = (
     "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
     "output folder."
 )
-
-
-@dataclass(frozen=True)
-class FoundImages:
-    """Result of :func:`find_images`.
-
-    Attributes:
-        images: files to certify, in order.
-        ignored: files in the given folders that are no images by name and content.
-        refused: (path, reason) of inputs that do not exist or cannot be listed.
-    """
-
-    images: tuple[Path, ...]
-    ignored: int = 0
-    refused: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,32 +87,6 @@ class CohortSummary:
     def refused(self) -> int:
         """Number of refused inputs."""
         return sum(result.status == "refused" for result in self.results)
-
-
-def find_images(inputs: Iterable[str | Path]) -> FoundImages:
-    """Expands folders, recursively and sorted.
-
-    A file that is named is always taken. In a folder, regular files with an image's suffix are taken, and others if
-    they start like DICOM (part 10 files often have no suffix); hidden files are not, nor results of this package.
-    """
-    images: list[Path] = []
-    refused: list[tuple[Path, str]] = []
-    ignored = 0
-    for entry in map(Path, inputs):
-        if not entry.is_dir():
-            images.append(entry)
-            continue
-        try:
-            files = sorted(path for path in _walk(entry) if not path.name.startswith("."))
-        except OSError as error:
-            refused.append((entry, f"the folder cannot be read ({error.strerror}): check its permissions."))
-            continue
-        taken = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) or _is_dicom(path)]
-        if not taken:
-            refused.append((entry, "the folder holds no DICOM, NIfTI, PNG or JPEG file: check the path."))
-        images += taken
-        ignored += len(files) - len(taken)
-    return FoundImages(images=tuple(images), ignored=ignored, refused=tuple(refused))
 
 
 def certify_cohort(
@@ -205,7 +163,7 @@ def _certify_one(
     try:
         if path.exists() and not path.is_file():
             raise InputRefused("the path is no regular file (a pipe or device, say): pass an image file.")
-        target = output / f"{_PREFIX}{file_sha256(path)[:16]}"
+        target = output / f"{RESULT_PREFIX}{file_sha256(path)[:16]}"
         if target.exists() and not overwrite:
             raise InputRefused(_EXISTS.format(target.name))
         with warnings.catch_warnings():
@@ -300,24 +258,3 @@ def _read_index(output: Path) -> dict[str, Any]:
 
 def _finite(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: "Infinity" if value == float("inf") else value for key, value in entry.items()}
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not _is_result(Path(parent) / name)]
-        yield from (path for name in names if (path := Path(parent) / name).is_file())
-
-
-def _is_result(folder: Path) -> bool:
-    return folder.name.startswith(_PREFIX) and (folder / "certificate.json").exists()
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

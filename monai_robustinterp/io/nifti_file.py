@@ -21,6 +21,7 @@ import numpy.typing as npt
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.source_image import UNKNOWN_SPACING, SourceImage, check_size
 
+_NO_STATED_RANGE = "image minimum and maximum"
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -65,6 +66,7 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
         file_format="NIfTI",
         spacing_mm=spacing_mm,
         spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",
+        warnings=_range_warnings(source),
     )
 
 
@@ -127,7 +129,16 @@ def _display_range(header: Any, stored: npt.NDArray[Any], values: npt.NDArray[An
         return 0.0, 255.0, "full 8-bit range"
     if stored.dtype.kind == "f" and low >= 0 and high <= 1:
         return 0.0, 1.0, "unit range of float values"
-    return low, high, "image minimum and maximum"
+    return low, high, _NO_STATED_RANGE
+
+
+def _range_warnings(source: str) -> tuple[str, ...]:
+    if source != _NO_STATED_RANGE:
+        return ()
+    return (
+        "the file states no display range, so the image's minimum and maximum are taken and its intensities depend on "
+        "its content; set cal_min and cal_max to the values that are shown black and white",
+    )
 
 
 def _spacing_mm(header: Any, axes: tuple[int, int]) -> tuple[float, float]:

@@ -62,7 +62,7 @@ def test_metadata_and_configuration_agree() -> None:
     config = json.loads((BUNDLE / "configs" / "inference.json").read_text())
     names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert list(names.values()) == config["class_names"]
-    assert {path.name for path in BUNDLE.iterdir()} == {"configs", "docs", "models", "LICENSE"}
+    assert {path.name for path in BUNDLE.iterdir()} == {"configs", "data", "docs", "models", "LICENSE"}
 
 
 def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:

@@ -13,9 +13,9 @@ PACKAGE = ROOT / "monai_robustinterp"
 LAYERS = (
     {"_version", "errors", "types"},
     {"certificates", "noise", "voting", "interpreters", "networks", "visualize", "records"},
-    {"inferers", "io"},
+    {"inferers", "io", "inputs"},
     {"transforms", "bundle"},
-    {"pipeline"},
+    {"pipeline", "training"},
     {"cohort"},
     {"__init__"},
     {"cli", "__main__"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -453,7 +454,10 @@ def test_nifti_display_ranges(
     tmp_path: Path, scale: float, dtype: type, header: dict[str, Any], expected: Any, source: str
 ) -> None:
     data: npt.NDArray[Any] = (chest_like(bits=12).T / 4095 * scale).astype(dtype)
-    array, meta = get(save_nifti(tmp_path / "image.nii", data, **header))
+    path = save_nifti(tmp_path / "image.nii", data, **header)
+    with pytest.warns(UserWarning, match="states no display range") if expected is None else nullcontext():
+        array, meta = get(path)
+    assert ("cal_min" in meta["warnings"]) == (expected is None)
     assert (meta["display_min"], meta["display_max"]) == (expected or (array.min(), array.max()))
     assert meta["display_source"] == source
 
@@ -470,7 +474,8 @@ def test_nifti_scaling_and_units(tmp_path: Path) -> None:
     raw[112:120] = np.array([2.0, -10.0], "<f4").tobytes()  # nibabel rescales on saving: state it on the file instead
     raw[352:] = stored.tobytes(order="F")
     path.write_bytes(raw)
-    array, meta = get(path)
+    with pytest.warns(UserWarning, match="states no display range"):
+        array, meta = get(path)
     np.testing.assert_array_equal(array[0], 2.0 * stored.T - 10)
     assert "scl_slope 2 scl_inter -10" in meta["intensity_path"]
     np.testing.assert_allclose(meta["spacing_mm"], [0.3, 0.2], rtol=1e-6)
