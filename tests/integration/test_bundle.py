@@ -140,17 +140,28 @@ def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid
     assert area == pytest.approx(38 / 256, rel=0.01)
 
 
-def test_intensities_are_those_of_the_models_training() -> None:
-    """MANIFEST: centre square, area resize to 128, percentiles 1 and 99 of the small image, clipped."""
+def test_intensities_do_not_depend_on_the_images_own_statistics() -> None:
+    """Fixed path: an 8-bit film is its gray values / 255, averaged over the cells of the grid."""
     from PIL import Image
 
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
     path = ROOT / "sample_data" / "nih_00000282_000_effusion.png"
     x = bundle.preprocessing({"image": str(path)})["image"].numpy()[0]
     pixels = np.asarray(Image.open(path), dtype=np.float64)
-    small = pixels.reshape(128, 8, 128, 8).mean(axis=(1, 3))
-    low, high = np.percentile(small, (1, 99))
-    assert x == pytest.approx(np.clip((small - low) / (high - low), 0, 1), abs=1e-4)
+    assert x == pytest.approx(pixels.reshape(128, 8, 128, 8).mean(axis=(1, 3)) / 255, abs=1e-6)
+
+
+def test_a_darker_film_is_a_darker_input(tmp_path) -> None:
+    """Per-image percentiles would undo the change, and with it any statement in detector units."""
+    from PIL import Image
+
+    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    pixels = np.asarray(Image.open(ROOT / "sample_data" / "nih_00000282_000_effusion.png")) // 4 * 4
+    inputs = []
+    for gain in (4, 3):
+        Image.fromarray((pixels // 4 * gain).astype(np.uint8)).save(tmp_path / f"{gain}.png")
+        inputs.append(bundle.preprocessing({"image": str(tmp_path / f"{gain}.png")})["image"].numpy())
+    assert inputs[1] == pytest.approx(0.75 * inputs[0], abs=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["weights", "json", "keys", "pickle"])
