@@ -71,13 +71,15 @@ def learning_curve_figure(rows: list[dict[str, float]]) -> Figure:
         rows: one dictionary an epoch: ``epoch``, ``elapsed_s``, ``loss`` and the validation figures.
     """
     with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(9, 3.5), dpi=120, layout="constrained")
+        figure = Figure(figsize=(10, 3.5), dpi=120, layout="constrained")
         left, right = figure.subplots(1, 2)
         epochs = [row["epoch"] for row in rows]
         left.plot(epochs, [row["loss"] for row in rows], color="black", marker=".")
         left.set(xlabel="epoch", ylabel="training loss (with augmentation)")
-        for name in [name for name in rows[0] if name not in ("epoch", "elapsed_s", "loss")]:
+        names = [name for name in rows[0] if name not in ("epoch", "elapsed_s", "loss")]
+        right.set_prop_cycle(color=matplotlib.colormaps["tab20"](range(max(1, len(names)))))
+        for name in names:
             right.plot(epochs, [row[name] for row in rows], marker=".", label=name)
         right.set(xlabel="epoch", ylabel="validation AUC (weights averaged)")
-        right.legend(title="group, sigma", fontsize=7, ncols=1 if len(rows[0]) < 9 else 2)
+        right.legend(title="group, sigma", fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

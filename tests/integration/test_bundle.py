@@ -17,10 +17,13 @@ from monai.bundle import ConfigParser
 
 from monai_robustinterp import InputRefused, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
+from monai_robustinterp.cli.main import main
 from tests.integration.test_certify_command import dciodvfy_errors
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_certified_saliency"
+FINDINGS = ROOT / "bundles" / "chest_xray_findings"
+both_bundles = pytest.mark.parametrize("bundle", [BUNDLE, FINDINGS], ids=lambda path: path.name)
 SCHEMAS = ROOT / "monai_robustinterp" / "schemas"
 
 
@@ -34,8 +37,9 @@ def monai_bundle(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def test_metadata_verify(tmp_path) -> None:
-    metadata = BUNDLE / "configs" / "metadata.json"
+@both_bundles
+def test_metadata_verify(bundle, tmp_path) -> None:
+    metadata = bundle / "configs" / "metadata.json"
     schema = SCHEMAS / "monai_metadata.schema.json"
     run = monai_bundle("verify_metadata", "--meta_file", metadata, "--filepath", schema, cwd=tmp_path)
     assert run.returncode == 0 and "metadata is verified with no error" in run.stdout + run.stderr
@@ -46,23 +50,41 @@ def test_metadata_verify(tmp_path) -> None:
     assert run.returncode != 0
 
 
-def test_the_network_fits_its_metadata(tmp_path) -> None:
+@both_bundles
+def test_the_network_fits_its_metadata(bundle, tmp_path) -> None:
     run = monai_bundle(
         "verify_net_in_out",
         *("--net_id", "network_def", "--device", "cpu"),
-        *("--meta_file", BUNDLE / "configs" / "metadata.json"),
-        *("--config_file", BUNDLE / "configs" / "inference.json"),
+        *("--meta_file", bundle / "configs" / "metadata.json"),
+        *("--config_file", bundle / "configs" / "inference.json"),
         cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr
 
 
-def test_metadata_and_configuration_agree() -> None:
-    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
-    config = json.loads((BUNDLE / "configs" / "inference.json").read_text())
+@both_bundles
+def test_metadata_and_configuration_agree(bundle) -> None:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    config = json.loads((bundle / "configs" / "inference.json").read_text())
     names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert list(names.values()) == config["class_names"]
-    assert {path.name for path in BUNDLE.iterdir()} == {"configs", "data", "docs", "models", "LICENSE"}
+    assert metadata["version"] in metadata["changelog"]
+    assert {path.name for path in bundle.iterdir()} - {"data"} == {"configs", "docs", "models", "LICENSE"}
+
+
+def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp_path) -> None:
+    sample = ROOT / "sample_data" / "nih_00000282_000_effusion.png"
+    entries = {}
+    for name in ("Effusion", "predicted"):
+        arguments = ["certify", str(sample), "--bundle", "chest_xray_findings", "--output", str(tmp_path / name)]
+        assert main([*arguments, "--samples", "96", "--quiet", "--target", name]) == 0
+        (entries[name],) = json.loads((tmp_path / name / "summary.json").read_text())["results"]
+    assert entries["Effusion"]["finding"] == "Effusion"
+    bundle = load_bundle("chest_xray_findings", {"device": "$torch.device('cpu')"})
+    image = bundle.preprocessing({"image": str(sample)})["image"].as_tensor()
+    with torch.no_grad():
+        strongest = int(bundle.network(image[None]).argmax())
+    assert entries["predicted"]["finding"] == bundle.inferer.class_names[strongest]
 
 
 def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:

@@ -50,3 +50,6 @@ def test_certify_runs_from_an_empty_folder(site, tmp_path) -> None:
     (result,) = json.loads((empty / "out" / "summary.json").read_text())["results"]
     assert result["status"] == "certified"
     assert [path.name for path in empty.iterdir()] == ["out"]
+    assert {path.name for path in (site / "monai_robustinterp" / "bundles").iterdir()} == {
+        path.name for path in (ROOT / "bundles").iterdir()
+    }
