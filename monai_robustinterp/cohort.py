@@ -44,7 +44,7 @@ class ImageResult:
         folder: name of the result folder; empty if refused.
         status: "certified", "abstain" or "refused".
         reason: why it was refused, or the certificate's sentence.
-        finding, probability, label_agreement: see certificate.json.
+        finding, score, label_agreement: see certificate.json.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         warnings: what the reader warned of.
         notes: what the certificate notes: ties, constant maps.
@@ -56,7 +56,7 @@ class ImageResult:
     reason: str
     folder: str = ""
     finding: str = ""
-    probability: float | None = None
+    score: float | None = None
     label_agreement: float | None = None
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
@@ -207,7 +207,7 @@ def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float
         status="certified" if certificate.l_max > 0 else "abstain",
         reason=certificate.status,
         finding=finding["name"],
-        probability=finding["probability"],
+        score=finding["score"],
         label_agreement=finding["label_agreement"],
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,

@@ -151,12 +151,10 @@ class CertifiedSaliencyInferer(Inferer):
     def record(self, votes: VoteMap, certificate: Certificate) -> dict[str, Any]:
         """The JSON record of one image: certificate, finding and evidence."""
         target = certificate.spec.target
-        return certificate_record(
-            certificate, votes, finding=self.class_name(target), probability=self.probability(votes, target)
-        )
+        return certificate_record(certificate, votes, finding=self.class_name(target), score=self.score(votes, target))
 
-    def probability(self, votes: VoteMap, target: int) -> float:
-        """The network's probability of the target for the clean image, in [0, 1]."""
+    def score(self, votes: VoteMap, target: int) -> float:
+        """Softmax or sigmoid of the target's logit for the clean image, in [0, 1]; a network's own, not calibrated."""
         logits = votes.logits.astype(np.float64)
         return float(expit(logits[target]) if self.activation == "sigmoid" else softmax(logits)[target])
 

@@ -12,19 +12,19 @@ from monai_robustinterp.certificates import certificate_to_json
 from monai_robustinterp.types import Certificate, VoteMap
 
 
-def certificate_record(certificate: Certificate, votes: VoteMap, *, finding: str, probability: float) -> dict[str, Any]:
+def certificate_record(certificate: Certificate, votes: VoteMap, *, finding: str, score: float) -> dict[str, Any]:
     """Certificate, finding and the evidence behind them, as ``schemas/certificate.schema.json`` describes it.
 
     Args:
         certificate: what follows from ``votes``.
         votes: the counts.
         finding: name of the explained class.
-        probability: the network's probability of it for the clean image, in [0, 1].
+        score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
     """
     return certificate_to_json(certificate) | {
         "finding": {
             "name": finding,
-            "probability": probability,
+            "score": score,
             "positive": votes.positive,
             "label_agreement": votes.label_agreement,
         },

@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
-    header = f"{'#':>3}  {'folder':<21} {'finding':<24} {'prob':>5} {'agree':>6} {'Renyi':>7} {'L_max':>7}  status"
+    header = f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'agree':>6} {'Renyi':>7} {'L_max':>7}  status"
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
     if summary.control:
@@ -113,7 +113,7 @@ def _row(result: ImageResult) -> str:
     remarks = " ".join(text for text in (result.warnings, result.notes) if text)
     note = f"  ({remarks})" if remarks else ""
     return (
-        f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.probability:>5.2f} "
+        f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
         f"{result.label_agreement:>6.3f} {readable(result.renyi):>7} {readable(l_max):>7}  "
         f"{result.status}{note}"
     )

@@ -67,7 +67,7 @@ def overlay_pixels(
     lines = caption_lines(
         certificate_from_json(dict(record)),
         finding=finding["name"],
-        probability=finding["probability"],
+        score=finding["score"],
         label_agreement=finding["label_agreement"],
     )
     return render_overlay(display_image(source), share, top_k_mask, lines)

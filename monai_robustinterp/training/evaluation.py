@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.training.statistics import (
     Interval,
     area_under_curve,
+    auc_interval,
     bootstrap_interval,
     cohen_kappa,
     wilson_interval,
@@ -27,6 +30,7 @@ Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
 _PROTOCOL = "evaluation"
 _BATCH_SIZE = 32
+_ADULT = 18
 
 
 def noisy_logits(
@@ -82,16 +86,29 @@ class Group:
 
 
 def opacity_groups(items: Sequence[LabelledImage]) -> list[Group]:
-    """One group a source, since a classifier that knows the source must not gain by it."""
-    sources = sorted({item["source"] for item in items})
-    return [
-        _group(source, items, [item["opacity"] if item["source"] == source else None for item in items])
-        for source in sources
-    ]
+    """One group a source, since a classifier that knows the source must not gain by it, and one of its known adults.
+
+    Raises:
+        InputRefused: if a group has no image with, or none without, opacity.
+    """
+    groups = []
+    for source in sorted({item["source"] for item in items}):
+        labels = [item["opacity"] if item["source"] == source else None for item in items]
+        groups.append(_group(source, items, labels))
+        adults = [label if (item["age"] or 0) >= _ADULT else None for item, label in zip(items, labels, strict=True)]
+        if any(label is not None for label in adults):
+            groups.append(_group(f"{source}, adults", items, adults))
+    return groups
 
 
 def finding_groups(items: Sequence[LabelledImage], findings: Sequence[str]) -> list[Group]:
-    """One group a finding; ``findings[j]`` is logit j."""
+    """One group a finding; ``findings[j]`` is logit j.
+
+    Raises:
+        InputRefused: if there is no finding, or one has no image with, or none without it.
+    """
+    if not findings:
+        raise InputRefused("no finding has enough positive images: lower min_positives, or check folder and table.")
     return [
         _group(name, items, [(item["findings"] or {}).get(name) for item in items], output)
         for output, name in enumerate(findings)
@@ -129,8 +146,9 @@ def evaluate(
 
     Returns:
         JSON values of each group: counts; area under the curve at each sigma (mean over the draws, 95 % bootstrap
-        interval over patients); sensitivity and specificity of the clean decision (95 % Wilson interval over images);
-        at each sigma above 0 agreement of the noisy decision with the clean one and Cohen's kappa (means over draws).
+        interval over patients); sensitivity and specificity of the clean decision (95 % Wilson interval, images taken
+        as independent); at each sigma above 0 agreement of the noisy decision with the clean one (95 % bootstrap
+        interval over patients) and Cohen's kappa, means over the draws.
     """
     logits = {sigma: noisy_logits(network, images, sigma=sigma, n_draws=n_draws) for sigma in {0.0, *sigmas}}
     return {
@@ -166,6 +184,12 @@ def _copies(image: torch.Tensor, sigma: float, n_draws: int, seed: int) -> torch
 
 def _group(name: str, items: Sequence[LabelledImage], labels: Sequence[int | None], output: int | None = None) -> Group:
     rows = [row for row, label in enumerate(labels) if label is not None]
+    counts = Counter(labels[row] for row in rows)
+    if not (counts[0] and counts[1]):
+        raise InputRefused(
+            f"group {name!r} of the validation images has {counts[1]} positive and {counts[0]} negative ones; it needs "
+            "one of each at least. Check the label table and the split, or leave the finding out."
+        )
     return Group(
         name=name,
         rows=np.array(rows, dtype=np.int64),
@@ -179,7 +203,7 @@ def _youden_point(scores: Scores, positive: Labels) -> float:
     """Half way between Youden's threshold and the score below it: no image lies on the point."""
     threshold = youden_threshold(scores, positive)
     below = scores[scores < threshold]
-    return float((threshold + below.max()) / 2) if below.size else threshold
+    return float((threshold + below.max()) / 2) if below.size else threshold - 1.0
 
 
 def _report(scores: dict[float, Scores], group: Group) -> dict[str, Any]:
@@ -193,18 +217,16 @@ def _report(scores: dict[float, Scores], group: Group) -> dict[str, Any]:
         "sensitivity": _json(wilson_interval(int(decided[positive].sum()), int(positive.sum()))),
         "specificity": _json(wilson_interval(int((~decided[~positive]).sum()), int((~positive).sum()))),
         "auc": {
-            f"{sigma:g}": _json(bootstrap_interval(_mean_auc, group.patients, values, positive))
-            for sigma, values in scores.items()
+            f"{sigma:g}": _json(auc_interval(values, positive, group.patients)) for sigma, values in scores.items()
         },
-        "agreement": {sigma: float((draws == decided[:, None]).mean()) for sigma, draws in noisy.items()},
+        "agreement": {
+            sigma: _json(bootstrap_interval(np.mean, group.patients, draws == decided[:, None]))
+            for sigma, draws in noisy.items()
+        },
         "kappa": {
             sigma: float(np.mean([cohen_kappa(draw, decided) for draw in draws.T])) for sigma, draws in noisy.items()
         },
     }
-
-
-def _mean_auc(scores: Scores, positive: Labels) -> float:
-    return float(np.mean([area_under_curve(draw, positive) for draw in scores.T]))
 
 
 def _json(interval: Interval) -> dict[str, float]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 from ignite.engine import Engine, Events
@@ -54,10 +55,14 @@ class LearningCurve:
         elapsed_s = time.perf_counter() - self._start
         self.rows.append({"epoch": engine.state.epoch, "elapsed_s": elapsed_s, "loss": loss, **self.validate()})
         logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items()))
-        with (self.folder / "history.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
-            writer.writeheader()
-            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
+        atomic_write(self.folder / "history.csv", self._write_history, overwrite=True)
+
+    def _write_history(self, file: BinaryIO) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
+        file.write(text.getvalue().encode())
 
     def _completed(self, _engine: Engine) -> None:
         figure = learning_curve_figure(self.rows)

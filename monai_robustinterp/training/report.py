@@ -36,6 +36,7 @@ def write_evaluation(
             "torch": torch.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
         },
         "groups": dict(groups),
     }
@@ -51,7 +52,7 @@ def evaluation_table(groups: Mapping[str, Any]) -> str:
     noisy = [sigma for sigma in sigmas if sigma != "0"]
     columns = [
         "group",
-        "with / without",
+        "with / without (patients)",
         *(f"AUC, sigma {sigma}" for sigma in sigmas),
         "sensitivity",
         "specificity",
@@ -61,11 +62,11 @@ def evaluation_table(groups: Mapping[str, Any]) -> str:
     for name, group in groups.items():
         cells = [
             name,
-            f"{group['n_positive']} / {group['n_negative']}",
+            f"{group['n_positive']} / {group['n_negative']} ({group['n_patients']})",
             *(_interval(group["auc"][sigma]) for sigma in sigmas),
             _interval(group["sensitivity"]),
             _interval(group["specificity"]),
-            *(f"{group['agreement'][sigma]:.3f} ({group['kappa'][sigma]:.2f})" for sigma in noisy),
+            *(f"{_interval(group['agreement'][sigma])} ({group['kappa'][sigma]:.2f})" for sigma in noisy),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

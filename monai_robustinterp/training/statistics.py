@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 Scores = npt.NDArray[np.float64]
 _TRIES_PER_RESAMPLE = 10
+_CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22:209, 1927), without continuity correction.
 
-    It takes trials as independent: it is for images of different patients.
+    It takes trials as independent, which images of one patient are not: it is too narrow where many patients repeat.
 
     Args:
         successes: number of successes, 0 to n.
@@ -179,6 +180,52 @@ def bootstrap_interval(
         f"the statistic is defined on {len(estimates)} of {_TRIES_PER_RESAMPLE * n_resamples} resamples of "
         f"{len(names)} patients: it must be on one in ten. Add patients, of the rarer class above all."
     )
+
+
+def auc_interval(
+    scores: npt.NDArray[np.float64],
+    positive: npt.NDArray[np.bool_],
+    patients: npt.ArrayLike,
+    *,
+    n_resamples: int = 20_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Area under the curve, mean over several scores of each image, with a percentile interval over patients.
+
+    It is :func:`bootstrap_interval` of the mean area, as matrix products: a resample weights each pair of a positive
+    and a negative image by how often their patients were drawn. Resamples without one of the classes are left out.
+
+    Args:
+        scores: shape (n, draws).
+        positive: shape (n,).
+        patients: patient of each image, shape (n,).
+        n_resamples: number of resamples; with 20,000 an end moves by about 0.001 from seed to seed.
+        level: nominal coverage, in (0, 1).
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: a class is missing, or an argument is out of its range.
+    """
+    _check_level(level)
+    wins = np.mean([_wins(*_two_classes(draw, positive)) for draw in scores.T], axis=0)
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    estimates: list[npt.NDArray[np.float64]] = []
+    for start in range(0, n_resamples, _CHUNK):
+        rows = min(_CHUNK, n_resamples - start)
+        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rows)[:, owner]
+        inside, outside = weights[:, positive].astype(np.float64), weights[:, ~positive].astype(np.float64)
+        pairs = inside.sum(axis=1) * outside.sum(axis=1)
+        estimates.append(((inside @ wins) * outside).sum(axis=1)[pairs > 0] / pairs[pairs > 0])
+    low, high = np.quantile(np.concatenate(estimates), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(wins.mean()), float(low), float(high), level)
+
+
+def _wins(positives: Scores, negatives: Scores) -> Scores:
+    """1 where the positive image has the higher score, 1/2 where both are equal; shape (positives, negatives)."""
+    wins: Scores = (positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)
+    return wins
 
 
 def _ranges(starts: npt.NDArray[np.intp], lengths: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -22,7 +22,7 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
-    """Starts a network from the weights of another one that differs in its last layer only.
+    """Starts a network from the weights of another one, its last layer excepted.
 
     Args:
         network: the new network.
@@ -32,23 +32,19 @@ def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
         The network.
 
     Raises:
-        InputRefused: if more than one layer does not fit.
+        InputRefused: if another layer does not fit.
     """
     if path is None:
         return network
     own = network.state_dict()
     state = torch.load(path, map_location="cpu", weights_only=True)
-    misfits = {
-        name for name in own.keys() | state.keys() if getattr(state.get(name), "shape", None) != _shape(own, name)
-    }
-    if len({name.rpartition(".")[0] for name in misfits}) > 1:
+    head = next(reversed(own)).rpartition(".")[0]
+    trunk = {name: value for name, value in state.items() if name.rpartition(".")[0] != head}
+    wanted = {name: value.shape for name, value in own.items() if name.rpartition(".")[0] != head}
+    if {name: value.shape for name, value in trunk.items()} != wanted:
         raise InputRefused(
-            f"{len(misfits)} of {len(own)} entries of the trunk's weights do not fit the network; all layers but the "
-            "last must have the same names and shapes. Give weights of the same architecture, or no trunk."
+            f"the trunk's weights do not fit the network: apart from its last layer, {head!r}, all names and shapes "
+            "must be the same. Give weights of the same architecture, or no trunk."
         )
-    network.load_state_dict({name: value for name, value in state.items() if name not in misfits}, strict=False)
+    network.load_state_dict(trunk, strict=False)
     return network
-
-
-def _shape(state: dict[str, torch.Tensor], name: str) -> torch.Size | None:
-    return state[name].shape if name in state else None

@@ -13,18 +13,18 @@ DISCLAIMER = (
 )
 
 
-def caption_lines(certificate: Certificate, *, finding: str, probability: float, label_agreement: float) -> list[str]:
+def caption_lines(certificate: Certificate, *, finding: str, score: float, label_agreement: float) -> list[str]:
     """Lines for the strip below the image.
 
     Args:
         certificate: the certificate.
         finding: name of the explained class.
-        probability: of the finding in the clean image, in [0, 1].
+        score: of the finding in the clean image, in [0, 1]; not calibrated.
         label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
     """
     return [
-        f"{finding}: probability {probability:.2f}; decision kept in {round_down(100 * label_agreement, 1)} % of noisy "
-        "copies",
+        f"{finding}: score {score:.2f} (not calibrated); decision kept in {round_down(100 * label_agreement, 1)} % of "
+        "noisy copies",
         guarantee(certificate),
         _how(certificate),
         *certificate.notes,

@@ -122,7 +122,7 @@ def test_a_copy_of_the_bundle_uses_its_own_weights(tmp_path) -> None:
     )
     assert run.returncode == 0, run.stderr
     (entry,) = json.loads((tmp_path / "out" / "summary.json").read_text())["results"]
-    assert entry["probability"] < 1e-6
+    assert entry["score"] < 1e-6
 
 
 def test_the_evaluator_of_the_bundle_writes_captures(tmp_path) -> None:

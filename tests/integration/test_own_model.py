@@ -59,7 +59,7 @@ def test_any_module_is_certified(path, finding) -> None:
     inferer = CertifiedSaliencyInferer(sigma=0.05, n_samples=64, cell_size=4, top_k=10, class_names=KERMANY)
     votes, certificate = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
     found = inferer.record(votes, certificate)["finding"]
-    assert found["name"] == finding and found["probability"] > 0.8 and found["label_agreement"] > 0.9
+    assert found["name"] == finding and found["score"] > 0.8 and found["label_agreement"] > 0.9
     assert certificate.l_max > 0
 
 
@@ -100,7 +100,7 @@ def test_a_bundle_around_a_densenet121_checkpoint(tmp_path) -> None:
         logits = torchvision_forward(state, (gray.expand(1, 3, -1, -1) - mean) / std)[0]
     torch.testing.assert_close(torch.from_numpy(explanation.votes.logits), logits, rtol=1e-4, atol=1e-4)
     assert explanation.record["finding"]["name"] == "finding 3"
-    assert explanation.record["finding"]["probability"] == pytest.approx(float(logits.sigmoid()[3]), rel=1e-3)
+    assert explanation.record["finding"]["score"] == pytest.approx(float(logits.sigmoid()[3]), rel=1e-3)
     assert bundle.hashes["weights_sha256"] == file_sha256(folder / "models" / "model.pt")
 
 
@@ -123,7 +123,7 @@ def test_a_torchscript_bundle_votes_as_the_eager_one(tmp_path) -> None:
     assert (found.votes.counts == expected.votes.counts).all()
     assert found.certificate == expected.certificate
     assert found.record["finding"]["name"] == "pneumonia / lung opacity"
-    assert found.record["finding"]["probability"] > 0.9
+    assert found.record["finding"]["score"] > 0.9
     hashes = [explanation.record["provenance"]["weights_sha256"] for explanation in (found, expected)]
     assert hashes[0] == file_sha256(tmp_path / "own" / "models" / "model.ts")
     assert hashes[1] == file_sha256(shipped_bundle() / "models" / "model.pt")

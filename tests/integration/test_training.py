@@ -86,7 +86,7 @@ def test_a_training_runs_from_folders_and_its_seed_decides_it(few_images, tmp_pa
         report["settings"] | {"epochs": 2, "seed": 5, "training_images": 48, "validation_images": 48}
         == (report["settings"])
     )
-    assert set(report["groups"]) == {"kermany", "chest_xray14"}
+    assert set(report["groups"]) == {"kermany", "chest_xray14", "chest_xray14, adults"}
     assert list(report["groups"]["kermany"]["auc"]) == ["0", "0.1"]
     with (output / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
@@ -103,7 +103,8 @@ def test_the_findings_start_from_a_trunk_and_end_at_their_operating_points(few_i
     assert report["settings"]["trunk_sha256"] == file_sha256(trunk)
     assert len(report["groups"]) >= 3
     for figures in report["groups"].values():
-        # Youden's index of these very images is never negative.
+        # Youden's point of these very images: some are called each way, and the index is not negative.
+        assert figures["sensitivity"]["value"] > 0 and figures["specificity"]["value"] > 0
         assert figures["sensitivity"]["value"] + figures["specificity"]["value"] >= 1
     before, after = torch.load(trunk, weights_only=True), torch.load(tmp_path / "out" / "model.pt", weights_only=True)
     assert torch.allclose(before["features.conv0.weight"], after["features.conv0.weight"], atol=1e-5)
@@ -163,7 +164,7 @@ def test_the_shipped_binary_model_works_under_noise(images, tmp_path) -> None:
         assert groups["kermany"]["auc"][sigma]["value"] >= 0.97
         for name, figures in groups.items():
             assert figures["auc"][sigma]["value"] == pytest.approx(shipped[name]["auc"][sigma]["value"], abs=2e-3)
-    assert groups["chest_xray14"]["auc"]["0"]["value"] >= 0.75
+    assert groups["chest_xray14, adults"]["auc"]["0"]["value"] >= 0.75
 
 
 def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
@@ -174,7 +175,7 @@ def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
     card = (FINDINGS / "docs" / "README.md").read_text()
     for name, figures in groups.items():
         assert figures["n_positive"] >= 5
-        assert figures["agreement"]["0.1"] >= 0.8
+        assert figures["agreement"]["0.1"]["value"] >= 0.8
         if figures["auc"]["0"]["low"] <= 0.5:
             # No evidence that the finding is recognised at all: the card must say so by name.
             assert name in card.partition("not shown to work")[0].rpartition("\n\n")[2], name
@@ -185,4 +186,6 @@ def test_the_shipped_findings_figures_are_reproduced(images, tmp_path) -> None:
     groups = evaluated(FINDINGS, images, tmp_path)["groups"]
     for name, figures in shipped_figures(FINDINGS)["groups"].items():
         assert groups[name]["auc"]["0.1"]["value"] == pytest.approx(figures["auc"]["0.1"]["value"], abs=5e-3)
-        assert groups[name]["agreement"]["0.1"] == pytest.approx(figures["agreement"]["0.1"], abs=5e-3)
+        assert groups[name]["agreement"]["0.1"]["value"] == pytest.approx(
+            figures["agreement"]["0.1"]["value"], abs=5e-3
+        )

@@ -48,10 +48,10 @@ def test_an_abstention_claims_nothing() -> None:
 
 def test_lines_hold_finding_notes_and_disclaimer() -> None:
     lines = caption_lines(
-        make_certificate(constant_copies=7), finding="effusion", probability=0.5, label_agreement=3999 / 4000
+        make_certificate(constant_copies=7), finding="effusion", score=0.5, label_agreement=3999 / 4000
     )
     text = " ".join(lines)
-    assert "effusion: probability 0.50" in text and "99.9 % of noisy copies" in text
+    assert "effusion: score 0.50 (not calibrated)" in text and "99.9 % of noisy copies" in text
     assert "7 of 4000 copies had a constant map" in text
     assert "NOT FOR DIAGNOSIS" in lines[-1]
 

@@ -124,7 +124,7 @@ def test_json_round_trip_against_the_schema() -> None:
     data = json.loads(text)
     jsonschema.validate(data, SCHEMA)
     assert certificate_from_json(data) == certificate
-    record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", probability=0.5)))
+    record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", score=0.5)))
     jsonschema.validate(record, SCHEMA)
     assert certificate_from_json(record) == certificate
 

@@ -13,16 +13,17 @@ from torch import nn
 
 from monai_robustinterp import InputRefused, training
 from monai_robustinterp.bundle import file_sha256, load_weights
-from monai_robustinterp.training.evaluation import noisy_logits
+from monai_robustinterp.training.evaluation import _youden_point, noisy_logits
 from monai_robustinterp.training.report import evaluation_table
 
 
-def item(source="kermany", patient="kermany P1", opacity=None, findings=None):
+def item(source="kermany", patient="kermany P1", opacity=None, findings=None, age=None):
     return {
         "image": "x.png",
         "source": source,
         "patient": patient,
         "split": "train",
+        "age": age,
         "opacity": opacity,
         "findings": findings,
     }
@@ -89,7 +90,8 @@ def test_labels_and_their_weights() -> None:
 
 
 def test_noisy_logits_depend_on_seed_and_draw_alone() -> None:
-    network, images = MeanClassifier(), [torch.rand(1, 8, 8) for _ in range(5)]
+    draw = torch.Generator().manual_seed(0)
+    network, images = MeanClassifier(), [torch.rand(1, 8, 8, generator=draw) for _ in range(5)]
     all_draws = noisy_logits(network, images, sigma=0.2, n_draws=40)
     assert all_draws.shape == (5, 40, 2)
     np.testing.assert_allclose(noisy_logits(network, images[2:], sigma=0.2, n_draws=3), all_draws[2:, :3], rtol=1e-5)
@@ -115,8 +117,10 @@ def test_evaluation_of_a_classifier_whose_figures_are_known() -> None:
     from scipy.stats import norm
 
     kept = np.mean([norm.cdf(distance / 0.0125) for distance in (0.05, 0.02, 0.02, 0.10)])
-    assert kermany["agreement"]["0.1"] == pytest.approx(kept, abs=0.04)
-    assert 0 < kermany["kappa"]["0.1"] < kermany["agreement"]["0.1"]
+    agreement = kermany["agreement"]["0.1"]
+    assert agreement["value"] == pytest.approx(kept, abs=0.04)
+    assert agreement["low"] < agreement["value"] < agreement["high"]
+    assert 0 < kermany["kappa"]["0.1"] < agreement["value"]
     quick = training.areas_under_curve(MeanClassifier(), images, training.opacity_groups(items), sigmas=(0.0,))
     assert quick == {"kermany 0": 0.75}
 
@@ -124,17 +128,23 @@ def test_evaluation_of_a_classifier_whose_figures_are_known() -> None:
 def test_groups_keep_sources_apart_and_leave_unknown_labels_out() -> None:
     items = [
         item("kermany", "kermany P1", 1),
-        item("chest_xray14", "chest_xray14 7", 0, {"Edema": 1}),
-        item("chest_xray14", "chest_xray14 7", None, {"Edema": None}),
-        item("chest_xray14", "chest_xray14 8", 1, {"Edema": 0}),
+        item("chest_xray14", "chest_xray14 7", 0, {"Mass": 1, "Edema": 1}, age=40),
+        item("chest_xray14", "chest_xray14 7", None, {"Edema": None}, age=40),
+        item("chest_xray14", "chest_xray14 8", 1, {"Mass": 0, "Edema": 0}, age=18),
+        item("kermany", "kermany P2", 0),
+        item("chest_xray14", "chest_xray14 9", 0, {}, age=17),
     ]
-    nih, kermany = training.opacity_groups(items)
-    assert (nih.name, nih.rows.tolist(), nih.positive.tolist()) == ("chest_xray14", [1, 3], [False, True])
-    assert (kermany.name, kermany.rows.tolist()) == ("kermany", [0])
-    mass, edema = training.finding_groups(items, ["Mass", "Edema"])
-    assert mass.rows.size == 0
+    nih, adults, kermany = training.opacity_groups(items)
+    assert (nih.name, nih.rows.tolist(), nih.positive.tolist()) == ("chest_xray14", [1, 3, 5], [False, True, False])
+    assert (adults.name, adults.rows.tolist()) == ("chest_xray14, adults", [1, 3])
+    assert (kermany.name, kermany.rows.tolist()) == ("kermany", [0, 4])
+    _, edema = training.finding_groups(items, ["Mass", "Edema"])
     assert (edema.rows.tolist(), edema.positive.tolist(), edema.output) == ([1, 3], [True, False], 1)
     assert edema.patients == ("chest_xray14 7", "chest_xray14 8")
+    with pytest.raises(InputRefused, match=r"'Hernia' .* 0 positive and 0 negative"):
+        training.finding_groups(items, ["Hernia"])
+    with pytest.raises(InputRefused, match="min_positives"):
+        training.finding_groups(items, [])
 
 
 def test_the_operating_point_moves_to_youdens_and_no_image_lies_on_it() -> None:
@@ -149,6 +159,12 @@ def test_the_operating_point_moves_to_youdens_and_no_image_lies_on_it() -> None:
     # Half way between 0.2 and 0.3 for both: distances 1.5 and 0.5 grid steps times the slopes.
     assert logits[:, 0] == pytest.approx([3.0, 1.0, -1.0, -3.0], abs=1e-4)
     assert logits[:, 1] == pytest.approx([-1.5, -0.5, 0.5, 1.5], abs=1e-4)
+
+
+def test_an_operating_point_that_calls_every_image_positive_does() -> None:
+    """Of the scores 1, 2, 3 the lowest is positive: every cut above it has a negative index."""
+    scores = np.array([1.0, 2.0, 3.0])
+    assert _youden_point(scores, np.array([True, False, False])) < 1
 
 
 def test_a_trunk_fits_but_for_its_last_layer(tmp_path) -> None:
@@ -167,6 +183,14 @@ def test_a_trunk_fits_but_for_its_last_layer(tmp_path) -> None:
     assert torch.equal(network.class_layers.out.weight, head)
     with pytest.raises(InputRefused, match="do not fit"):
         training.load_trunk(densenet(2, growth_rate=8), path)
+    state = torch.load(path, weights_only=True)
+    state["features.conv0.weight"] = torch.zeros(8, 3, 7, 7)
+    torch.save(state, tmp_path / "color.pt")
+    with pytest.raises(InputRefused, match="do not fit"):
+        training.load_trunk(densenet(2), tmp_path / "color.pt")
+    same_outputs = densenet(2)
+    head = same_outputs.class_layers.out.weight.clone()
+    assert torch.equal(training.load_trunk(same_outputs, path).class_layers.out.weight, head)
     untouched = densenet(3)
     assert training.load_trunk(untouched, None) is untouched
 
@@ -195,7 +219,7 @@ def test_the_evaluation_names_its_weights_and_prints_every_figure(tmp_path) -> N
     assert table == evaluation_table(figures)
     header, _, row = table.splitlines()
     assert header.count("|") == row.count("|")
-    assert "| 2 / 2 | 0.750 [" in row and "0.500 [0.095, 0.905]" in row
+    assert "| 2 / 2 (4) | 0.750 [" in row and "0.500 [0.095, 0.905]" in row
 
 
 def test_the_learning_curve_writes_a_row_an_epoch_and_a_picture(tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mpmath
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from scipy.stats import binom, mannwhitneyu, norm
 from monai_robustinterp.training.statistics import (
     Interval,
     area_under_curve,
+    auc_interval,
     bootstrap_interval,
     cohen_kappa,
     wilson_interval,
@@ -278,3 +280,37 @@ def test_the_bootstrap_passes_on_that_all_images_are_of_one_class() -> None:
 def test_the_bootstrap_refuses_rows_that_do_not_match(patients, values, n_resamples) -> None:
     with pytest.raises(ValueError, match=f"{n_resamples} resamples of {len(patients)} patient names"):
         bootstrap_interval(np.sum, patients, values, n_resamples=n_resamples)
+
+
+def test_the_interval_of_the_mean_area_is_that_of_the_plain_bootstrap() -> None:
+    """Two ways to one distribution: matrix products of weights, and resampled rows."""
+    rng = np.random.default_rng(3)
+    patients = np.repeat(np.arange(40), 3)
+    positive = rng.random(120) < 0.4
+    scores = rng.normal(size=(120, 4)) + positive[:, None]
+
+    def mean_area(drawn: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]) -> float:
+        return float(np.mean([area_under_curve(draw, labels) for draw in drawn.T]))
+
+    fast = auc_interval(scores, positive, patients, n_resamples=8000)
+    plain = bootstrap_interval(mean_area, patients, scores, positive, n_resamples=3000, seed=1)
+    assert fast.value == pytest.approx(plain.value, abs=1e-12)
+    assert fast.low == pytest.approx(plain.low, abs=0.008) and fast.high == pytest.approx(plain.high, abs=0.008)
+    again = auc_interval(scores[::-1], positive[::-1], patients[::-1], n_resamples=8000)
+    assert (again.low, again.high) == pytest.approx((fast.low, fast.high), abs=1e-12)
+
+
+def test_the_ends_of_the_area_hardly_move_with_the_seed() -> None:
+    rng = np.random.default_rng(5)
+    positive = np.arange(120) < 8
+    scores = rng.normal(size=(120, 1)) + positive[:, None]
+    lows = [auc_interval(scores, positive, np.arange(120), seed=seed).low for seed in range(4)]
+    assert max(lows) - min(lows) < 0.006
+
+
+def test_resamples_without_a_class_are_left_out_and_ties_count_half() -> None:
+    scores, positive = np.array([[1.0], [1.0], [0.0]]), np.array([True, False, False])
+    interval = auc_interval(scores, positive, ["a", "b", "c"], n_resamples=2000)
+    assert interval.value == 0.75 and 0.5 <= interval.low <= interval.high <= 1.0
+    with pytest.raises(ValueError, match="0 negative"):
+        auc_interval(scores, np.array([True, True, True]), ["a", "b", "c"])

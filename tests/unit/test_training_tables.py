@@ -82,6 +82,7 @@ def test_kermany_reads_the_published_names(tmp_path, name, patient, opacity) -> 
             "source": "kermany",
             "patient": patient,
             "split": drawn(patient),
+            "age": None,
             "opacity": opacity,
             "findings": None,
         }
@@ -194,7 +195,9 @@ def test_chest_xray14_is_split_by_patient(tmp_path) -> None:
 def test_the_shipped_chest_xray14_split(tmp_path) -> None:
     table = SPLITS / "chest_xray14_split.csv"
     rows = rows_of(table)
-    assert list(rows[0]) == ["Image Index", "Finding Labels", "Patient ID", "View Position", "RSNA Class", "Split"]
+    assert list(rows[0]) == [
+        *("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position", "RSNA Class", "Split")
+    ]
     names = [row["Image Index"] for row in rows]
     assert names == sorted(names)
     # A reduced copy has other suffixes.
@@ -208,10 +211,15 @@ def test_the_shipped_chest_xray14_split(tmp_path) -> None:
         ("validation", None): 70,
     }
     assert_no_patient_is_in_both_splits(items)
+    assert sum(item["age"] < 18 for item in items) == 70
     own = {"train": "train", "val": "validation"}
     source = [row for row in rows_of(shared_data("nih_labels.csv")) if row["has_256"] == "1"]
     assert sorted(map(tuple, map(dict.values, rows))) == sorted(
-        (r["image"], r["finding_labels"], r["patient_id"], r["view"], r["rsna_class"], own[r["split"]]) for r in source
+        (
+            *(r["image"], r["finding_labels"], r["patient_id"], r["patient_age"], r["view"], r["rsna_class"]),
+            own[r["split"]],
+        )
+        for r in source
     )
 
 
@@ -451,3 +459,11 @@ def test_a_patient_in_both_splits_is_refused(tmp_path) -> None:
     message = refused(kermany, folder, table)
     assert message.startswith("the label table puts 1 patients in both splits")
     assert "SECRET7" not in message
+
+
+@pytest.mark.parametrize(("text", "age"), [("58", 58), ("058Y", 58), ("009M", 0), ("", None), ("unknown", None)])
+def test_chest_xray14_ages_of_all_editions(tmp_path, text, age) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"Image Index,Finding Labels,Patient ID,Patient Age\n00000001_000.png,No Finding,1,{text}\n")
+    (item,) = chest_xray14(touch(tmp_path / "images", "00000001_000.png"), table)
+    assert item["age"] == age

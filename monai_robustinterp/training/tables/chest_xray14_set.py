@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from monai_robustinterp.errors import InputRefused
@@ -48,9 +49,9 @@ def chest_xray14(folder: str | Path, table: str | Path) -> list[LabelledImage]:
 
     Args:
         folder: searched with its sub-folders; images match by file name without suffix.
-        table: the published Data_Entry_2017 table (columns Image Index, Finding Labels, Patient ID). It may have the
-            columns "RSNA Class" (Lung Opacity, Normal, No Lung Opacity / Not Normal, or empty) and "Split" (train,
-            validation). Without "Split" one patient in ten goes to validation by a hash of its name.
+        table: the published Data_Entry_2017 table (columns Image Index, Finding Labels, Patient ID). It may have
+            "Patient Age", "RSNA Class" (Lung Opacity, Normal, No Lung Opacity / Not Normal, or empty) and "Split"
+            (train, validation). Without "Split" one patient in ten goes to validation by a hash of its name.
 
     Returns:
         Items with labels of 14 findings, 1 or 0, sorted by image name.
@@ -59,7 +60,7 @@ def chest_xray14(folder: str | Path, table: str | Path) -> list[LabelledImage]:
         InputRefused: a table of another form, no match, two files of one name, or a patient in both splits.
     """
     columns = ("Image Index", "Finding Labels", "Patient ID")
-    rows = read_table(table, columns, optional=("RSNA Class", "Split"))
+    rows = read_table(table, columns, optional=("Patient Age", "RSNA Class", "Split"))
     labels = labels_by_key((PurePosixPath(row["Image Index"]).stem, _from_row(row)) for row in rows)
     files = find_images(folder, lambda path: path.stem)
     return labelled_images("chest_xray14", labels, files=files, layout=_LAYOUT)
@@ -80,4 +81,13 @@ def _from_row(row: dict[str, str]) -> Labels:
         opacity = 0 if named == {_NO_FINDING} else None
     split = split_named(row["Split"], "Split") if row["Split"] else None
     # The number without leading zeros, so that a patient has one name, and one split, in all editions of the table.
-    return Labels(row["Patient ID"].lstrip("0"), split, opacity, {name: int(name in named) for name in FINDINGS})
+    findings: dict[str, int | None] = {name: int(name in named) for name in FINDINGS}
+    return Labels(row["Patient ID"].lstrip("0"), split, opacity, findings, _age(row["Patient Age"]))
+
+
+def _age(text: str) -> int | None:
+    """Years, as "58" and as "058Y"; other units are of infants."""
+    match = re.fullmatch(r"(\d+)([YMD]?)", text)
+    if match is None:
+        return None
+    return int(match[1]) if match[2] in ("", "Y") else 0

@@ -26,6 +26,7 @@ class LabelledImage(TypedDict):
         source: the set, "kermany", "chest_xray14" or "chexpert".
         patient: the set and its name of the patient, unique over the sets: "kermany P534", "chest_xray14 766".
         split: "train" or "validation"; one patient is in one split.
+        age: of the patient in years; None where the tables do not say.
         opacity: lung opacity, 1 or 0; None where the tables do not say.
         findings: finding name to 1, 0 or None (uncertain or not labelled); None where the set has no finding labels.
     """
@@ -34,6 +35,7 @@ class LabelledImage(TypedDict):
     source: str
     patient: str
     split: str
+    age: int | None
     opacity: int | None
     findings: dict[str, int | None] | None
 
@@ -45,6 +47,7 @@ class Labels(NamedTuple):
     split: str | None
     opacity: int | None
     findings: dict[str, int | None] | None
+    age: int | None = None
 
 
 def findings_with(items: Iterable[LabelledImage], min_positives: int) -> tuple[str, ...]:
@@ -197,6 +200,7 @@ def _item(source: str, labels: Labels, path: str) -> LabelledImage:
         source=source,
         patient=patient,
         split=labels.split or _drawn_split(patient),
+        age=labels.age,
         opacity=labels.opacity,
         findings=labels.findings,
     )
