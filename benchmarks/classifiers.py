@@ -198,8 +198,25 @@ def page(study: dict[str, Any], bundle: SaliencyBundle) -> str:
         )
     for run in RUNS:
         lines += ["", f"## {run.name}: {run.what}", "", evaluation_table(study["runs"][run.name]["groups"]).strip()]
+    lines += ["", *_percentile_lines(study["runs"])]
     lines += ["", *_brightness_lines(study["brightness"]), "", *_certified_lines(study, bundle)]
     return "\n".join(lines) + "\n"
+
+
+def _percentile_lines(runs: dict[str, Any]) -> list[str]:
+    fixed, percentiles = (runs[name]["groups"] for name in ("opacity", "opacity_percentiles"))
+    lines = [
+        "## Percentiles against the fixed path",
+        "",
+        "What the fixed path costs: area under the curve with percentiles minus that without.",
+        "",
+        "| group | sigma 0 | sigma 0.1 | sigma 0.25 |",
+        "|---|---|---|---|",
+    ]
+    for name, group in fixed.items():
+        costs = [percentiles[name]["auc"][sigma]["value"] - area["value"] for sigma, area in group["auc"].items()]
+        lines.append(f"| {name} | " + " | ".join(f"{cost:+.3f}" for cost in costs) + " |")
+    return lines
 
 
 def _brightness_lines(rows: dict[str, dict[str, float]]) -> list[str]:
