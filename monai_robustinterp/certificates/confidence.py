@@ -11,6 +11,9 @@ from scipy.special import betainc
 
 Array = npt.NDArray[np.float64]
 
+# A binomial tail is right to about 1e-12 of itself at m = 10^6 (against mpmath); levels are lowered by more.
+_ROUND_OFF = 1e-9
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -54,12 +57,78 @@ def mass_weighted_bounds(counts: npt.ArrayLike, n_samples: int, *, top_k: int, e
     level = eta * (wrong + 1) / (2 * top_k)
     if level >= 1:
         raise ValueError(f"eta (r + 1) / (2k) is {level:g}; it must be below 1: allow fewer wrong bounds.")
+    return _table(counts, n_samples, lambda x: (_lower(x, n_samples, level), _upper(x, n_samples, level)))
+
+
+def clopper_pearson_bounds(counts: npt.ArrayLike, n_samples: int, *, level: float) -> Bounds:
+    """Exact one-sided bounds on a binomial share (Clopper & Pearson 1934): each fails with probability <= ``level``.
+
+    lo(x) = sup{q: P[Bin(m, q) >= x] <= level} and hi(x) = inf{q: P[Bin(m, q) <= x] <= level}. Both at once fail with
+    probability <= 2 ``level``. Round-off is taken off the level, so the bounds are a little wide.
+
+    Args:
+        counts: successes, in [0, m], any shape.
+        n_samples: m.
+        level: one-sided failure probability in (0, 1).
+
+    Raises:
+        ValueError: if level, m or a count is out of range.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; it must lie in (0, 1), such as 0.001.")
+    if n_samples < 1:
+        raise ValueError(f"n_samples is {n_samples}; it must be >= 1.")
+    safe = level * (1 - _ROUND_OFF)
+    return _table(counts, n_samples, lambda x: _clopper_pearson(x, n_samples, safe))
+
+
+def plain_bounds(counts: npt.ArrayLike, n_samples: int, *, n_cells: int, eta: float, wrong: int = 0) -> Bounds:
+    """The plain table of section 4: Clopper-Pearson at one-sided level eta (r + 1) / (2c).
+
+    The expected number of wrong bounds among all 2c is at most eta (r + 1), so with probability >= 1 - eta at most
+    ``wrong`` of them fail (k-FWER, Lehmann & Romano 2005). For comparison: the mass-weighted table is tighter where it
+    counts, and the two must not be chosen between after looking.
+
+    Args:
+        counts: votes of the cells whose bounds are wanted, in [0, m], any shape.
+        n_samples: m.
+        n_cells: c, all cells of the map: the reported set is chosen from the same copies.
+        eta: failure probability in (0, 1).
+        wrong: r, the number of wrong bounds that the caller's claim survives.
+
+    Raises:
+        ValueError: if eta, m, c, r or a count is out of range.
+    """
+    if not 0 < eta < 1:
+        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001.")
+    if n_cells < 1 or wrong < 0:
+        raise ValueError(f"n_cells, wrong are {n_cells}, {wrong}; they must be >= 1, >= 0.")
+    level = eta * (wrong + 1) / (2 * n_cells)
+    if level >= 1:
+        raise ValueError(f"eta (r + 1) / (2c) is {level:g}; it must be below 1: allow fewer wrong bounds.")
+    return clopper_pearson_bounds(counts, n_samples, level=level)
+
+
+def _table(
+    counts: npt.ArrayLike, n_samples: int, bounds_of: Callable[[npt.NDArray[np.int64]], tuple[Array, Array]]
+) -> Bounds:
+    """Bounds of the distinct counts, spread over all of them."""
     x, position = np.unique(np.asarray(counts, dtype=np.int64), return_inverse=True)
     if x.size and not 0 <= x[0] <= x[-1] <= n_samples:
         raise ValueError(f"the counts span {x[0]} to {x[-1]}; they must lie in [0, {n_samples}].")
-    lower, upper = _lower(x, n_samples, level), _upper(x, n_samples, level)
+    lower, upper = bounds_of(x)
     shape = np.shape(counts)
     return Bounds(lower=lower[position].reshape(shape), upper=upper[position].reshape(shape))
+
+
+def _clopper_pearson(x: npt.NDArray[np.int64], m: int, level: float) -> tuple[Array, Array]:
+    """sup{q: P[Bin(m, q) >= x] <= level} and inf{q: P[Bin(m, q) <= x] <= level}."""
+    lower, upper = np.zeros(x.size), np.ones(x.size)
+    some, other = x > 0, x < m
+    wins, few = x[some].astype(np.float64), x[other].astype(np.float64)
+    lower[some] = _last_true(lambda q: np.asarray(betainc(wins, m - wins + 1, q) <= level), wins.size)[0]
+    upper[other] = _last_true(lambda q: np.asarray(betainc(m - few, few + 1, 1 - q) > level), few.size)[1]
+    return lower, upper
 
 
 def _lower(x: npt.NDArray[np.int64], m: int, level: float) -> Array:

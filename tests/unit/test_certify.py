@@ -218,3 +218,13 @@ def test_the_fixed_map_is_the_largest_radius_of_its_settings() -> None:
     from scipy.stats import norm
 
     assert control.l_max == pytest.approx(0.05 * (norm.ppf(table.lower[512]) - norm.ppf(table.upper[0])))
+
+
+def test_a_bound_of_zero_inside_is_no_logarithm_of_zero() -> None:
+    """Cells with one vote have the lower bound 0, those without any an upper bound above 0: abstain in silence."""
+    counts = np.array([200] * 3 + [1] * 200 + [0] * 997)
+    votes = dataclasses.replace(make_votes(), counts=counts.reshape(30, 40), n_samples=200, top_k=4)
+    spec = make_spec(votes)
+    certificate = certify_votes(votes, spec, beta="0.25", eta=0.001)
+    assert certificate.l_max > 0
+    assert certify_votes(votes, spec, beta="1", eta=0.001).l_max == 0

@@ -14,7 +14,7 @@ LAYERS = (
     {"_version", "errors", "types"},
     {"certificates", "noise", "voting", "interpreters", "networks", "visualize", "records"},
     {"inferers", "io", "inputs"},
-    {"transforms", "bundle"},
+    {"transforms", "bundle", "attacks"},
     {"pipeline", "training"},
     {"cohort"},
     {"__init__"},

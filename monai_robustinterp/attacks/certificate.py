@@ -1,0 +1,191 @@
+"""The attack beside the certificate: one image, at multiples of its certified radius."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from monai_robustinterp.attacks.ascent import Reached
+from monai_robustinterp.attacks.judge import fresh_votes, judge
+from monai_robustinterp.attacks.maps import CellMap
+from monai_robustinterp.attacks.plain import attack_plain
+from monai_robustinterp.attacks.result import AttackBudget, AttackResult
+from monai_robustinterp.attacks.smoothed import attack_smoothed
+from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.types import Certificate, VoteMap
+
+GUIDE_PROTOCOL = "attack-guide/1"
+START_PROTOCOL = "attack-start/1"
+
+
+def attack_certificate(
+    inferer: CertifiedSaliencyInferer,
+    network: nn.Module,
+    image: torch.Tensor,
+    votes: VoteMap,
+    certificate: Certificate,
+    *,
+    factors: Sequence[float] = (0.5, 1.0, 4.0),
+    guide_draws: int = 64,
+    restarts: int = 2,
+    steps: int = 4,
+    plain_steps: int = 20,
+    fresh_samples: int = 384,
+    gamma: float = 0.001,
+    seed: int = 1,
+) -> tuple[AttackResult, ...]:
+    """Attacks the plain and the smoothed map of one image at multiples of its certified radius.
+
+    Both attacks try to swap the s cells that would break the certificate's claim; the plain map's claim is the same
+    about its own top-k set (docs/certificates.md, section 8). Perturbed images are not clipped, as the claim covers
+    them too. The result depends on the arguments alone, up to float round-off.
+
+    Args:
+        inferer: as it made the votes.
+        network: returns logits [B, classes].
+        image: float [1, H, W] on the network's device, as it was certified.
+        votes: of the clean image.
+        certificate: of these votes.
+        factors: radii in units of the certified one, each > 0.
+        guide_draws: see :class:`AttackBudget`, as the following.
+        restarts: the clean image, then random starts.
+        steps: steps on the smoothed map.
+        plain_steps: steps on the plain map.
+        fresh_samples: fresh copies m'.
+        gamma: probability of a wrong "broken".
+        seed: another than the certificate's.
+
+    Returns:
+        One result a factor, in their order.
+
+    Raises:
+        ValueError: if the certificate abstains, the arguments do not belong together, the interpreter or network
+            cannot be attacked, or a setting is out of range.
+    """
+    budget = AttackBudget(
+        guide_draws=guide_draws,
+        restarts=restarts,
+        steps=steps,
+        plain_steps=plain_steps,
+        fresh_samples=fresh_samples,
+        gamma=gamma,
+        seed=seed,
+    )
+    # A MetaTensor would carry its metadata through every operation.
+    plain = image.detach().as_subclass(torch.Tensor).float()
+    _check(inferer, plain, votes, certificate, factors, seed)
+    run = _Run(inferer, network, plain, votes, certificate, budget)
+    return tuple(run.at(factor) for factor in factors)
+
+
+class _Run:
+    """The attack on one image."""
+
+    def __init__(
+        self,
+        inferer: CertifiedSaliencyInferer,
+        network: nn.Module,
+        image: torch.Tensor,
+        votes: VoteMap,
+        certificate: Certificate,
+        budget: AttackBudget,
+    ) -> None:
+        self.inferer, self.network, self.image = inferer, network, image
+        self.votes, self.certificate, self.budget = votes, certificate, budget
+        self.target = certificate.spec.target
+        self.cells = CellMap(network, inferer.interpreter, self.target, certificate.spec.cell_size)
+        restarts = torch.arange(budget.restarts, device=image.device)
+        self.starts = self._noise(START_PROTOCOL).normal(restarts, tuple(image.shape))
+        # From the clean image the weakest and strongest cells are the right ones to swap more often than by chance.
+        self.starts[0] = 0
+
+    def at(self, factor: float) -> AttackResult:
+        radius = factor * self.certificate.l_max
+        with explaining(self.network):
+            plain, plain_overlap = attack_plain(
+                self.cells,
+                self.image,
+                self.keeps_label,
+                top_k=self.votes.top_k,
+                swaps=self.certificate.swap_count,
+                radius=radius,
+                starts=self.starts,
+                steps=self.budget.plain_steps,
+            )
+            smoothed = self._smoothed(radius)
+            label_kept = self.keeps_label(plain.delta) and self.keeps_label(smoothed.delta)
+        fresh = fresh_votes(
+            self.inferer,
+            self.network,
+            self.image + smoothed.delta,
+            target=self.target,
+            seed=self.budget.seed,
+            n_samples=self.budget.fresh_samples,
+        )
+        verdict = judge(fresh, self.votes.top_k_mask, swaps=self.certificate.swap_count, gamma=self.budget.gamma)
+        return AttackResult(
+            factor=factor,
+            radius=radius,
+            certified_overlap=self.certificate.overlap,
+            plain_overlap=plain_overlap,
+            plain_norm=float(plain.delta.double().norm()),
+            overlap=verdict.overlap,
+            norm=float(smoothed.delta.double().norm()),
+            broken=verdict.broken,
+            label_kept=label_kept,
+            budget=self.budget,
+        )
+
+    def keeps_label(self, delta: torch.Tensor) -> bool:
+        with torch.no_grad():
+            logits = self.network((self.image + delta)[None])
+        return bool(self.inferer.finds(logits, self.target)[0]) == self.votes.positive
+
+    def _smoothed(self, radius: float) -> Reached:
+        return attack_smoothed(
+            self.cells,
+            self.image,
+            self.keeps_label,
+            noise=self._noise(GUIDE_PROTOCOL),
+            sigma=self.certificate.spec.sigma,
+            guide_draws=self.budget.guide_draws,
+            reported=torch.from_numpy(self.votes.top_k_mask.ravel()).to(self.image.device),
+            swaps=self.certificate.swap_count,
+            radius=radius,
+            starts=self.starts,
+            steps=self.budget.steps,
+            batch_size=self.inferer.batch_size,
+        )
+
+    def _noise(self, protocol: str) -> CounterNoise:
+        return CounterNoise(seed=self.budget.seed, image_hash=self.votes.image_sha256, protocol=protocol)
+
+
+def _check(
+    inferer: CertifiedSaliencyInferer,
+    image: torch.Tensor,
+    votes: VoteMap,
+    certificate: Certificate,
+    factors: Sequence[float],
+    seed: int,
+) -> None:
+    spec = certificate.spec
+    if certificate.l_max == 0:
+        raise ValueError("the certificate abstains: it claims no radius, so there is nothing to attack.")
+    if image_sha256(image) != votes.image_sha256:
+        raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
+    here = (inferer.interpreter.name, inferer.sigma, inferer.top_k, inferer.cell_size)
+    there = (spec.interpreter, spec.sigma, spec.top_k, spec.cell_size)
+    if here != there or (votes.n_samples, votes.top_k) != (spec.n_samples, spec.top_k):
+        raise ValueError(
+            f"the inferer has (interpreter, sigma, top_k, cell_size) = {here} and the certificate {there}, or the "
+            "votes are of another number of copies: they must be those of one run."
+        )
+    if seed == spec.seed:
+        raise ValueError(f"seed is {seed}, the certificate's own: fresh noise needs another one.")
+    if not factors or not all(0 < factor < float("inf") for factor in factors):
+        raise ValueError(f"factors are {tuple(factors)}; they must be finite and > 0.")

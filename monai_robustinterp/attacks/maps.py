@@ -1,0 +1,80 @@
+"""Interpretations that can be differentiated with respect to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from monai_robustinterp.attacks.surrogate import SoftplusCurvature
+from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter
+from monai_robustinterp.interpreters.base import target_logits
+from monai_robustinterp.interpreters.model_context import find_layer, recorded_output
+from monai_robustinterp.voting import pool_cells
+
+
+@dataclass(frozen=True)
+class CellMap:
+    """The pooled map of one explained logit as a function that autograd can go through.
+
+    The interpreters themselves detach their maps. Values are theirs; the derivative is that of
+    :class:`~monai_robustinterp.attacks.surrogate.SoftplusCurvature`.
+
+    Attributes:
+        network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
+        interpreter: ``gradient`` or ``grad_cam``.
+        target: index of the explained logit.
+        cell_size: side of a cell in pixels.
+
+    Raises:
+        ValueError: if the interpreter cannot be attacked, or the network is TorchScript.
+    """
+
+    network: nn.Module
+    interpreter: Interpreter
+    target: int
+    cell_size: int
+
+    def __post_init__(self) -> None:
+        # A subclass may compute another map, so the class itself counts.
+        if type(self.interpreter) not in (Gradient, GradCAM):
+            raise ValueError(
+                f"the interpreter is {self.interpreter.name!r}; only 'gradient' and 'grad_cam' have a differentiable "
+                "form here and can be attacked. Certify with one of them to attack it."
+            )
+        if any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules()):
+            raise ValueError(
+                "the network is, or holds, a TorchScript module, whose ReLUs cannot be given a second derivative. "
+                "Attack the network as Python code."
+            )
+
+    def __call__(self, inputs: torch.Tensor, *, differentiable: bool) -> torch.Tensor:
+        """Cell values [B, c] of inputs [B, 1, H, W].
+
+        Args:
+            inputs: requires grad, if ``differentiable``.
+            differentiable: whether the values carry the graph down to ``inputs``.
+        """
+        if not differentiable:
+            attribution = self.interpreter.attribute(self.network, inputs, self.target)
+            return pool_cells(attribution.maps, self.cell_size).flatten(1)
+        with SoftplusCurvature():
+            maps = self._grad_cam(inputs) if isinstance(self.interpreter, GradCAM) else self._gradient(inputs)
+        return pool_cells(maps, self.cell_size).flatten(1)
+
+    def _gradient(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits = target_logits(self.network(inputs), self.target)
+        (gradient,) = torch.autograd.grad(logits[:, self.target].sum(), inputs, create_graph=True)
+        return gradient.abs().sum(dim=1, keepdim=True)
+
+    def _grad_cam(self, inputs: torch.Tensor) -> torch.Tensor:
+        assert isinstance(self.interpreter, GradCAM)
+        with recorded_output(find_layer(self.network, self.interpreter.target_layer)) as outputs:
+            logits = target_logits(self.network(inputs), self.target)
+        activation = outputs[-1]
+        (gradient,) = torch.autograd.grad(logits[:, self.target].sum(), activation, create_graph=True)
+        weighted = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True)
+        return nn.functional.interpolate(
+            weighted.clamp_min(0), size=inputs.shape[-2:], mode="bilinear", align_corners=False
+        )

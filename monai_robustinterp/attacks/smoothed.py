@@ -1,0 +1,56 @@
+"""Attack on the smoothed vote map, through a guide: a fixed set of noise draws that stands for the expectation."""
+
+from __future__ import annotations
+
+import torch
+
+from monai_robustinterp.attacks.ascent import Label, Reached, ascend
+from monai_robustinterp.attacks.maps import CellMap
+from monai_robustinterp.attacks.objective import SwapObjective
+from monai_robustinterp.noise import CounterNoise
+
+
+def attack_smoothed(
+    cells: CellMap,
+    image: torch.Tensor,
+    keeps_label: Label,
+    *,
+    noise: CounterNoise,
+    sigma: float,
+    guide_draws: int,
+    reported: torch.Tensor,
+    swaps: int,
+    radius: float,
+    starts: torch.Tensor,
+    steps: int,
+    batch_size: int,
+) -> Reached:
+    """Swaps ``swaps`` cells of the reported set in the mean soft vote of the guide (Levine et al. 2019).
+
+    With its draws fixed the guide is a smooth function, so the ascent needs no estimate of a noisy gradient; but the
+    perturbation fits these draws, and only fresh ones can judge it (:mod:`~monai_robustinterp.attacks.judge`).
+
+    Args:
+        cells: the interpretation.
+        image: float [1, H, W].
+        keeps_label: see :func:`~monai_robustinterp.attacks.ascent.ascend`.
+        noise: of the guide.
+        sigma: standard deviation of the noise.
+        guide_draws: number of draws.
+        reported: bool [c], the set that is claimed.
+        swaps: s.
+        radius: l2 bound, in units of the network's single-channel input.
+        starts: directions of the restarts, float [R, 1, H, W].
+        steps: steps a restart.
+        batch_size: draws per pass.
+    """
+    objective = SwapObjective(
+        cells,
+        image,
+        draws=lambda samples: sigma * noise.normal(samples, tuple(image.shape)),
+        n_draws=guide_draws,
+        reported=reported,
+        swaps=swaps,
+        batch_size=batch_size,
+    )
+    return ascend(objective, keeps_label, radius=radius, starts=starts, steps=steps)

@@ -1,0 +1,134 @@
+"""Label certificate of Cohen, Rosenfeld & Kolter (2019, theorem 1) from the passes that took the votes (section 4).
+
+Cohen's algorithm spends a first sample n0 on choosing the class, because a bound on the winner of a sample is no bound
+when it comes from that very sample. Here nothing is chosen: the decision is the network's own on the clean image
+(found or not), fixed before any noise is drawn. Given the image, the number of copies that agree with it is Bin(m, p)
+with one fixed p, and the one-sided Clopper-Pearson bound on p fails with probability at most eta_label, whatever p is.
+If most copies disagree the bound is below 1/2 and nothing is claimed: the opposite decision is not certified instead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from scipy.special import ndtri
+
+from monai_robustinterp.certificates.confidence import clopper_pearson_bounds
+from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.types import Certificate, VoteMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCertificate:
+    """How far the smoothed classifier keeps the clean decision on the explained finding.
+
+    Attributes:
+        found: the decision: whether the network finds the target in the clean image.
+        agreeing_copies: noisy copies that decide likewise.
+        n_samples: m.
+        sigma: standard deviation of the noise.
+        eta: failure probability of this claim.
+        share_lower: lower bound on the expected share of agreeing copies, in [0, 1).
+        l2: at every input of l2 distance below it, more than half of the noise agrees with ``found``; 0 is no claim.
+        status: a sentence that says what the number is.
+    """
+
+    found: bool
+    agreeing_copies: int
+    n_samples: int
+    sigma: float
+    eta: float
+    share_lower: float
+    l2: float
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointClaim:
+    """Label and map together.
+
+    Attributes:
+        l2: both claims hold at every input of l2 distance below it; 0 is no claim.
+        eta: failure probability of the two together, eta_label + eta_map.
+        status: a sentence that says what the number is.
+    """
+
+    l2: float
+    eta: float
+    status: str
+
+
+def certify_label(votes: VoteMap, sigma: float, *, eta_label: float) -> LabelCertificate:
+    """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (section 4).
+
+    With probability >= 1 - eta_label over the noise, the classifier smoothed by the same noise decides on the target as
+    the network does on the clean image, at every input of l2 distance below L at once.
+
+    Args:
+        votes: the copies; the clean decision and the copies that find the target are read.
+        sigma: standard deviation of the noise that made them.
+        eta_label: failure probability in (0, 1).
+
+    Raises:
+        ValueError: if sigma or eta_label is out of range, or more copies find the target than there are.
+    """
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma is {sigma}; it must be finite and > 0.")
+    m = votes.n_samples
+    agreeing = votes.positive_copies if votes.positive else m - votes.positive_copies
+    lower = float(clopper_pearson_bounds(agreeing, m, level=eta_label).lower)
+    # Rounded down: the quantile is right to a few units in the last place.
+    l2 = float(sigma * ndtri(lower)) * (1 - 1e-12) if lower > 0.5 else 0.0
+    decision = "finds" if votes.positive else "does not find"
+    status = (
+        f"certified: with probability >= 1 - {eta_label:g} over the noise, the smoothed classifier {decision} the "
+        f"explained finding, as on the clean image, at every input of l2 distance below {round_down(l2, 6)}."
+        if l2 > 0
+        else "abstain: the copies do not support the clean decision, so nothing is claimed about it."
+    )
+    return LabelCertificate(
+        found=votes.positive,
+        agreeing_copies=agreeing,
+        n_samples=m,
+        sigma=sigma,
+        eta=eta_label,
+        share_lower=lower,
+        l2=l2,
+        status=status,
+    )
+
+
+def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim:
+    """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (section 4).
+
+    Each claim fails with probability at most its own eta, whatever their dependence. The split must be fixed before the
+    noise: to state eta for both, choose two numbers that sum to it, not the ones that give the largest radius.
+
+    Args:
+        label: the label certificate at eta_label.
+        certificate: the map's certificate at eta_map, from the same copies.
+
+    Raises:
+        ValueError: if the two come from different runs, or the sum of their etas is no probability below 1.
+    """
+    spec = certificate.spec
+    if (label.n_samples, label.sigma) != (spec.n_samples, spec.sigma):
+        raise ValueError(
+            f"the label is from {label.n_samples} copies at sigma {label.sigma} and the map from {spec.n_samples} at "
+            f"{spec.sigma}: they must come from the same run. Certify both from one vote map."
+        )
+    eta = label.eta + certificate.eta
+    if Fraction(eta) < Fraction(label.eta) + Fraction(certificate.eta):
+        eta = math.nextafter(eta, math.inf)
+    if eta >= 1:
+        raise ValueError(f"eta_label + eta_map is {eta:g}; it must be below 1. Split a small eta in two beforehand.")
+    l2 = min(label.l2, certificate.l_max)
+    status = (
+        f"certified: with probability >= 1 - {eta:g} over the noise, label and map both hold at every input of l2 "
+        f"distance below {round_down(l2, 6)}."
+        if l2 > 0
+        else "abstain: label or map has no radius, so nothing is claimed about both."
+    )
+    return JointClaim(l2=l2, eta=eta, status=status)

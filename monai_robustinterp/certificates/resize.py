@@ -1,0 +1,70 @@
+"""Norms of the resize between the detector and the network: how much it can magnify a perturbation (section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ResizeNorms:
+    """Operator norms of a separable resize, rounded up.
+
+    Attributes:
+        l2: the largest ||R d||_2 / ||d||_2.
+        l_inf: the largest ||R d||_inf / ||d||_inf.
+    """
+
+    l2: float
+    l_inf: float
+
+
+def area_resize_matrix(size_in: int, size_out: int) -> Array:
+    """One axis of MONAI's ``Resized(mode="area")``, which is torch's adaptive average pooling.
+
+    Output i is the mean of the inputs floor(i in/out) to ceil((i + 1) in/out) - 1. Windows overlap where the sizes do
+    not divide; an image is resized by the Kronecker product of its two axes' matrices. A crop before it adds zero
+    columns, which change no norm.
+
+    Args:
+        size_in: pixels before, >= 1.
+        size_out: pixels after, >= 1; may be the larger one.
+
+    Returns:
+        The matrix, float64, shape [size_out, size_in].
+
+    Raises:
+        ValueError: if a size is below 1.
+    """
+    if size_in < 1 or size_out < 1:
+        raise ValueError(f"the sizes are {size_in} and {size_out}; an axis has at least 1 pixel: pass the image's own.")
+    output = np.arange(size_out)
+    start = output * size_in // size_out
+    end = -(-(output + 1) * size_in // size_out)
+    pixel = np.arange(size_in)
+    inside = (pixel >= start[:, None]) & (pixel < end[:, None])
+    matrix: Array = inside / (end - start)[:, None]
+    return matrix
+
+
+def resize_norms(rows: Array, columns: Array) -> ResizeNorms:
+    """Norms of the two-dimensional resize whose axes have these matrices (any separable linear kernel).
+
+    The norms of a Kronecker product are the products: largest singular values for l2, largest absolute row sums for
+    l_inf.
+
+    Args:
+        rows: matrix along the rows, shape [out, in].
+        columns: matrix along the columns, shape [out, in].
+    """
+    l2 = l_inf = 1.0
+    for matrix in (rows, columns):
+        # LAPACK's error is a small multiple of eps times the norm, growing with the size: a norm may only be too large.
+        margin = 1 + 8 * max(matrix.shape) * np.finfo(np.float64).eps
+        l2 *= float(np.linalg.norm(matrix, 2)) * margin
+        l_inf *= float(np.abs(matrix).sum(axis=1).max()) * margin
+    return ResizeNorms(l2=l2, l_inf=l_inf)
