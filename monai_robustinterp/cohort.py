@@ -42,9 +42,10 @@ class ImageResult:
     Attributes:
         number: position in the run, from 1.
         folder: name of the result folder; empty if refused.
-        status: "certified", "abstain" or "refused".
+        status: "certified" (map and label), "abstain" or "refused".
         reason: why it was refused, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
+        label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         warnings: what the reader warned of.
         notes: what the certificate notes: ties, constant maps.
@@ -58,6 +59,7 @@ class ImageResult:
     finding: str = ""
     score: float | None = None
     label_agreement: float | None = None
+    label_radius: float | None = None
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
     renyi: float | None = None
@@ -204,11 +206,12 @@ def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float
     return ImageResult(
         number=number,
         folder=folder,
-        status="certified" if certificate.l_max > 0 else "abstain",
-        reason=certificate.status,
+        status="certified" if explanation.record["joint"]["l2"] > 0 else "abstain",
+        reason=explanation.record["status"],
         finding=finding["name"],
         score=finding["score"],
         label_agreement=finding["label_agreement"],
+        label_radius=explanation.record["label"]["l2"],
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
         renyi=certificate.radius("population", "renyi").l2,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.certificates import certificate_to_json
+from monai_robustinterp.certificates import certificate_to_json, certify_label, joint_claim
 from monai_robustinterp.types import Certificate, VoteMap
 
 
 def certificate_record(certificate: Certificate, votes: VoteMap, *, finding: str, score: float) -> dict[str, Any]:
-    """Certificate, finding and the evidence behind them, as ``schemas/certificate.schema.json`` describes it.
+    """Certificates of map and label, finding and the evidence, as ``schemas/certificate.schema.json`` describes it.
+
+    The label is certified from the same copies at the same eta as the map; both together hold at twice that eta. Where
+    the label may flip, the record's status does not call the map certified.
 
     Args:
         certificate: what follows from ``votes``.
@@ -21,7 +25,15 @@ def certificate_record(certificate: Certificate, votes: VoteMap, *, finding: str
         finding: name of the explained class.
         score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
     """
-    return certificate_to_json(certificate) | {
+    label = certify_label(votes, certificate.spec.sigma, eta_label=certificate.eta)
+    joint = joint_claim(label, certificate)
+    data = certificate_to_json(certificate)
+    if certificate.l_max > 0 and joint.l2 == 0:
+        reason = label.status if label.l2 == 0 else joint.status
+        data["status"] = f"not certified: {reason} Of the map alone: {certificate.status}"
+    return data | {
+        "label": dataclasses.asdict(label),
+        "joint": dataclasses.asdict(joint),
         "finding": {
             "name": finding,
             "score": score,

@@ -111,7 +111,7 @@ def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim
         certificate: the map's certificate at eta_map, from the same copies.
 
     Raises:
-        ValueError: if the two come from different runs, or the sum of their etas is no probability below 1.
+        ValueError: if the two come from different runs.
     """
     spec = certificate.spec
     if (label.n_samples, label.sigma) != (spec.n_samples, spec.sigma):
@@ -122,13 +122,12 @@ def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim
     eta = label.eta + certificate.eta
     if Fraction(eta) < Fraction(label.eta) + Fraction(certificate.eta):
         eta = math.nextafter(eta, math.inf)
-    if eta >= 1:
-        raise ValueError(f"eta_label + eta_map is {eta:g}; it must be below 1. Split a small eta in two beforehand.")
-    l2 = min(label.l2, certificate.l_max)
+    # With etas that sum to 1 there is nothing left to claim.
+    l2 = min(label.l2, certificate.l_max) if eta < 1 else 0.0
     status = (
         f"certified: with probability >= 1 - {eta:g} over the noise, label and map both hold at every input of l2 "
         f"distance below {round_down(l2, 6)}."
         if l2 > 0
-        else "abstain: label or map has no radius, so nothing is claimed about both."
+        else "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     )
-    return JointClaim(l2=l2, eta=eta, status=status)
+    return JointClaim(l2=l2, eta=min(eta, 1.0), status=status)

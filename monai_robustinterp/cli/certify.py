@@ -90,15 +90,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
-    header = f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'agree':>6} {'Renyi':>7} {'L_max':>7}  status"
+    header = (
+        f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'agree':>6} {'L_label':>7} {'Renyi':>7} {'L_max':>7}  "
+        "status"
+    )
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
     if summary.control:
         renyi, l_max = (readable(value) for value in (summary.control["renyi"], max(summary.control.values())))
-        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<62}{renyi:>7} {l_max:>7}")
+        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<70}{renyi:>7} {l_max:>7}")
     lines.append(
         "L_max: population radius (the larger of Renyi and Neyman-Pearson), l2 over the network's input in [0, 1]; "
-        "agree: share of noisy copies with the clean decision."
+        "agree: share of noisy copies with the clean decision; L_label: radius within which the smoothed network keeps "
+        "it. Certified: both are above 0."
     )
     if summary.ignored_files:
         lines.append(f"{summary.ignored_files} other files in the folders were passed over.")
@@ -108,14 +112,15 @@ def table(summary: CohortSummary) -> str:
 def _row(result: ImageResult) -> str:
     if result.status == "refused":
         return f"{result.number:>3}  refused: {result.reason}"
+    assert result.label_radius is not None
     assert result.renyi is not None and result.neyman_pearson is not None
     l_max = max(result.renyi, result.neyman_pearson)
+    radii = " ".join(f"{readable(l2):>7}" for l2 in (result.label_radius, result.renyi, l_max))
     remarks = " ".join(text for text in (result.warnings, result.notes) if text)
     note = f"  ({remarks})" if remarks else ""
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
-        f"{result.label_agreement:>6.3f} {readable(result.renyi):>7} {readable(l_max):>7}  "
-        f"{result.status}{note}"
+        f"{result.label_agreement:>6.3f} {radii}  {result.status}{note}"
     )
 
 

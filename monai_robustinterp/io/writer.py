@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.certificates import certificate_from_json
+from monai_robustinterp.certificates import LabelCertificate, certificate_from_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.display import display_image
 from monai_robustinterp.io.secondary_capture import (
@@ -66,6 +66,7 @@ def overlay_pixels(
     finding = record["finding"]
     lines = caption_lines(
         certificate_from_json(dict(record)),
+        LabelCertificate(**record["label"]),
         finding=finding["name"],
         score=finding["score"],
         label_agreement=finding["label_agreement"],
@@ -94,7 +95,7 @@ def overlay_capture(
         pixels,
         _source_header(meta, reference),
         series_description=SERIES_DESCRIPTION,
-        derivation_description=f"{record['finding']['name']}. {guarantee(certificate_from_json(dict(record)))}"[:1024],
+        derivation_description=f"{record['finding']['name']}. {_guarantee(record)}"[:1024],
         identity=hashlib.sha256(json_bytes(record)).hexdigest(),
         software_version=__version__,
         transfer_syntax=transfer_syntax,
@@ -180,3 +181,7 @@ class SecondaryCaptureWriter(ImageWriter):
         pixels = overlay_pixels(share, top_k > 0, record, self._meta["filename_or_obj"])
         capture = overlay_capture(pixels, self._meta, record, transfer_syntax=self._transfer_syntax)
         write_dicom_atomically(capture, Path(filename), overwrite=self._overwrite)
+
+
+def _guarantee(record: Mapping[str, Any]) -> str:
+    return guarantee(certificate_from_json(dict(record)), LabelCertificate(**record["label"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from monai_robustinterp.certificates.label import LabelCertificate, joint_claim
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
 from monai_robustinterp.types import Certificate
 
@@ -13,11 +14,14 @@ DISCLAIMER = (
 )
 
 
-def caption_lines(certificate: Certificate, *, finding: str, score: float, label_agreement: float) -> list[str]:
+def caption_lines(
+    certificate: Certificate, label: LabelCertificate, *, finding: str, score: float, label_agreement: float
+) -> list[str]:
     """Lines for the strip below the image.
 
     Args:
-        certificate: the certificate.
+        certificate: the certificate of the map.
+        label: the certificate of the decision, from the same copies.
         finding: name of the explained class.
         score: of the finding in the clean image, in [0, 1]; not calibrated.
         label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
@@ -25,15 +29,19 @@ def caption_lines(certificate: Certificate, *, finding: str, score: float, label
     return [
         f"{finding}: score {score:.2f} (not calibrated); decision kept in {round_down(100 * label_agreement, 1)} % of "
         "noisy copies",
-        guarantee(certificate),
+        guarantee(certificate, label),
+        label_line(certificate, label),
         _how(certificate),
         *certificate.notes,
         DISCLAIMER,
     ]
 
 
-def guarantee(certificate: Certificate) -> str:
-    """The claim in one sentence, with level, unit, beta and confidence; or that there is none."""
+def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
+    """The claim on the map in one sentence, with level, unit, beta and confidence; or that there is none.
+
+    A map whose label may flip is not called certified.
+    """
     spec = certificate.spec
     if certificate.l_max == 0:
         return (
@@ -42,11 +50,22 @@ def guarantee(certificate: Certificate) -> str:
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
     length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
+    called = "CERTIFIED" if label.l2 > 0 else "NOT CERTIFIED, since the decision may flip; of the map alone"
     return (
-        f"CERTIFIED, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
+        f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
         f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
         f"in the expected top-{spec.top_k} (beta {certificate.beta})."
     )
+
+
+def label_line(certificate: Certificate, label: LabelCertificate) -> str:
+    """What is certified of the decision, and of decision and map together."""
+    if label.l2 == 0:
+        return f"Decision: ABSTAIN, no radius at confidence {_confidence(label.eta)}."
+    kept = f"Decision kept by the smoothed network below L_label = {readable(label.l2)}, confidence"
+    joint = joint_claim(label, certificate)
+    together = f"; decision and map below {readable(joint.l2)}, confidence {_confidence(joint.eta)}" if joint.l2 else ""
+    return f"{kept} {_confidence(label.eta)}{together}."
 
 
 def _how(certificate: Certificate) -> str:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from monai.data import MetaTensor
 
+from monai_robustinterp.certificates import certify_label
 from monai_robustinterp.types import Certificate, Stages, VoteMap
 from monai_robustinterp.visualize.caption import DISCLAIMER, guarantee
 from monai_robustinterp.visualize.overlay import render_picture
@@ -36,11 +37,12 @@ def method_figure(
     panels = (
         (f"input ({finding})", gray),
         (f"plain {certificate.spec.interpreter}", stages.plain),
-        (f"certified top-{votes.top_k} of {certificate.n_cells} cells", render_picture(gray, share, top_k > 0)),
+        (f"top-{votes.top_k} of {certificate.n_cells} cells", render_picture(gray, share, top_k > 0)),
     )
     for axes, (title, panel) in zip(upper.subplots(1, 3), panels):
         _show(axes, panel, title=title)
-    upper.suptitle(guarantee(certificate), fontsize=10, wrap=True)
+    label = certify_label(votes, certificate.spec.sigma, eta_label=certificate.eta)
+    upper.suptitle(guarantee(certificate, label), fontsize=10, wrap=True)
     _strip(lower, stages, votes, share)
     lower.supxlabel(DISCLAIMER, fontsize=9)
     return figure

@@ -13,8 +13,10 @@ import jsonschema
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.io import load_votes
@@ -58,6 +60,21 @@ def test_every_sample_image_is_certified(sample_run) -> None:
     claim = certificate["claim"]
     assert (claim["beta"], claim["confidence"]) == ("0.5", 0.999)
     assert claim["n_cells"] >= 64 and claim["top_k"] <= 0.2 * claim["n_cells"]
+
+
+def test_the_label_is_certified_with_the_map_and_an_image_without_both_is_not_called_certified(
+    sample_run, tmp_path
+) -> None:
+    for entry in results(sample_run):
+        record = json.loads((sample_run / entry["folder"] / "certificate.json").read_text())
+        assert record["label"]["l2"] == entry["label_radius"] > 0
+        assert record["joint"]["l2"] == min(entry["label_radius"], entry["neyman_pearson"])
+    # Two claims at confidence 0.5 each leave none for both together.
+    sample = SAMPLES / "nih_dx_no_finding.dcm"
+    assert certify(sample, "--confidence", "0.5", output=tmp_path / "out", samples=96) == 0
+    (entry,) = results(tmp_path / "out")
+    assert entry["neyman_pearson"] > 0 and entry["label_radius"] > 0
+    assert entry["status"] == "abstain" and entry["reason"].startswith("not certified: abstain")
 
 
 def test_each_folder_is_complete_and_consistent(sample_run) -> None:
@@ -287,15 +304,21 @@ def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, 
 
 
 def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> None:
-    """Grad-CAM of this class is zero on many copies: the votes of these are random cells."""
+    """A class whose logit is constant has the gradient 0 everywhere: the votes are random cells."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(shipped_bundle(), copy)
+    state = torch.load(copy / "models" / "model.pt", weights_only=True)
+    state["class_layers.out.weight"][0] = 0
+    torch.save(state, copy / "models" / "model.pt")
     source = SAMPLES / "kermany_person534_bacteria_2253_pneumonia.jpg"
-    options = ["--interpreter", "grad_cam", "--target", "0", "--samples", "64"]
+    options = ["--bundle", str(copy), "--target", "0", "--samples", "64"]
     main(["certify", str(source), "--output", str(tmp_path), *options])
     (entry,) = results(tmp_path)
     assert "constant map" in entry["notes"]
     assert entry["notes"] in capsys.readouterr().out
     record = json.loads((tmp_path / entry["folder"] / "certificate.json").read_text())
-    assert record["notes"] and record["votes"]["constant_copies"] > 0
+    assert record["notes"] and record["votes"]["constant_copies"] == 64
+    assert entry["status"] == "abstain"
 
 
 def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:

@@ -132,13 +132,13 @@ def test_training_and_inference_see_the_same_intensities(bundle) -> None:
     assert networks[0] == networks[1]
 
 
-def evaluated(bundle: Path, images: Path, output: Path) -> dict[str, dict]:
+def evaluated(bundle: Path, images: Path, output: Path, n_draws: int) -> dict[str, dict]:
     """Figures of the shipped weights, measured now with the bundle's evaluate.json."""
     configs = [str(bundle / "configs" / name) for name in ("train.json", "evaluate.json")]
     sources = {"chest_xray14_dir": images / "nih256"}
     if bundle == OPACITY:
         sources["kermany_dir"] = images / "kermany256"
-    run = run_bundle(configs, output_dir=output, **sources)
+    run = run_bundle(configs, output_dir=output, n_draws=n_draws, **sources)
     assert run.returncode == 0, run.stderr
     return json.loads((output / "evaluation.json").read_text())
 
@@ -158,12 +158,14 @@ def test_the_shipped_figures_are_those_of_the_shipped_weights(bundle) -> None:
 
 
 def test_the_shipped_binary_model_works_under_noise(images, tmp_path) -> None:
-    groups = evaluated(OPACITY, images, tmp_path)["groups"]
+    groups = evaluated(OPACITY, images, tmp_path, n_draws=2)["groups"]
     shipped = shipped_figures(OPACITY)["groups"]
     for sigma in ("0", "0.1", "0.25"):
         assert groups["kermany"]["auc"][sigma]["value"] >= 0.97
         for name, figures in groups.items():
-            assert figures["auc"][sigma]["value"] == pytest.approx(shipped[name]["auc"][sigma]["value"], abs=2e-3)
+            # The same first draws as the shipped figures, and two instead of eight.
+            tolerance = 2e-3 if sigma == "0" else 0.02
+            assert figures["auc"][sigma]["value"] == pytest.approx(shipped[name]["auc"][sigma]["value"], abs=tolerance)
     assert groups["chest_xray14, adults"]["auc"]["0"]["value"] >= 0.75
 
 
@@ -183,7 +185,7 @@ def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
 
 @pytest.mark.slow
 def test_the_shipped_findings_figures_are_reproduced(images, tmp_path) -> None:
-    groups = evaluated(FINDINGS, images, tmp_path)["groups"]
+    groups = evaluated(FINDINGS, images, tmp_path, n_draws=8)["groups"]
     for name, figures in shipped_figures(FINDINGS)["groups"].items():
         assert groups[name]["auc"]["0.1"]["value"] == pytest.approx(figures["auc"]["0.1"]["value"], abs=5e-3)
         assert groups[name]["agreement"]["0.1"]["value"] == pytest.approx(

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates import LabelCertificate, certify_label, certify_votes
 from monai_robustinterp.certificates.units import readable
 from monai_robustinterp.types import Certificate
-from monai_robustinterp.visualize.caption import caption_lines, guarantee
+from monai_robustinterp.visualize.caption import caption_lines, guarantee, label_line
 from tests.unit.test_certify import make_spec, make_votes
 
 
@@ -18,9 +18,30 @@ def make_certificate(eta: float = 0.001, **changes: object) -> Certificate:
     return certify_votes(votes, make_spec(votes), beta="0.5", eta=eta)
 
 
+def make_label(agreeing: int = 4000, eta: float = 0.001) -> LabelCertificate:
+    votes = dataclasses.replace(make_votes(n_samples=4000), positive=True, positive_copies=agreeing)
+    return certify_label(votes, 0.1, eta_label=eta)
+
+
+def test_a_map_whose_decision_may_flip_is_not_called_certified() -> None:
+    label = make_label(agreeing=2050)
+    assert label.l2 == 0
+    sentence = guarantee(make_certificate(), label)
+    assert sentence.startswith("NOT CERTIFIED, since the decision may flip; of the map alone, population level")
+    assert "ABSTAIN" in label_line(make_certificate(), label)
+
+
+def test_decision_and_map_together_hold_up_to_the_smaller_radius_at_the_summed_eta() -> None:
+    certificate, label = make_certificate(), make_label(agreeing=2400)
+    assert 0 < label.l2 < certificate.l_max
+    line = label_line(certificate, label)
+    assert f"L_label = {readable(label.l2)}, confidence 99.9 %" in line
+    assert f"decision and map below {readable(label.l2)}, confidence 99.8 %" in line
+
+
 def test_the_guarantee_names_level_unit_confidence_and_share() -> None:
     certificate = make_certificate()
-    sentence = guarantee(certificate)
+    sentence = guarantee(certificate, make_label())
     for part in (
         "CERTIFIED, population level",
         "99.9 %",
@@ -37,18 +58,18 @@ def test_the_guarantee_names_level_unit_confidence_and_share() -> None:
     ("eta", "expected"), [(1e-9, "99.9999999 %"), (1e-7, "99.99999 %"), (0.05, "95 %"), (0.3, "70 %")]
 )
 def test_a_confidence_is_never_rounded_up(eta, expected) -> None:
-    assert f"confidence {expected}:" in guarantee(make_certificate(eta))
+    assert f"confidence {expected}:" in guarantee(make_certificate(eta), make_label())
 
 
 def test_an_abstention_claims_nothing() -> None:
     votes = make_votes(n_samples=16, sharpness=0.0)
-    sentence = guarantee(certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001))
+    sentence = guarantee(certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001), make_label())
     assert sentence.startswith("ABSTAIN") and "Nothing is claimed" in sentence
 
 
 def test_lines_hold_finding_notes_and_disclaimer() -> None:
     lines = caption_lines(
-        make_certificate(constant_copies=7), finding="effusion", score=0.5, label_agreement=3999 / 4000
+        make_certificate(constant_copies=7), make_label(), finding="effusion", score=0.5, label_agreement=3999 / 4000
     )
     text = " ".join(lines)
     assert "effusion: score 0.50 (not calibrated)" in text and "99.9 % of noisy copies" in text

@@ -127,6 +127,18 @@ def test_json_round_trip_against_the_schema() -> None:
     record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", score=0.5)))
     jsonschema.validate(record, SCHEMA)
     assert certificate_from_json(record) == certificate
+    assert record["joint"]["l2"] == min(record["label"]["l2"], certificate.l_max) > 0
+    assert record["joint"]["eta"] == pytest.approx(0.002)
+
+
+def test_a_record_whose_label_may_flip_is_not_called_certified() -> None:
+    votes = dataclasses.replace(make_votes(), positive=True, positive_copies=270)
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", score=0.5)))
+    jsonschema.validate(record, SCHEMA)
+    assert certificate.l_max > 0 and record["label"]["l2"] == record["joint"]["l2"] == 0
+    assert record["status"].startswith("not certified: abstain: the copies do not support the clean decision")
+    assert record["claim"]["l_max"]["l2"] == certificate.l_max
 
 
 @pytest.mark.parametrize("path", [("claim", "eta"), ("radii",), ("spec", "sigma"), ("claim", "l_max"), ("status",)])

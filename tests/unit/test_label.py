@@ -97,5 +97,6 @@ def test_no_joint_claim_without_both_or_from_two_runs() -> None:
     assert joint_claim(label, certificate).status.startswith("abstain")
     with pytest.raises(ValueError, match="same run"):
         joint_claim(dataclasses.replace(label, sigma=0.2), certificate)
-    with pytest.raises(ValueError, match="below 1"):
-        joint_claim(dataclasses.replace(label, eta=0.995), certificate)
+    sure = certify_label(make_votes(1000, 1000), 0.1, eta_label=0.6)
+    joint = joint_claim(sure, map_certificate(make_votes(1000, 1000), 0.1, 0.6))
+    assert sure.l2 > 0 and (joint.l2, joint.eta) == (0, 1)
