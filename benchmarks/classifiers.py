@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from monai_robustinterp.certificates import fixed_map_certificate
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
+from monai_robustinterp.training.evaluation import noisy_logits
 from monai_robustinterp.training.report import evaluation_table
+from monai_robustinterp.training.statistics import area_under_curve, auc_interval
 from monai_robustinterp.training.tables import LabelledImage
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +110,36 @@ def brightness(bundle: SaliencyBundle, items: list[LabelledImage], output: Path)
     return rows
 
 
+def subgroups(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) -> dict[str, Any]:
+    """The shipped opacity model on parts of the ChestX-ray14 validation images, and what the view alone tells there."""
+    with (TABLES / "chest_xray14_split.csv").open() as file:
+        rows = {Path(row["Image Index"]).stem: row for row in csv.DictReader(file)}
+    chest = [item for item in items if item["source"] == "chest_xray14"]
+    images = [bundle.preprocessing(dict(item))["image"].as_tensor() for item in chest]
+    logits = noisy_logits(load_weights(bundle.network, output / "opacity" / "model.pt"), images, sigma=0.0)
+    scores = logits[..., 1] - logits[..., 0]
+    positive, patients = np.array([item["opacity"] == 1 for item in chest]), [item["patient"] for item in chest]
+    found = [rows[Path(item["image"]).stem] for item in chest]
+    anteroposterior = np.array([row["View Position"] == "AP" for row in found])
+    rsna = np.array([row["RSNA Class"] != "" for row in found])
+    parts = {
+        "all": np.ones_like(rsna),
+        "RSNA class stated": rsna,
+        "NIH labels only": ~rsna,
+        "AP": anteroposterior,
+        "PA": ~anteroposterior,
+    }
+    return {
+        name: {
+            "n_positive": int(positive[part].sum()),
+            "n_negative": int((~positive[part]).sum()),
+            "auc": asdict(auc_interval(scores[part], positive[part], np.array(patients)[part])),
+            "view_alone": area_under_curve(anteroposterior[part].astype(float), positive[part]),
+        }
+        for name, part in parts.items()
+    }
+
+
 def chosen(items: list[LabelledImage]) -> list[LabelledImage]:
     """The first images of each source and label, by name: chosen before any map is computed."""
     groups: dict[tuple[str, int | None], list[LabelledImage]] = {}
@@ -163,6 +195,7 @@ def main(kermany_dir: str, chest_xray14_dir: str, output: Path) -> None:
         "runs": {run.name: json.loads((output / run.name / "evaluation.json").read_text()) for run in RUNS},
         "elapsed_s": {run.name: _elapsed_s(output / run.name) for run in RUNS},
         "brightness": kept(output / f"brightness-{weights}.json", lambda: brightness(bundle, items, output)),
+        "subgroups": kept(output / f"subgroups-{weights}.json", lambda: subgroups(bundle, items, output)),
         "certified": kept(output / f"certified-{weights}.json", lambda: certified(bundle, chosen(items), output)),
     }
     atomic_write(output / "study.json", lambda file: file.write(json_bytes(study)), overwrite=True)
@@ -199,6 +232,7 @@ def page(study: dict[str, Any], bundle: SaliencyBundle) -> str:
     for run in RUNS:
         lines += ["", f"## {run.name}: {run.what}", "", evaluation_table(study["runs"][run.name]["groups"]).strip()]
     lines += ["", *_percentile_lines(study["runs"])]
+    lines += ["", *_subgroup_lines(study["subgroups"])]
     lines += ["", *_brightness_lines(study["brightness"]), "", *_certified_lines(study, bundle)]
     return "\n".join(lines) + "\n"
 
@@ -216,6 +250,24 @@ def _percentile_lines(runs: dict[str, Any]) -> list[str]:
     for name, group in fixed.items():
         costs = [percentiles[name]["auc"][sigma]["value"] - area["value"] for sigma, area in group["auc"].items()]
         lines.append(f"| {name} | " + " | ".join(f"{cost:+.3f}" for cost in costs) + " |")
+    return lines
+
+
+def _subgroup_lines(parts: dict[str, Any]) -> list[str]:
+    lines = [
+        "## opacity on parts of the ChestX-ray14 validation images",
+        "",
+        "View alone: area of AP against PA, which no network needs to look for; 0.5 within one view.",
+        "",
+        "| part | with / without | AUC, sigma 0 | view alone |",
+        "|---|---|---|---|",
+    ]
+    for name, part in parts.items():
+        auc = part["auc"]
+        lines.append(
+            f"| {name} | {part['n_positive']} / {part['n_negative']} | {auc['value']:.3f} [{auc['low']:.3f}, "
+            f"{auc['high']:.3f}] | {part['view_alone']:.3f} |"
+        )
     return lines
 
 
