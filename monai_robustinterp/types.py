@@ -55,6 +55,13 @@ class SmoothingSpec:
             raise ValueError(f"target is {self.target}; it must be a class index >= 0.")
 
 
+def top_k_set(counts: npt.NDArray[np.int64], top_k: int) -> npt.NDArray[np.bool_]:
+    """The k cells with the most votes, in the shape of the counts; equal counts are taken in reading order."""
+    mask = np.zeros(counts.size, dtype=bool)
+    mask[np.argsort(-counts.ravel(), kind="stable")[:top_k]] = True
+    return mask.reshape(counts.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VoteMap:
     """Streamed top-k votes of one image.
@@ -95,6 +102,18 @@ class VoteMap:
                 f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
             )
 
+    def check_spec(self, spec: SmoothingSpec) -> None:
+        """Checks that these votes were made as the spec says, as far as they tell.
+
+        Raises:
+            ValueError: if the number of copies or k differs.
+        """
+        if (self.n_samples, self.top_k) != (spec.n_samples, spec.top_k):
+            raise ValueError(
+                f"the votes are {self.n_samples} copies of top-{self.top_k} and the spec says {spec.n_samples} of "
+                f"top-{spec.top_k}: they belong to different runs. Pass votes and spec of the same run."
+            )
+
     @property
     def label_agreement(self) -> float:
         """Share of the noisy copies in which the network decides on the target as it does on the clean image."""
@@ -109,10 +128,7 @@ class VoteMap:
     @property
     def top_k_mask(self) -> npt.NDArray[np.bool_]:
         """The reported top-k set, shape [h, w]; equal counts are taken in reading order."""
-        order = np.argsort(-self.counts.ravel(), kind="stable")[: self.top_k]
-        mask = np.zeros(self.counts.size, dtype=bool)
-        mask[order] = True
-        return mask.reshape(self.counts.shape)
+        return top_k_set(self.counts, self.top_k)
 
     def channels(self, cell_size: int) -> npt.NDArray[np.float32]:
         """Vote share and reported top-k set (0 or 1) of each pixel's cell, float32 [2, H, W]."""

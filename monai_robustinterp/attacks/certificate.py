@@ -180,11 +180,12 @@ def _check(
         raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
     here = (inferer.interpreter.name, inferer.sigma, inferer.top_k, inferer.cell_size)
     there = (spec.interpreter, spec.sigma, spec.top_k, spec.cell_size)
-    if here != there or (votes.n_samples, votes.top_k) != (spec.n_samples, spec.top_k):
+    if here != there:
         raise ValueError(
-            f"the inferer has (interpreter, sigma, top_k, cell_size) = {here} and the certificate {there}, or the "
-            "votes are of another number of copies: they must be those of one run."
+            f"the inferer has (interpreter, sigma, top_k, cell_size) = {here} and the certificate {there}: they must "
+            "be those of one run."
         )
+    votes.check_spec(spec)
     if seed == spec.seed:
         raise ValueError(f"seed is {seed}, the certificate's own: fresh noise needs another one.")
     if not factors or not all(0 < factor < float("inf") for factor in factors):

@@ -36,11 +36,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
     Raises:
         ValueError: if votes and spec do not belong together, or beta, eta or k are out of range.
     """
-    if (votes.n_samples, votes.top_k) != (spec.n_samples, spec.top_k):
-        raise ValueError(
-            f"the votes are {votes.n_samples} copies of top-{votes.top_k} and the spec says {spec.n_samples} of "
-            f"top-{spec.top_k}: they belong to different runs."
-        )
+    votes.check_spec(spec)
     n_cells = votes.counts.size
     s = swap_count(spec.top_k, beta, n_cells)
     wrong = allowed_wrong_bounds(s)

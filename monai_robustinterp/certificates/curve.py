@@ -96,11 +96,7 @@ def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: in
             top-k.
     """
     k, n_cells = votes.top_k, votes.counts.size
-    if (votes.n_samples, k) != (spec.n_samples, spec.top_k):
-        raise ValueError(
-            f"the votes are {votes.n_samples} copies of top-{k} and the spec says {spec.n_samples} of "
-            f"top-{spec.top_k}: they belong to different runs. Pass the spec that was stored with the votes."
-        )
+    votes.check_spec(spec)
     first = max(1, 2 * k - n_cells + 1)
     if first > k or points < 2:
         raise ValueError(
@@ -172,8 +168,7 @@ def _non_increasing(radii: Array) -> Array:
 def _renyi_radius(inside: Array, outside: Array, top_k: int) -> float:
     if inside[0] <= outside[-1]:
         return 0.0
-    # The common value of a swap lies between the lowest of B and the highest of A: the others are never tied to it.
-    edge = Boundary(inside=inside[inside > outside[-1]], outside=outside[outside < inside[0]], top_k=top_k)
+    edge = Boundary(inside=inside, outside=outside, top_k=top_k).contested
     alpha = 1 + math.exp(_best_log_order(edge))
     return math.sqrt(2 * renyi.boundary_epsilon(edge, alpha) / alpha)
 

@@ -26,6 +26,17 @@ class Boundary:
     outside: npt.NDArray[np.float64]
     top_k: int
 
+    @property
+    def contested(self) -> Boundary:
+        """Without the cells on the right side of every common value that a swap can have (section 2).
+
+        That value lies between the lowest outside and the highest inside; cells beyond these are never tied to it.
+        """
+        inside, outside = self.inside, self.outside
+        return Boundary(
+            inside=inside[inside > outside.min()], outside=outside[outside < inside.max()], top_k=self.top_k
+        )
+
 
 def exact_beta(beta: BetaLike) -> Fraction:
     """The decimal that was written, exactly: 0.9 is 9/10 and not the nearest float.

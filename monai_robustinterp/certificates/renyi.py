@@ -100,8 +100,8 @@ def boundary_epsilon(edge: Boundary, alpha: float) -> float:
         # The swapped distribution must vanish where p does, hence on all of A: the remaining mass is scaled up.
         mass = float(a.sum())
         return float("inf") if mass >= 1 else -float(np.log1p(-mass))
-    # Cells on the right side of every value that could tie are not tied; a bound of 0 inside is one of them.
-    tied = _tied_cells(np.log(a[a > b.min()]), np.log(b[b < a.max()]), alpha)
+    contested = edge.contested
+    tied = _tied_cells(np.log(contested.inside / edge.top_k), np.log(contested.outside / edge.top_k), alpha)
     p = np.exp(tied)
     gain = float(np.sum(p * np.expm1(_log_power_mean(tied, alpha) - tied)))
     # Near ties the sum cancels down to round-off, which must not become a radius.

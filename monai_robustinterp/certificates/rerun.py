@@ -129,11 +129,7 @@ def rerun_radius(
     Raises:
         ValueError: if votes and spec do not belong together, or a number is out of range.
     """
-    if (votes.n_samples, votes.top_k) != (spec.n_samples, spec.top_k):
-        raise ValueError(
-            f"the votes are {votes.n_samples} copies of top-{votes.top_k} and the spec says {spec.n_samples} of "
-            f"top-{spec.top_k}: they must belong to the same run."
-        )
+    votes.check_spec(spec)
     if not eta + eta_rerun < 1:
         raise ValueError(f"eta + eta_rerun is {eta + eta_rerun:g}; it must be below 1 to claim anything.")
     fresh = votes.n_samples if fresh_samples is None else fresh_samples

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, ndtri
 
+from monai_robustinterp.types import top_k_set
+
 LEVEL = "population"
 
 Array = npt.NDArray[np.float64]
@@ -122,8 +124,7 @@ def _overlap(votes: npt.NDArray[np.int64], inside: Mask, outside: Mask, top_k: i
     Either all certified-in cells are in the new top-k, or one is missing and then only cells that are not certified
     out, which could overtake it, are in.
     """
-    reported = np.zeros(votes.size, dtype=bool)
-    reported[np.argsort(-votes.ravel(), kind="stable")[:top_k]] = True
+    reported = top_k_set(votes, top_k).ravel()
     reported_in = int((inside.ravel() & reported).sum())
     intruders = int((~outside.ravel() & ~reported).sum())
     return reported_in, max(0, min(reported_in, top_k - intruders))
