@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all bench study-classifiers lint wheel clean
+.PHONY: demo test test-all bench study-classifiers study-certificates lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -33,6 +33,9 @@ CHEST_XRAY14_DIR ?= chest_xray14
 
 study-classifiers: $(INSTALLED)
 	$(BIN)/python benchmarks/classifiers.py $(KERMANY_DIR) $(CHEST_XRAY14_DIR) study_output/classifiers
+
+study-certificates: $(INSTALLED)
+	$(BIN)/python -m benchmarks.certificates study_output/certificates
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

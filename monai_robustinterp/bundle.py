@@ -16,6 +16,7 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused, own_message
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.networks.state_dict import read_state_dict
 
 DEFAULT_BUNDLE = "chest_xray_certified_saliency"
 _CONFIG = Path("configs") / "inference.json"
@@ -78,6 +79,7 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
         parser["bundle_root"] = str(folder)
         for key, value in (overrides or {}).items():
             if value is not None:
+                _check_key(parser, key)
                 parser[key] = value
         with warnings.catch_warnings():
             # LoadImage builds every reader that MONAI knows, and the one for a missing GPU decoder warns of itself.
@@ -98,14 +100,23 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
     return bundle
 
 
+def _check_key(parser: ConfigParser, key: str) -> None:
+    # MONAI would take a new key and use it nowhere: the run would silently have another setting than was asked for.
+    if key not in parser.config:
+        raise InputRefused(
+            f"the bundle's configs/inference.json has no {key!r}, so it cannot be set from outside. Give the bundle "
+            "that key and refer to it (docs/how-to/your-own-model.md), or leave the option away."
+        )
+
+
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Loads a plain state dict, without unpickling code, and returns the network.
 
     Raises:
         RuntimeError: if keys or shapes do not match.
-        pickle.UnpicklingError: if the file holds anything but tensors.
+        ValueError: if the file is damaged or holds anything but tensors.
     """
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.load_state_dict(read_state_dict(path))
     return network
 
 

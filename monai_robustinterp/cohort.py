@@ -24,6 +24,7 @@ from monai_robustinterp.inputs import RESULT_PREFIX, find_images
 from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
+from monai_robustinterp.regions import RegionSource
 from monai_robustinterp.types import Explanation, Family
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,10 @@ class ImageResult:
         reason: why it was refused, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
         label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
+        l_max: the certified radius of the map: the largest population one; 0 is no claim.
+        rerun_radius: within which a second run reports as many of the cells; 0 is no claim.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
+        n_samples: copies taken.
         warnings: what the reader warned of.
         notes: what the certificate notes: ties, constant maps.
         elapsed_s: seconds, reading and writing included.
@@ -60,10 +64,13 @@ class ImageResult:
     score: float | None = None
     label_agreement: float | None = None
     label_radius: float | None = None
+    l_max: float | None = None
+    rerun_radius: float | None = None
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
     renyi: float | None = None
     neyman_pearson: float | None = None
+    n_samples: int | None = None
     warnings: str = ""
     notes: str = ""
     elapsed_s: float = 0.0
@@ -96,6 +103,7 @@ def certify_cohort(
     output_dir: str | Path,
     *,
     bundle: SaliencyBundle,
+    regions: Sequence[RegionSource] = (),
     overwrite: bool = False,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
@@ -108,6 +116,7 @@ def certify_cohort(
         inputs: image files and folders.
         output_dir: made if missing.
         bundle: the classifier and how to certify it.
+        regions: of every image, whose share of the votes is certified.
         overwrite: replace results of an earlier run of the same file.
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
@@ -130,16 +139,17 @@ def certify_cohort(
     # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources)
     save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
-    copies = bundle.inferer.n_samples
+    run = partial(pipeline.run, bundle=bundle, regions=regions)
+    copies = bundle.inferer.looks[-1]
     with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
         for number, path in enumerate(found.images, start=1):
             bar.set_description(f"image {number}/{len(found.images)}")
             before = bar.n
-            result, explanation = _certify_one(number, path, output, bundle, overwrite, save, bar.update)
+            result, explanation = _certify_one(number, path, output, overwrite, run, save, bar.update)
             summary.results.append(result)
             if explanation is not None and not summary.control:
                 summary.control = _control(explanation)
-            # A refused image has no copies left to do: the rate and the time left are those of the others.
+            # An image that was refused or stopped early has no copies left: the time left is that of the others.
             bar.total -= copies - (bar.n - before)
             _write_lists(output, summary, sources)
     for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
@@ -156,8 +166,8 @@ def _certify_one(
     number: int,
     path: Path,
     output: Path,
-    bundle: SaliencyBundle,
     overwrite: bool,
+    run: Callable[..., Explanation],
     save: Callable[[Explanation, Path], None],
     progress: Progress,
 ) -> tuple[ImageResult, Explanation | None]:
@@ -171,7 +181,7 @@ def _certify_one(
         with warnings.catch_warnings():
             # The reader's warnings are in the metadata and the summary.
             warnings.simplefilter("ignore", UserWarning)
-            explanation = pipeline.run(path, bundle, progress)
+            explanation = run(path, progress=progress)
         with atomic_folder(target, overwrite=overwrite) as folder:
             save(explanation, folder)
     except FileExistsError:
@@ -212,10 +222,13 @@ def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float
         score=finding["score"],
         label_agreement=finding["label_agreement"],
         label_radius=explanation.record["label"]["l2"],
+        l_max=certificate.l_max,
+        rerun_radius=explanation.record["rerun"]["l2"],
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
         renyi=certificate.radius("population", "renyi").l2,
         neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
+        n_samples=certificate.spec.n_samples,
         warnings=explanation.record["source"]["warnings"],
         notes=" ".join(certificate.notes),
         elapsed_s=elapsed_s,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +15,16 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import swap_count
+from monai_robustinterp.certificates.pairs import MAX_CELLS
+from monai_robustinterp.certificates.sequence import look_schedule
 from monai_robustinterp.interpreters import Interpreter, explaining, interpreter_class
 from monai_robustinterp.interpreters.base import target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
-from monai_robustinterp.types import Certificate, SmoothingSpec, Stages, VoteMap
-from monai_robustinterp.voting import pool_cells, top_k_votes
+from monai_robustinterp.tally import VoteTally
+from monai_robustinterp.types import NOISE_PROTOCOL, Certificate, Region, SmoothingSpec, Stages, VoteMap
 
 Activation = Literal["softmax", "sigmoid"]
 Progress = Callable[[int], object]
@@ -34,7 +38,13 @@ class CertifiedSaliencyInferer(Inferer):
     Args:
         interpreter: an interpreter, or its name in ``INTERPRETERS``.
         sigma: standard deviation of the noise in units of the network's single-channel input.
-        n_samples: number of noisy copies m.
+        n_samples: number of noisy copies m; with ``until_radius`` the first look.
+        until_radius: l2 radius at which sampling may stop: it looks at n_samples, twice that, and so on up to
+            ``max_samples``, and stops where decision and map are both certified that far. The certificate pays for the
+            looks: it splits eta over them.
+        max_samples: copies at which sampling ends in any case, with ``until_radius``.
+        pairs: count which cells each pair of copies' votes share, for the discordant-pairs certificate, which gets
+            half of eta; for at most 1,024 cells.
         top_k: number of cells that each copy votes for.
         cell_size: side of a cell in pixels of the input grid.
         beta: certified share of the top-k, a decimal string or a number in (0, 1].
@@ -53,6 +63,9 @@ class CertifiedSaliencyInferer(Inferer):
         interpreter: Interpreter | str = "gradient",
         sigma: float = 0.1,
         n_samples: int = 384,
+        until_radius: float | None = None,
+        max_samples: int = 4096,
+        pairs: bool = False,
         top_k: int = 38,
         cell_size: int = 8,
         beta: str | float = "0.5",
@@ -69,7 +82,15 @@ class CertifiedSaliencyInferer(Inferer):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be >= 1.")
         self.interpreter = interpreter_class(interpreter)() if isinstance(interpreter, str) else interpreter
+        if until_radius is not None and not 0 < until_radius < float("inf"):
+            raise ValueError(f"until_radius is {until_radius}; it must be finite and > 0, or None.")
+        if until_radius is not None and n_samples > max_samples:
+            raise ValueError(
+                f"n_samples is {n_samples} and max_samples {max_samples}; with until_radius the first look must not "
+                "lie beyond the last one."
+            )
         self.sigma, self.n_samples, self.top_k, self.cell_size = sigma, n_samples, top_k, cell_size
+        self.until_radius, self.max_samples, self.pairs = until_radius, max_samples, pairs
         self.beta, self.eta, self.activation = beta, eta, activation
         self.class_names = tuple(class_names)
         self.target = self._class_index(target) if isinstance(target, str) else target
@@ -98,14 +119,32 @@ class CertifiedSaliencyInferer(Inferer):
         return out
 
     def certify(
-        self, image: torch.Tensor, network: nn.Module, progress: Progress | None = None
+        self,
+        image: torch.Tensor,
+        network: nn.Module,
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
     ) -> tuple[VoteMap, Certificate]:
         """Votes and certificate of one image [1, H, W]."""
-        votes, spec = self.vote(image, network, progress)
+        votes, spec = self.vote(image, network, progress, regions=regions)
         return votes, certify_votes(votes, spec, beta=self.beta, eta=self.eta)
 
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Sample sizes at which sampling may stop; the last one is the largest."""
+        if self.until_radius is None:
+            return (self.n_samples,)
+        schedule = look_schedule(self.eta, self.n_samples, max_samples=self.max_samples)
+        return tuple(look.n_samples for look in schedule)
+
     def vote(
-        self, image: torch.Tensor, network: nn.Module, progress: Progress | None = None
+        self,
+        image: torch.Tensor,
+        network: nn.Module,
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
     ) -> tuple[VoteMap, SmoothingSpec]:
         """Streams the votes of one image; memory does not grow with the number of samples.
 
@@ -113,6 +152,7 @@ class CertifiedSaliencyInferer(Inferer):
             image: float [1, H, W] on the network's device, finite.
             network: returns logits [B, classes].
             progress: called with the number of copies just done.
+            regions: of the map, fixed before the noise, whose hits are counted.
 
         Raises:
             ValueError: if the image is not [1, H, W] and finite, or the cells do not fit.
@@ -128,14 +168,17 @@ class CertifiedSaliencyInferer(Inferer):
                 logits = network(clean[None])
             target = int(logits.argmax()) if self.target is None else self.target
             logits = target_logits(logits, target)
-            spec = self._spec(target)
-            tally = _Tally(self, clean, digest, spec)
-            for start in range(0, self.n_samples, self.batch_size):
-                stop = min(start + self.batch_size, self.n_samples)
-                tally.add(network, torch.arange(start, stop, device=clean.device))
-                if progress is not None:
-                    progress(stop - start)
-        return tally.votes(logits), spec
+            spec = self._spec(target, self.n_samples)
+            tally = self._tally(clean, digest, target, regions)
+            for look in self.looks:
+                for samples in self._batches(tally.n_samples, look):
+                    tally.add(network, samples.to(clean.device))
+                    if progress is not None:
+                        progress(len(samples))
+                votes, spec = tally.votes(logits, digest), dataclasses.replace(spec, n_samples=look)
+                if self.until_radius is not None and self._certified(votes, spec) >= self.until_radius:
+                    break
+        return votes, spec
 
     def stages(self, image: torch.Tensor, network: nn.Module, *, target: int, n_copies: int) -> Stages:
         """The first noisy copies with their maps and votes: the same draws as in :meth:`vote`."""
@@ -143,7 +186,7 @@ class CertifiedSaliencyInferer(Inferer):
         with explaining(network):
             clean = clean.clone()
             plain = self.interpreter.attribute(network, clean[None], target).maps[0, 0]
-            tally = _Tally(self, clean, image_sha256(clean), self._spec(target))
+            tally = self._tally(clean, image_sha256(clean), target, ())
             copies, cells, top = tally.interpret(network, torch.arange(n_copies, device=clean.device))
         arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.reshape(cells.shape)}
         return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
@@ -151,7 +194,13 @@ class CertifiedSaliencyInferer(Inferer):
     def record(self, votes: VoteMap, certificate: Certificate) -> dict[str, Any]:
         """The JSON record of one image: certificate, finding and evidence."""
         target = certificate.spec.target
-        return certificate_record(certificate, votes, finding=self.class_name(target), score=self.score(votes, target))
+        return certificate_record(
+            certificate,
+            votes,
+            finding=self.class_name(target),
+            score=self.score(votes, target),
+            until_radius=self.until_radius,
+        )
 
     def score(self, votes: VoteMap, target: int) -> float:
         """Softmax or sigmoid of the target's logit for the clean image, in [0, 1]; a network's own, not calibrated."""
@@ -175,63 +224,47 @@ class CertifiedSaliencyInferer(Inferer):
         height, width = clean.shape[-2:]
         if height % self.cell_size or width % self.cell_size:
             raise ValueError(f"cell_size is {self.cell_size}; it must divide the network's input, {height} x {width}.")
-        swap_count(self.top_k, self.beta, (height // self.cell_size) * (width // self.cell_size))
+        n_cells = (height // self.cell_size) * (width // self.cell_size)
+        swap_count(self.top_k, self.beta, n_cells)
+        if self.pairs and n_cells > MAX_CELLS:
+            raise ValueError(
+                f"the map has {n_cells} cells; pairs are counted for at most {MAX_CELLS}. Choose a larger cell_size, "
+                "or no pairs."
+            )
 
-    def _spec(self, target: int) -> SmoothingSpec:
+    def _batches(self, first: int, last: int) -> Iterator[torch.Tensor]:
+        """Indices of the copies from ``first`` up to ``last``, in batches."""
+        for start in range(first, last, self.batch_size):
+            yield torch.arange(start, min(start + self.batch_size, last))
+
+    def _tally(self, clean: torch.Tensor, digest: str, target: int, regions: Sequence[Region]) -> VoteTally:
+        return VoteTally(
+            clean,
+            noise=CounterNoise(seed=self.seed, image_hash=digest, protocol=NOISE_PROTOCOL),
+            sigma=self.sigma,
+            attribute=lambda network, copies: self.interpreter.attribute(network, copies, target),
+            finds=lambda logits: self.finds(logits, target),
+            top_k=self.top_k,
+            cell_size=self.cell_size,
+            pairs=self.pairs,
+            regions=regions,
+        )
+
+    def _certified(self, votes: VoteMap, spec: SmoothingSpec) -> float:
+        """The radius within which decision and map are both certified."""
+        certificate = certify_votes(votes, spec, beta=self.beta, eta=self.eta)
+        return min(certificate.l_max, label_beside(certificate, votes).l2)
+
+    def _spec(self, target: int, n_samples: int) -> SmoothingSpec:
         return SmoothingSpec(
             sigma=self.sigma,
-            n_samples=self.n_samples,
+            n_samples=n_samples,
             top_k=self.top_k,
             cell_size=self.cell_size,
             interpreter=self.interpreter.name,
             target=target,
             seed=self.seed,
-        )
-
-
-class _Tally:
-    """Running vote counts of one image."""
-
-    def __init__(
-        self, inferer: CertifiedSaliencyInferer, clean: torch.Tensor, digest: str, spec: SmoothingSpec
-    ) -> None:
-        self.inferer, self.clean, self.digest, self.spec = inferer, clean, digest, spec
-        self.noise = CounterNoise(seed=spec.seed, image_hash=digest, protocol=spec.noise)
-        self.grid = tuple(side // spec.cell_size for side in clean.shape[-2:])
-        self.counts = torch.zeros(self.grid[0] * self.grid[1], dtype=torch.int64, device=clean.device)
-        self.positive = self.tied = self.constant = 0
-
-    def interpret(self, network: nn.Module, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Noisy copies [B, 1, H, W], pooled maps [B, h, w] and top-k masks [B, h * w]; counts ties and labels."""
-        copies = self.clean + self.spec.sigma * self.noise.normal(samples, tuple(self.clean.shape))
-        attribution = self.inferer.interpreter.attribute(network, copies, self.spec.target)
-        cells = pool_cells(attribution.maps, self.spec.cell_size)
-        top = top_k_votes(
-            cells.flatten(1),
-            self.spec.top_k,
-            lambda rows: self.noise.order(samples[rows], self.counts.numel()),
-        )
-        self.positive += int(self.inferer.finds(attribution.logits, self.spec.target).sum())
-        self.tied += int(top.tied.sum())
-        self.constant += int(top.constant.sum())
-        return copies, cells, top.mask
-
-    def add(self, network: nn.Module, samples: torch.Tensor) -> None:
-        self.counts += self.interpret(network, samples)[2].sum(dim=0)
-
-    def votes(self, logits: torch.Tensor) -> VoteMap:
-        height, width = self.clean.shape[-2:]
-        return VoteMap(
-            counts=self.counts.reshape(self.grid).cpu().numpy(),
-            n_samples=self.spec.n_samples,
-            top_k=self.spec.top_k,
-            input_shape=(height, width),
-            image_sha256=self.digest,
-            logits=logits[0].float().cpu().numpy(),
-            positive=bool(self.inferer.finds(logits, self.spec.target)[0]),
-            positive_copies=self.positive,
-            tied_copies=self.tied,
-            constant_copies=self.constant,
+            looks=self.looks if self.until_radius is not None else (),
         )
 
 

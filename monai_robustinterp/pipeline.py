@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import monai
@@ -12,36 +13,54 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.bundle import SaliencyBundle, file_sha256
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.secondary_capture import write_dicom_atomically
 from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.io.writer import Reference, overlay_capture, overlay_pixels
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.native import native_record, native_scale
+from monai_robustinterp.records import json_bytes, sealed
+from monai_robustinterp.regions import RegionSource, region_on_cells
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import Explanation
 
 
-def run(source: str | Path, bundle: SaliencyBundle, progress: Progress | None = None) -> Explanation:
+def run(
+    source: str | Path,
+    bundle: SaliencyBundle,
+    progress: Progress | None = None,
+    *,
+    regions: Sequence[RegionSource] = (),
+) -> Explanation:
     """Certified saliency of one image file.
 
     Args:
         source: DICOM, NIfTI or PNG/JPEG file.
         bundle: the classifier and how to certify it.
         progress: called with the number of noisy copies just done.
+        regions: whose share of the votes is certified, fixed before the noise.
 
     Raises:
-        InputRefused: if the file is no image that can be certified.
+        InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
-    votes, certificate = bundle.inferer.certify(image, bundle.network, progress)
+    cell_size = bundle.inferer.cell_size
+    on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
+    votes, certificate = bundle.inferer.certify(image, bundle.network, progress, regions=on_cells)
     maps = MetaTensor(torch.from_numpy(votes.channels(certificate.spec.cell_size)).to(image.device))
     to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
     share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
-    record = bundle.inferer.record(votes, certificate) | _origin(image, bundle)
+    scale = native_scale(bundle.preprocessing, image.meta, votes.input_shape)
+    native = native_record(certificate.l_max, scale, certificate.n_pixels)
+    record = bundle.inferer.record(votes, certificate) | {"native": native} | _origin(image, bundle, source)
     return Explanation(
-        votes=votes, certificate=certificate, record=record, share=share, top_k_mask=top_k > 0, meta=dict(image.meta)
+        votes=votes,
+        certificate=certificate,
+        record=sealed(record),
+        share=share,
+        top_k_mask=top_k > 0,
+        meta=dict(image.meta),
     )
 
 
@@ -65,12 +84,13 @@ def save(
     save_votes(folder / "votes.npz", explanation.votes, explanation.certificate.spec, record["provenance"])
 
 
-def _origin(image: MetaTensor, bundle: SaliencyBundle) -> dict[str, dict[str, object]]:
+def _origin(image: MetaTensor, bundle: SaliencyBundle, source: str | Path) -> dict[str, dict[str, object]]:
     """Where the numbers come from: source, software and hashes; no names and no dates."""
     meta = image.meta
     return {
         "source": {
             "format": str(meta["file_format"]),
+            "file_sha256": file_sha256(source),
             "shape": [int(size) for size in meta["spatial_shape"]],
             "pixel_sha256": str(meta["pixel_sha256"]),
             "intensity_path": str(meta["intensity_path"]),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Level = Literal["plug-in", "population"]
-Family = Literal["renyi", "neyman-pearson"]
+Family = Literal["renyi", "neyman-pearson", "discordant-pairs"]
 
 NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 
@@ -29,6 +29,8 @@ class SmoothingSpec:
         target: index of the explained logit, fixed once and never taken from a noisy copy.
         seed: user seed of the noise key (the image's hash is the other part).
         noise: name and version of the generator.
+        looks: sample sizes, fixed before the noise, at which sampling was allowed to stop; ``n_samples`` is one of
+            them. Every certificate splits its eta over them. Empty if ``n_samples`` was fixed.
 
     Raises:
         ValueError: if a value is out of range.
@@ -42,6 +44,7 @@ class SmoothingSpec:
     target: int
     seed: int = 0
     noise: str = NOISE_PROTOCOL
+    looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.sigma) and self.sigma > 0):
@@ -53,6 +56,10 @@ class SmoothingSpec:
             raise ValueError(f"n_samples is {self.n_samples}; the noise counter holds fewer than 2**32 copies.")
         if self.target < 0:
             raise ValueError(f"target is {self.target}; it must be a class index >= 0.")
+        if self.looks and (list(self.looks) != sorted(set(self.looks)) or self.n_samples not in self.looks):
+            raise ValueError(
+                f"looks are {self.looks} and n_samples {self.n_samples}; looks must ascend and hold n_samples."
+            )
 
 
 def top_k_set(counts: npt.NDArray[np.int64], top_k: int) -> npt.NDArray[np.bool_]:
@@ -60,6 +67,21 @@ def top_k_set(counts: npt.NDArray[np.int64], top_k: int) -> npt.NDArray[np.bool_
     mask = np.zeros(counts.size, dtype=bool)
     mask[np.argsort(-counts.ravel(), kind="stable")[:top_k]] = True
     return mask.reshape(counts.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A region of the map that was fixed before the noise.
+
+    Attributes:
+        name: what it is, as records and pictures say it.
+        cells: the cells that belong to it, bool [h, w].
+        seen: share of the region's pixels on the source grid that lie in the network's field, in [0, 1].
+    """
+
+    name: str
+    cells: npt.NDArray[np.bool_]
+    seen: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +99,9 @@ class VoteMap:
         positive_copies: noisy copies in which it finds the target.
         tied_copies: copies whose k-th value was tied with the next one, so that the random order decided.
         constant_copies: copies whose whole map had one value (an all-zero map, say).
+        joint: copies that vote for cell a and for cell b, int64 [c, c]; None if they were not counted.
+        regions: regions whose hits were counted.
+        region_hits: entry [i, j] is the number of copies that cast j of their k votes in region i, int64 [R, k + 1].
     """
 
     counts: npt.NDArray[np.int64]
@@ -89,6 +114,9 @@ class VoteMap:
     positive_copies: int
     tied_copies: int = 0
     constant_copies: int = 0
+    joint: npt.NDArray[np.int64] | None = None
+    regions: tuple[Region, ...] = ()
+    region_hits: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         total = int(self.counts.sum())
@@ -101,6 +129,38 @@ class VoteMap:
             raise ValueError(
                 f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
             )
+        if self.joint is not None:
+            self._check_joint(self.joint)
+        if self.regions or self.region_hits is not None:
+            self._check_regions()
+
+    def _check_joint(self, joint: npt.NDArray[np.int64]) -> None:
+        # Every copy that votes for a votes for k cells, a itself among them.
+        flat = self.counts.ravel()
+        same = joint.shape == (flat.size, flat.size) and np.array_equal(joint, joint.T)
+        if not (
+            same
+            and np.array_equal(joint.diagonal(), flat)
+            and (joint.sum(axis=1) == self.top_k * flat).all()
+            and (joint >= 0).all()
+            and (joint <= flat).all()
+        ):
+            raise ValueError(
+                "the joint counts do not fit the votes: they must be symmetric, with the votes on the diagonal and "
+                "k times the votes in each row. The file was changed or mixed up: take the votes anew."
+            )
+
+    def _check_regions(self) -> None:
+        hits = self.region_hits
+        if hits is None or hits.shape != (len(self.regions), self.top_k + 1) or hits.min() < 0:
+            raise ValueError("each region needs its histogram of hits 0, 1, ..., k: take the votes anew.")
+        for region, row in zip(self.regions, hits):
+            inside = int(self.counts[region.cells].sum())
+            if row.sum() != self.n_samples or int(row @ np.arange(self.top_k + 1)) != inside:
+                raise ValueError(
+                    f"the hits of a region are {int(row.sum())} copies with {int(row @ np.arange(self.top_k + 1))} "
+                    f"votes, and the map has {self.n_samples} copies with {inside} votes there: take the votes anew."
+                )
 
     def check_spec(self, spec: SmoothingSpec) -> None:
         """Checks that these votes were made as the spec says, as far as they tell.
@@ -191,7 +251,7 @@ class Certificate:
         overlap: ceil(beta * k), the number of reported cells that must stay.
         n_cells: c, the number of cells.
         n_pixels: n, the dimension of the noise.
-        radii: plug-in and population radii of both families.
+        radii: plug-in and population radii of the families.
         status: one sentence for a person.
         notes: further sentences (ties, constant maps).
         spec: the smoothing.
@@ -215,9 +275,10 @@ class Certificate:
 
     @property
     def l_max(self) -> float:
-        """The certified radius: the larger population one. 0 means abstain: no claim at all.
+        """The certified radius: the largest population one. 0 means abstain: no claim at all.
 
-        Both families follow from one set of bounds, so their maximum needs no further correction.
+        Renyi and Neyman-Pearson follow from one set of bounds, and pairs have their own part of eta, so the maximum
+        needs no further correction.
         """
         return max(r.l2 for r in self.radii if r.level == "population")
 

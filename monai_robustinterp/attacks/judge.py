@@ -50,6 +50,7 @@ def fresh_votes(
     """
     other = copy.copy(inferer)
     other.target, other.seed, other.n_samples = target, seed, n_samples
+    other.until_radius, other.pairs = None, False
     return other.vote(image, network)[0]
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from monai_robustinterp.certificates import neyman_pearson, renyi
 from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
 from monai_robustinterp.certificates.overlap import BetaLike, Boundary, boundary, required_overlap, swap_count
+from monai_robustinterp.certificates.pairs import pairs_radius
+from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.certificates.units import round_down
 from monai_robustinterp.types import Certificate, Level, Radius, SmoothingSpec, VoteMap
 
@@ -22,10 +24,11 @@ ASSUMPTIONS = (
 
 
 def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) -> Certificate:
-    """Certifies a vote map at the plug-in and population levels, with both families.
+    """Certifies a vote map at the plug-in and population levels.
 
     Population: with probability >= 1 - eta over the noise, the reported top-k set and the top-k of the expected vote
     map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/certificates.md, section 4).
+    Eta is split evenly over the spec's looks, and in halves between cells and pairs where the votes hold joint counts.
 
     Args:
         votes: the counts.
@@ -40,11 +43,16 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
     n_cells = votes.counts.size
     s = swap_count(spec.top_k, beta, n_cells)
     wrong = allowed_wrong_bounds(s)
+    eta_cells = cell_eta(votes, spec, eta)
     edges: tuple[tuple[Level, Boundary], ...] = (
         ("plug-in", boundary(votes.share, top_k=spec.top_k, beta=beta)),
-        ("population", _population_boundary(votes, s=s, wrong=wrong, eta=eta)),
+        ("population", _population_boundary(votes, s=s, wrong=wrong, eta=eta_cells)),
     )
     radii = tuple(radius for level, edge in edges for radius in _radii(level, edge, spec.sigma, eta))
+    if votes.joint is not None:
+        l2 = pairs_radius(votes, swaps=s, sigma=spec.sigma, eta_pairs=eta_cells, eta_marginal=eta_cells)
+        status = _sentence("population", l2, eta)
+        radii = (*radii, Radius(level="population", family="discordant-pairs", l2=l2, status=status))
     required = required_overlap(spec.top_k, beta)
     l_max = max(r.l2 for r in radii if r.level == "population")
     return Certificate(
@@ -60,6 +68,17 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         notes=_notes(votes),
         spec=spec,
     )
+
+
+def cell_eta(votes: VoteMap, spec: SmoothingSpec, eta: float) -> float:
+    """The part of eta that the bounds on the cells of one look may spend: half of a look's where pairs have the other.
+
+    Args:
+        votes: the counts, with or without joint ones.
+        spec: how they were made; its looks are read.
+        eta: the failure probability that is stated.
+    """
+    return eta_part(eta, max(1, len(spec.looks)) * (1 if votes.joint is None else 2))
 
 
 def _population_boundary(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:

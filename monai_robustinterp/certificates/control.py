@@ -14,8 +14,8 @@ from monai_robustinterp.types import Certificate, SmoothingSpec, VoteMap
 def fixed_map_certificate(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) -> Certificate:
     """Certificate of a fixed map under the same settings: every copy votes for the same k cells.
 
-    It is the largest radius that these settings can give. A radius without faithfulness says nothing: read each radius
-    against this one.
+    It is the largest radius that these settings can give; where sampling could stop early, after the last look. A
+    radius without faithfulness says nothing: read each radius against this one.
 
     Args:
         votes: any vote map of the run; its size and settings are read.
@@ -23,7 +23,18 @@ def fixed_map_certificate(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike
         beta: certified share of the top-k.
         eta: failure probability per image.
     """
+    most = dataclasses.replace(spec, n_samples=spec.looks[-1] if spec.looks else spec.n_samples)
     counts = np.zeros(votes.counts.size, dtype=np.int64)
-    counts[: spec.top_k] = spec.n_samples
-    fixed = dataclasses.replace(votes, counts=counts.reshape(votes.counts.shape), tied_copies=0, constant_copies=0)
-    return certify_votes(fixed, spec, beta=beta, eta=eta)
+    counts[: spec.top_k] = most.n_samples
+    joint = None if votes.joint is None else np.outer(counts, counts) // most.n_samples
+    fixed = dataclasses.replace(
+        votes,
+        counts=counts.reshape(votes.counts.shape),
+        n_samples=most.n_samples,
+        joint=joint,
+        regions=(),
+        region_hits=None,
+        tied_copies=0,
+        constant_copies=0,
+    )
+    return certify_votes(fixed, most, beta=beta, eta=eta)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from monai_robustinterp.certificates import renyi
+from monai_robustinterp.certificates.certify import cell_eta
 from monai_robustinterp.certificates.confidence import mass_weighted_bounds
 from monai_robustinterp.certificates.overlap import Boundary
 from monai_robustinterp.types import Family, Level, SmoothingSpec, VoteMap
@@ -107,7 +108,8 @@ def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: in
     counts = -np.sort(-votes.counts.ravel())[: 2 * k]
     shares = counts / votes.n_samples
     # Two more counts, m and 0, for the fixed map.
-    table = mass_weighted_bounds([*counts, votes.n_samples, 0], votes.n_samples, top_k=k, eta=eta)
+    eta_cells = cell_eta(votes, spec, eta)
+    table = mass_weighted_bounds([*counts, votes.n_samples, 0], votes.n_samples, top_k=k, eta=eta_cells)
     levels: tuple[tuple[Level, Array, Array], ...] = (
         ("plug-in", shares, shares),
         ("population", table.lower[:-2], table.upper[:-2]),
@@ -168,19 +170,19 @@ def _non_increasing(radii: Array) -> Array:
 def _renyi_radius(inside: Array, outside: Array, top_k: int) -> float:
     if inside[0] <= outside[-1]:
         return 0.0
-    edge = Boundary(inside=inside, outside=outside, top_k=top_k).contested
-    alpha = 1 + math.exp(_best_log_order(edge))
-    return math.sqrt(2 * renyi.boundary_epsilon(edge, alpha) / alpha)
+    contest = renyi.Contest.of(Boundary(inside=inside, outside=outside, top_k=top_k))
+    alpha = 1 + math.exp(_best_log_order(contest))
+    return math.sqrt(2 * contest.epsilon(alpha) / alpha)
 
 
-def _best_log_order(edge: Boundary) -> float:
+def _best_log_order(contest: renyi.Contest) -> float:
     """ln(alpha - 1) near the largest radius, by a grid, a finer one around its best, and a parabola."""
-    if edge.outside[-1] == 0:
+    if contest.forced is not None:
         # Epsilon is the same for all orders there, so the smallest one is best.
         return float(_LOG_ORDERS[0])
     orders = _LOG_ORDERS
     for _ in range(2):
-        values = _approximate_squares(edge, orders)
+        values = _approximate_squares(contest, orders)
         best, step = int(values.argmax()), orders[1] - orders[0]
         around = orders[best]
         orders = np.linspace(around - step, around + step, 17)
@@ -191,18 +193,16 @@ def _best_log_order(edge: Boundary) -> float:
     return float(around + (0.5 * step * (left - right) / bend if bend < 0 else 0.0))
 
 
-def _approximate_squares(edge: Boundary, log_orders: Array) -> Array:
+def _approximate_squares(contest: renyi.Contest, log_orders: Array) -> Array:
     """Epsilon(alpha) / alpha in the sound form of section 2 for many orders at once, without care for round-off.
 
-    Counts take few distinct values, so cells are grouped by value u. Tied are the groups of A above and of B below
-    tau; the sums over them for tau in each gap between groups are cumulative sums. The gap of the root is the one at
-    whose upper end the power mean is no longer above tau.
+    Tied are the groups of A above and of B below tau; the sums over them for tau in each gap between their values u are
+    cumulative sums. The gap of the root is the one at whose upper end the power mean is no longer above tau.
     """
-    a, weight_a = np.unique(np.log(edge.inside / edge.top_k), return_counts=True)
-    b, weight_b = np.unique(np.log(edge.outside / edge.top_k), return_counts=True)
-    u = np.unique(np.concatenate([a, b]))
+    u = contest.steps
     in_a, in_b = np.zeros(u.size), np.zeros(u.size)
-    in_a[np.searchsorted(u, a)], in_b[np.searchsorted(u, b)] = weight_a, weight_b
+    in_a[np.searchsorted(u, contest.log_a)] = contest.cells_a
+    in_b[np.searchsorted(u, contest.log_b)] = contest.cells_b
 
     def tied(values: Array) -> Array:
         below = np.cumsum(in_b * values, axis=-1)

@@ -16,6 +16,7 @@ from fractions import Fraction
 from scipy.special import ndtri
 
 from monai_robustinterp.certificates.confidence import clopper_pearson_bounds
+from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.certificates.units import round_down
 from monai_robustinterp.types import Certificate, VoteMap
 
@@ -60,7 +61,7 @@ class JointClaim:
     status: str
 
 
-def certify_label(votes: VoteMap, sigma: float, *, eta_label: float) -> LabelCertificate:
+def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int = 1) -> LabelCertificate:
     """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (section 4).
 
     With probability >= 1 - eta_label over the noise, the classifier smoothed by the same noise decides on the target as
@@ -70,6 +71,7 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float) -> LabelCer
         votes: the copies; the clean decision and the copies that find the target are read.
         sigma: standard deviation of the noise that made them.
         eta_label: failure probability in (0, 1).
+        looks: number of sample sizes, fixed beforehand, at which sampling was allowed to stop; eta is split over them.
 
     Raises:
         ValueError: if sigma or eta_label is out of range, or more copies find the target than there are.
@@ -78,7 +80,7 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float) -> LabelCer
         raise ValueError(f"sigma is {sigma}; it must be finite and > 0.")
     m = votes.n_samples
     agreeing = votes.positive_copies if votes.positive else m - votes.positive_copies
-    lower = float(clopper_pearson_bounds(agreeing, m, level=eta_label).lower)
+    lower = float(clopper_pearson_bounds(agreeing, m, level=eta_part(eta_label, looks)).lower)
     # Rounded down: the quantile is right to a few units in the last place.
     l2 = float(sigma * ndtri(lower)) * (1 - 1e-12) if lower > 0.5 else 0.0
     decision = "finds" if votes.positive else "does not find"
@@ -98,6 +100,12 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float) -> LabelCer
         l2=l2,
         status=status,
     )
+
+
+def label_beside(certificate: Certificate, votes: VoteMap) -> LabelCertificate:
+    """The label certificate that stands beside a map's: from the same copies, at the same eta and looks."""
+    spec = certificate.spec
+    return certify_label(votes, spec.sigma, eta_label=certificate.eta, looks=max(1, len(spec.looks)))
 
 
 def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim:

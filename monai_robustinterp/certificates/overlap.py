@@ -45,6 +45,9 @@ def exact_beta(beta: BetaLike) -> Fraction:
         ValueError: if beta is no decimal in (0, 1].
     """
     try:
+        # As an exact number 1e-999999999 would fill the memory; as a float it is 0.
+        if isinstance(beta, str) and "/" not in beta and not 0 < float(beta) <= 1:
+            raise ValueError
         # float() unwraps numpy scalars, whose repr is not a decimal.
         exact = Fraction(beta if isinstance(beta, str | int | Fraction) else repr(float(beta)))
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):

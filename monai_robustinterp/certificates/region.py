@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp, ndtr, ndtri
 
+from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 Array = npt.NDArray[np.float64]
 
@@ -37,16 +40,12 @@ class RegionCertificate:
     Attributes:
         observed: mean share of the votes in the region, in [0, 1].
         share_lower: with probability >= 1 - eta over the noise, the expected share is at least this.
-        n_samples: m.
-        top_k: k.
         sigma: standard deviation of the noise.
         eta: failure probability.
     """
 
     observed: float
     share_lower: float
-    n_samples: int
-    top_k: int
     sigma: float
     eta: float
 
@@ -62,29 +61,62 @@ class RegionCertificate:
             raise ValueError(f"l2 is {l2}; it must be a distance >= 0.")
         return float(ndtr(ndtri(self.share_lower) - l2 / self.sigma))
 
-    def radius(self, share: float) -> float:
-        """Largest l2 distance within which at least ``share`` of the votes are expected in the region; 0 is no claim.
 
-        Holds for all shares at once, with probability >= 1 - eta over the noise.
+def region_statements(votes: VoteMap, spec: SmoothingSpec, *, eta: float, l2: float) -> list[dict[str, Any]]:
+    """What is certified of each region of a vote map, for the record; all of it holds with probability >= 1 - eta.
 
-        Raises:
-            ValueError: if share is not in (0, 1).
-        """
-        if not 0 < share < 1:
-            raise ValueError(f"share is {share}; it must lie in (0, 1), such as 0.5.")
-        if self.share_lower <= share:
-            return 0.0
-        return float(self.sigma * (ndtri(self.share_lower) - ndtri(share)))
+    Eta is split evenly over the spec's looks, and again over the regions.
 
-    def status(self, share: float) -> str:
-        """The claim for one share as a sentence."""
-        l2 = self.radius(share)
-        if l2 == 0:
-            return f"abstain: the copies do not support a share of {share:g} of the votes in the region."
-        return (
-            f"certified: with probability >= 1 - {self.eta:g} over the noise, at least {share:g} of the votes are "
-            f"expected in the region at every input within l2 distance {round_down(l2, 6)}."
+    Args:
+        votes: the counts, with the hits of the regions.
+        spec: how they were made.
+        eta: the failure probability that is stated, in (0, 1).
+        l2: distance within which the share is stated: the certified radius of the map, 0 if it has none.
+
+    Returns:
+        An entry a region: ``name``, ``n_cells``, ``seen``, ``observed`` and ``share_lower`` (shares of the votes in the
+        image itself), ``eta``, ``l2``, ``share_within_l_max`` (expected share within ``l2``, rounded down to 4 digits
+        as the status says it), ``status`` (a sentence).
+
+    Raises:
+        ValueError: if votes and spec do not belong together, or eta is out of range.
+    """
+    votes.check_spec(spec)
+    part = eta_part(eta, max(1, len(spec.looks)) * len(votes.regions))
+    statements = []
+    for region, hits in zip(votes.regions, votes.region_hits if votes.region_hits is not None else ()):
+        certificate = certify_region(hits, spec.sigma, eta=part)
+        share = round_down(certificate.share_within(l2), 4)
+        statements.append(
+            {
+                "name": region.name,
+                "n_cells": int(region.cells.sum()),
+                "seen": region.seen,
+                "observed": certificate.observed,
+                "share_lower": certificate.share_lower,
+                "eta": eta,
+                "l2": l2,
+                "share_within_l_max": float(share),
+                "status": _status(share, eta, l2),
+            }
         )
+    return statements
+
+
+def _status(share: str, eta: float, l2: float) -> str:
+    if float(share) == 0:
+        return (
+            "abstain: the copies support no share of the votes in the region within l2 distance "
+            f"{round_down(l2, 6)}, so nothing is claimed about it."
+        )
+    claim = f"with probability >= 1 - {eta:g} over the noise, at least {share} of the votes are expected in the region"
+    scope = "(of the votes: not of the reported cells, nor of attribution)."
+    if l2 == 0:
+        return (
+            "abstain: the map has no radius, so nothing is claimed about any changed input. In the clean image, "
+            f"{claim} {scope}"
+        )
+    return f"certified (population level): {claim} at every input of l2 distance below {round_down(l2, 6)} {scope}"
 
 
 def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> RegionCertificate:
@@ -108,14 +140,12 @@ def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> Reg
         raise ValueError(f"sigma is {sigma}; it must be finite and > 0.")
     if not (0 < eta < 1):
         raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001.")
-    top_k, m = copies.size - 1, int(copies.sum())
+    m = int(copies.sum())
     seen = np.flatnonzero(copies)
-    share, weight = seen / top_k, copies[seen].astype(np.float64)
+    share, weight = seen / (copies.size - 1), copies[seen].astype(np.float64)
     return RegionCertificate(
         observed=float(share @ weight) / m,
         share_lower=_mean_lower(share, weight, m, eta),
-        n_samples=m,
-        top_k=top_k,
         sigma=sigma,
         eta=eta,
     )

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, ndtr, ndtri
 
+from monai_robustinterp.certificates.certify import cell_eta
 from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
 from monai_robustinterp.certificates.overlap import BetaLike, required_overlap, swap_count
 from monai_robustinterp.certificates.units import round_down
@@ -112,7 +113,7 @@ def rerun_radius(
     eta_rerun: float,
     fresh_samples: int | None = None,
 ) -> RerunRadius:
-    """The rerun level of section 4, from the mass-weighted table over all 2c bounds.
+    """The rerun level of section 4, from the mass-weighted table over all 2c bounds: those of the population level.
 
     With probability >= 1 - eta - eta_rerun over both runs, the reported top-k set and the top-k that a fresh run of m'
     copies reports at x + delta share at least ceil(beta k) cells, for any one delta of norm <= ``l2`` that is chosen
@@ -130,17 +131,17 @@ def rerun_radius(
         ValueError: if votes and spec do not belong together, or a number is out of range.
     """
     votes.check_spec(spec)
-    if not eta + eta_rerun < 1:
-        raise ValueError(f"eta + eta_rerun is {eta + eta_rerun:g}; it must be below 1 to claim anything.")
     fresh = votes.n_samples if fresh_samples is None else fresh_samples
     k = votes.top_k
     s = swap_count(k, beta, votes.counts.size)
     wrong = allowed_wrong_bounds(s)
     ordered = -np.sort(-votes.counts.ravel())
-    bounds = mass_weighted_bounds(ordered, votes.n_samples, top_k=k, eta=eta, wrong=wrong)
+    bounds = mass_weighted_bounds(ordered, votes.n_samples, top_k=k, eta=cell_eta(votes, spec, eta), wrong=wrong)
     shift, threshold = largest_shift(
         bounds.lower[:k], bounds.upper[k:], needed=s - wrong, fresh_samples=fresh, eta_rerun=eta_rerun
     )
+    if eta + eta_rerun >= 1:  # nothing is left to claim
+        shift, threshold = 0.0, None
     l2, overlap = spec.sigma * shift, required_overlap(k, beta)
     return RerunRadius(
         l2=l2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +64,10 @@ def resize_norms(rows: Array, columns: Array) -> ResizeNorms:
     """
     l2 = l_inf = 1.0
     for matrix in (rows, columns):
-        # LAPACK's error is a small multiple of eps times the norm, growing with the size: a norm may only be too large.
-        margin = 1 + 8 * max(matrix.shape) * np.finfo(np.float64).eps
-        l2 *= float(np.linalg.norm(matrix, 2)) * margin
+        # With p rows and q columns, rounding moves the eigenvalues of the Gram matrix by at most q eps || |R||R|' ||_2
+        # <= q eps ||R||_F^2 <= p q eps ||R||_2^2, and LAPACK by a small multiple of p eps ||R||_2^2. Rounded up, then.
+        margin = 1 + 8 * matrix.size * np.finfo(np.float64).eps
+        gram = matrix @ matrix.T if len(matrix) <= len(matrix.T) else matrix.T @ matrix
+        l2 *= math.sqrt(np.linalg.eigvalsh(gram)[-1]) * margin
         l_inf *= float(np.abs(matrix).sum(axis=1).max()) * margin
     return ResizeNorms(l2=l2, l_inf=l_inf)

@@ -59,6 +59,9 @@ def look_schedule(eta: float, first_look: int, *, max_samples: int) -> tuple[Loo
         sizes.append(size)
         size *= 2
     sizes.append(max_samples)
-    # Rounded down unless exact, so that the parts never sum to more than eta.
-    part = eta if len(sizes) == 1 else math.nextafter(eta / len(sizes), 0)
-    return tuple(Look(n_samples=m, eta=part) for m in sizes)
+    return tuple(Look(n_samples=m, eta=eta_part(eta, len(sizes))) for m in sizes)
+
+
+def eta_part(eta: float, parts: int) -> float:
+    """One of equal parts of eta, rounded down so that together they never exceed it."""
+    return eta if parts <= 1 else math.nextafter(eta / parts, 0)

@@ -41,7 +41,7 @@ def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
         },
         "radii": [_radius_to_json(r, cert.n_pixels) for r in cert.radii],
         "notes": list(cert.notes),
-        "spec": dataclasses.asdict(cert.spec),
+        "spec": spec_to_json(cert.spec),
     }
 
 
@@ -65,8 +65,18 @@ def certificate_from_json(data: dict[str, Any]) -> Certificate:
         radii=tuple(_radius_from_json(r) for r in data["radii"]),
         status=data["status"],
         notes=tuple(data["notes"]),
-        spec=SmoothingSpec(**data["spec"]),
+        spec=spec_from_json(data["spec"]),
     )
+
+
+def spec_to_json(spec: SmoothingSpec) -> dict[str, Any]:
+    """The spec as a JSON object."""
+    return dataclasses.asdict(spec) | {"looks": list(spec.looks)}
+
+
+def spec_from_json(data: dict[str, Any]) -> SmoothingSpec:
+    """The spec of :func:`spec_to_json`."""
+    return SmoothingSpec(**data | {"looks": tuple(data["looks"])})
 
 
 def _in_units(l2: float, n_pixels: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
@@ -19,3 +20,15 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
 
     parse.__name__ = f"positive {kind.__name__}"
     return parse
+
+
+def confidence(text: str) -> float:
+    """The eta of a confidence such as 0.999; argparse turns its ValueError into wrong usage."""
+    try:
+        # Exact first: 1 - 0.999 in floats is not 0.001.
+        eta = float(1 - Fraction(text))
+    except ArithmeticError as error:
+        raise ValueError from error
+    if not (0 < eta < 1 and 1 - eta < 1):
+        raise ValueError
+    return eta

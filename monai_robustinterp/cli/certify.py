@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ import torch
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.units import readable
-from monai_robustinterp.cli.arguments import positive
+from monai_robustinterp.cli.arguments import confidence, positive
 from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.io.writer import read_reference
+from monai_robustinterp.regions import RegionSource, parse_region
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
@@ -38,12 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interpreter", choices=sorted(INTERPRETERS), help="interpretation method")
     parser.add_argument("--sigma", type=positive(float), help="noise, in units of the network's input")
     parser.add_argument("--samples", type=positive(int), metavar="M", help="noisy copies per image")
+    parser.add_argument(
+        "--until-radius",
+        type=positive(float),
+        metavar="L",
+        help="look at M copies, 2 M, 4 M, ... and stop where decision and map are certified up to L",
+    )
+    parser.add_argument(
+        "--max-samples", type=positive(int), metavar="M", help="most copies per image with --until-radius"
+    )
+    parser.add_argument(
+        "--region",
+        type=_region,
+        action="append",
+        metavar="REGION",
+        help="certify the share of the votes in box:LEFT,TOP,RIGHT,BOTTOM, mask:FILE or zone:NAME (repeatable)",
+    )
+    parser.add_argument(
+        "--pairs", action="store_true", help="count pairs of cells too; they get half of eta (cell maps only)"
+    )
     parser.add_argument("--top-k", type=positive(int), metavar="K", help="cells that each copy votes for")
     parser.add_argument(
         "--cell-size", type=positive(int), metavar="PX", help="side of a cell in input pixels; 1 = pixels"
     )
     parser.add_argument("--beta", type=_beta, help="certified share of the top-k, a decimal in (0, 1]")
-    parser.add_argument("--confidence", type=_confidence, metavar="P", help="confidence per image, such as 0.999")
+    parser.add_argument("--confidence", type=confidence, metavar="P", help="confidence per image, such as 0.999")
     parser.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the certificate")
     parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
     parser.add_argument("--batch-size", type=positive(int), metavar="B", help="copies per forward pass (speed only)")
@@ -69,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.inputs,
             arguments.output,
             bundle=bundle,
+            regions=arguments.region or (),
             overwrite=arguments.overwrite,
             reference=reference,
             transfer_syntax=arguments.transfer_syntax,
@@ -91,18 +111,18 @@ def run(arguments: argparse.Namespace) -> int:
 def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
     header = (
-        f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'agree':>6} {'L_label':>7} {'Renyi':>7} {'L_max':>7}  "
-        "status"
+        f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'copies':>6} {'agree':>6} {'L_label':>7} {'Renyi':>7} "
+        f"{'L_max':>7} {'L_rerun':>7}  status"
     )
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
     if summary.control:
         renyi, l_max = (readable(value) for value in (summary.control["renyi"], max(summary.control.values())))
-        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<70}{renyi:>7} {l_max:>7}")
+        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{renyi:>7} {l_max:>7}")
     lines.append(
-        "L_max: population radius (the larger of Renyi and Neyman-Pearson), l2 over the network's input in [0, 1]; "
-        "agree: share of noisy copies with the clean decision; L_label: radius within which the smoothed network keeps "
-        "it. Certified: both are above 0."
+        "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; L_rerun: within "
+        "which a second run reports as many of the cells; agree: share of noisy copies with the clean decision; "
+        "L_label: radius within which the smoothed network keeps it. Certified: L_label and L_max are above 0."
     )
     if summary.ignored_files:
         lines.append(f"{summary.ignored_files} other files in the folders were passed over.")
@@ -112,15 +132,16 @@ def table(summary: CohortSummary) -> str:
 def _row(result: ImageResult) -> str:
     if result.status == "refused":
         return f"{result.number:>3}  refused: {result.reason}"
-    assert result.label_radius is not None
-    assert result.renyi is not None and result.neyman_pearson is not None
-    l_max = max(result.renyi, result.neyman_pearson)
-    radii = " ".join(f"{readable(l2):>7}" for l2 in (result.label_radius, result.renyi, l_max))
+    radii = " ".join(
+        f"{readable(l2):>7}"
+        for l2 in (result.label_radius, result.renyi, result.l_max, result.rerun_radius)
+        if l2 is not None
+    )
     remarks = " ".join(text for text in (result.warnings, result.notes) if text)
     note = f"  ({remarks})" if remarks else ""
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
-        f"{result.label_agreement:>6.3f} {radii}  {result.status}{note}"
+        f"{result.n_samples:>6} {result.label_agreement:>6.3f} {radii}  {result.status}{note}"
     )
 
 
@@ -130,6 +151,9 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "interpreter_name": arguments.interpreter,
         "sigma": arguments.sigma,
         "n_samples": arguments.samples,
+        "until_radius": arguments.until_radius,
+        "max_samples": arguments.max_samples,
+        "pairs": arguments.pairs or None,
         "top_k": arguments.top_k,
         "cell_size": arguments.cell_size,
         "beta": arguments.beta,
@@ -148,20 +172,16 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
+def _region(text: str) -> RegionSource:
+    try:
+        return parse_region(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _beta(text: str) -> str:
     exact_beta(text)
     return text
-
-
-def _confidence(text: str) -> float:
-    try:
-        # Exact first: 1 - 0.999 in floats is not 0.001.
-        eta = float(1 - Fraction(text))
-    except ArithmeticError as error:
-        raise ValueError from error
-    if not (0 < eta < 1 and 1 - eta < 1):
-        raise ValueError
-    return eta
 
 
 def _device(text: str) -> torch.device:

@@ -6,6 +6,7 @@ Linear windows are not applied, since they clip: they are recorded as the range 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.special import expit
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.dicom_header import first_item, integer, numbers, shown_code, stored_integer, text
+from monai_robustinterp.io.source_image import LOOKUP_TABLE, affine_slope
 
 FloatImage = npt.NDArray[np.float64]
 
@@ -29,6 +31,9 @@ class DisplayedPixels:
         low: the value at the dark end.
         high: the value at the bright end.
         source: where the range came from.
+        slope: largest change of a value per stored unit; NaN after a lookup table.
+        fixed_range: whether the range is the same for all pixels with this header.
+        padded: whether pixels were set to black.
         steps: what was applied to the stored pixels, in order.
         warnings: sentences about what was odd.
     """
@@ -37,8 +42,24 @@ class DisplayedPixels:
     low: float
     high: float
     source: str
+    slope: float = 1.0
+    fixed_range: bool = True
+    padded: bool = False
     steps: tuple[str, ...] = ("stored values",)
     warnings: tuple[str, ...] = ()
+
+    def display_slope(self) -> tuple[float, str]:
+        """``display_slope`` and ``slope_reason`` of ``SourceImage``."""
+        if math.isnan(self.slope):
+            return math.nan, LOOKUP_TABLE
+        if self.padded:
+            return math.nan, "pixels at the padding value become black: a pixel that takes or leaves it jumps."
+        if not self.fixed_range:
+            return math.nan, (
+                "the header's smallest and largest pixel value are the display range only while all pixels lie between "
+                "them, so it depends on the content."
+            )
+        return affine_slope(self.slope, self.low, self.high)
 
 
 def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDArray[np.bool_]) -> DisplayedPixels:
@@ -58,9 +79,8 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.ND
     pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, padding), dataset), dataset)
     if not padding.any():
         return pixels
-    return replace(
-        pixels, values=np.where(padding, pixels.low, pixels.values), steps=(*pixels.steps, "padding set to black")
-    )
+    values = np.where(padding, pixels.low, pixels.values)
+    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
 
 
 def padding_mask(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -79,19 +99,21 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDAr
     if item is not None:
         values, top = _lookup(stored, item)
         steps = ("stored values", "modality LUT")
-        return DisplayedPixels(
-            values=values, low=0.0, high=top, source="full output range of the modality LUT", steps=steps
-        )
-    low, high, source = _stored_range(stored[~padding], dataset)
+        source = "full output range of the modality LUT"
+        return DisplayedPixels(values=values, low=0.0, high=top, source=source, slope=math.nan, steps=steps)
+    low, high, source, fixed = _stored_range(stored[~padding], dataset)
     slope, intercept = _rescale(dataset)
     if (slope, intercept) == (1.0, 0.0):
-        return DisplayedPixels(values=stored.astype(np.float64), low=low, high=high, source=source)
+        values = stored.astype(np.float64)
+        return DisplayedPixels(values=values, low=low, high=high, source=source, fixed_range=fixed)
     ends = sorted((slope * low + intercept, slope * high + intercept))
     return DisplayedPixels(
         values=stored * slope + intercept,
         low=ends[0],
         high=ends[1],
         source=f"{source}, rescaled",
+        slope=abs(slope),
+        fixed_range=fixed,
         steps=("stored values", f"rescale slope {slope:g} intercept {intercept:g}"),
     )
 
@@ -106,13 +128,15 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     return pair[0], pair[1]
 
 
-def _stored_range(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[float, float, str]:
+def _stored_range(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[float, float, str, bool]:
+    """Range, its source, and whether it is the same for all pixels with this header."""
     low, high = stored_integer(dataset, "SmallestImagePixelValue"), stored_integer(dataset, "LargestImagePixelValue")
-    if low is not None and high is not None and low < high and low <= stored.min() and stored.max() <= high:
-        return float(low), float(high), "header: SmallestImagePixelValue, LargestImagePixelValue"
+    stated = (float(low), float(high)) if low is not None and high is not None and low < high else None
+    if stated and stated[0] <= stored.min() and stored.max() <= stated[1]:
+        return *stated, "header: SmallestImagePixelValue, LargestImagePixelValue", False
     bits = integer(dataset, "BitsStored") or 16
     offset = 2 ** (bits - 1) if integer(dataset, "PixelRepresentation") == 1 else 0
-    return float(-offset), float(2**bits - 1 - offset), f"full {bits}-bit range"
+    return float(-offset), float(2**bits - 1 - offset), f"full {bits}-bit range", not stated
 
 
 def _with_voi(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:
@@ -121,7 +145,8 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:
     if item is not None:
         name = f"VOI LUT table 1 of {count}"
         values, top = _lookup(pixels.values, item)
-        return replace(pixels, values=values, low=0.0, high=top, source=name, steps=(*pixels.steps, name))
+        steps = (*pixels.steps, name)
+        return replace(pixels, values=values, low=0.0, high=top, source=name, slope=math.nan, steps=steps)
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if not centers and not widths:
         return pixels
@@ -134,7 +159,10 @@ def _with_window(pixels: DisplayedPixels, center: float, width: float, count: in
     name = f"window 1 of {count} ({function})"
     if function == "SIGMOID" and width > 0:
         values = expit(4 * (pixels.values - center) / width)
-        return replace(pixels, values=values, low=0.0, high=1.0, source=name, steps=(*pixels.steps, name))
+        slope, steps = pixels.slope / width, (*pixels.steps, name)  # expit is steepest at 0, where its slope is 1/4
+        return replace(
+            pixels, values=values, low=0.0, high=1.0, source=name, slope=slope, fixed_range=True, steps=steps
+        )
     if function == "LINEAR":
         low, high = center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
     elif function == "LINEAR_EXACT":
@@ -147,7 +175,8 @@ def _with_window(pixels: DisplayedPixels, center: float, width: float, count: in
             "1, LINEAR_EXACT and SIGMOID above 0; the window is ignored"
         )
         return replace(pixels, warnings=(warning,))
-    return replace(pixels, low=low, high=high, source=name, steps=(*pixels.steps, f"{name} recorded, not applied"))
+    steps = (*pixels.steps, f"{name} recorded, not applied")
+    return replace(pixels, low=low, high=high, source=name, fixed_range=True, steps=steps)
 
 
 def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:

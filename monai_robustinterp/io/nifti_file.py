@@ -11,6 +11,7 @@ columns = L, rows = P (affine diag(-1, -1, 1)), and the rule gives it back as it
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.source_image import UNKNOWN_SPACING, SourceImage, check_size
+from monai_robustinterp.io.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size
 
 _NO_STATED_RANGE = "image minimum and maximum"
+_UNIT_RANGE = "unit range of float values"
+_DEPENDS_ON_CONTENT = {
+    _NO_STATED_RANGE: "the display range is the image's own minimum and maximum, so it depends on the content.",
+    _UNIT_RANGE: "the unit range is used only while all values lie in it, so it depends on the content.",
+}
+_NOT_SCALED = (1.0, 0.0)
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -54,7 +61,11 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
             "The file is damaged: copy or export it again."
         ) from None
     stored, values, step = _rows_first(image, stored, axes), _rows_first(image, values, axes), _axes_step(image, axes)
-    low, high, source = _display_range(image.header, stored, values)
+    scaling = float(image.dataobj.slope), float(image.dataobj.inter)
+    low, high, source = _display_range(image.header, stored, values, scaled=scaling != _NOT_SCALED)
+    slope, reason = affine_slope(abs(scaling[0]), low, high)
+    if source in _DEPENDS_ON_CONTENT:
+        slope, reason = math.nan, _DEPENDS_ON_CONTENT[source]
     spacing_mm = _spacing_mm(image.header, axes)
     return SourceImage(
         stored_pixels=stored,
@@ -62,7 +73,9 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
         display_min=low,
         display_max=high,
         display_source=source,
-        intensity_path=("stored values", *_scaling_step(image), step),
+        intensity_path=("stored values", *_scaling_step(scaling), step),
+        display_slope=slope,
+        slope_reason=reason,
         file_format="NIfTI",
         spacing_mm=spacing_mm,
         spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",
@@ -115,20 +128,21 @@ def _axes_step(image: Any, axes: tuple[int, int]) -> str:
     return f"rows from axis {axes[0]} ({codes[axes[0]]}), columns from axis {axes[1]} ({codes[axes[1]]})"
 
 
-def _scaling_step(image: Any) -> tuple[str, ...]:
-    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
-    return () if (slope, intercept) == (1.0, 0.0) else (f"scl_slope {slope:g} scl_inter {intercept:g}",)
+def _scaling_step(scaling: tuple[float, float]) -> tuple[str, ...]:
+    return () if scaling == _NOT_SCALED else (f"scl_slope {scaling[0]:g} scl_inter {scaling[1]:g}",)
 
 
-def _display_range(header: Any, stored: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[float, float, str]:
+def _display_range(
+    header: Any, stored: npt.NDArray[Any], values: npt.NDArray[Any], *, scaled: bool
+) -> tuple[float, float, str]:
     cal_min, cal_max = float(header["cal_min"]), float(header["cal_max"])
     if cal_min < cal_max:
         return cal_min, cal_max, "header: cal_min, cal_max"
     low, high = float(values.min()), float(values.max())
-    if stored.dtype == np.uint8 and np.array_equal(stored, values):
+    if stored.dtype == np.uint8 and not scaled:
         return 0.0, 255.0, "full 8-bit range"
     if stored.dtype.kind == "f" and low >= 0 and high <= 1:
-        return 0.0, 1.0, "unit range of float values"
+        return 0.0, 1.0, _UNIT_RANGE
     return low, high, _NO_STATED_RANGE
 
 

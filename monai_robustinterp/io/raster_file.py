@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.source_image import SourceImage, check_size, has_jpeg_end
+from monai_robustinterp.io.source_image import LOOKUP_TABLE, SourceImage, affine_slope, check_size, has_jpeg_end
 
 _ORIENTATION_TAG = 0x0112
 _PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit colour as 8 bits
@@ -28,7 +29,8 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
         png: whether it is a PNG.
 
     Returns:
-        The pixels as they are stored; EXIF rotation is reported, not applied.
+        The pixels as they are stored, for JPEG as they are decoded; EXIF rotation is reported, not applied. Equal
+        channels count as one pixel value, and a palette is a lookup table.
 
     Raises:
         InputRefused: if the file is damaged, animated, transparent, or in colour.
@@ -43,7 +45,8 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
             frames = getattr(image, "n_frames", 1)
             if frames != 1:
                 raise InputRefused(f"The file has {frames} frames; one radiograph has one. Extract the frame.")
-            stored, step = _gray_pixels(image, content[_PNG_BIT_DEPTH] if png else 8)
+            mode, sample_bits = image.mode, content[_PNG_BIT_DEPTH] if png else 8
+            stored, step = _gray_pixels(image, sample_bits)
             rotated = image.getexif().get(_ORIENTATION_TAG, 1) != 1
     except InputRefused:
         raise
@@ -52,15 +55,21 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
             f"The image file could not be decoded ({type(error).__name__}); it must be a complete PNG or JPEG. "
             "The file is damaged: copy or export it again."
         ) from None
-    bits = 8 * stored.dtype.itemsize
+    white = 2.0 ** (8 * stored.dtype.itemsize) - 1
+    # Pillow spreads samples of fewer than 8 bits over 0 to 255.
+    slope, reason = affine_slope(white / (2**sample_bits - 1), 0.0, white)
+    if mode == "P":
+        slope, reason = math.nan, LOOKUP_TABLE
     warning = "The EXIF orientation asks for a rotation; it is not applied, rows and columns are as stored"
     return SourceImage(
         stored_pixels=stored,
         values=stored,
         display_min=0.0,
-        display_max=float(2**bits - 1),
-        display_source=f"full {bits}-bit range",
+        display_max=white,
+        display_source=f"full {8 * stored.dtype.itemsize}-bit range",
         intensity_path=("stored values", *step),
+        display_slope=slope,
+        slope_reason=reason,
         file_format="image",
         warnings=(warning,) if rotated else (),
     )

@@ -46,8 +46,10 @@ class ChestXRayReader(ImageReader):
     - ``modality``, ``body_part``, ``view_position``, ``laterality``, ``patient_orientation``,
       ``photometric_interpretation``, ``sop_class_uid``, ``sop_instance_uid``, ``series_instance_uid``,
       ``study_instance_uid``, ``transfer_syntax_uid``;
-    - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white. The source
-      ``image minimum and maximum`` depends on the content, so radii in stored units do not exist for it;
+    - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
+    - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
+      rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
+      table, pixels at the padding value, or a range that depends on the content;
     - ``intensity_path``: what was applied to the stored pixels, in order; ``pixel_sha256``: hash of the decoded stored
       pixels (row by row, little-endian, in their integer type);
     - ``file_format`` (DICOM, NIfTI, image), ``warnings`` (joined by "; ").
@@ -172,6 +174,8 @@ def _meta(source: SourceImage, path: str) -> dict[str, Any]:
         "display_min": source.display_min,
         "display_max": source.display_max,
         "display_source": source.display_source,
+        "display_slope": source.display_slope,
+        "display_slope_reason": source.slope_reason,
         "intensity_path": "; ".join(source.intensity_path),
         "pixel_sha256": _pixel_sha256(source.stored_pixels),
         "file_format": source.file_format,

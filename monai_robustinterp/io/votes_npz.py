@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,16 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_json
 from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.types import SmoothingSpec, VoteMap
+from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
 VOTES_FORMAT = "monai_robustinterp/votes/1"
+
+_PLAIN = (
+    *("counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits"),
+    *("positive", "positive_copies", "tied_copies", "constant_copies"),
+)
 
 
 def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
@@ -25,7 +30,7 @@ def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict
         spec: how they were made.
         provenance: versions and hashes.
     """
-    texts = {"format": VOTES_FORMAT, "spec": json.dumps(dataclasses.asdict(spec)), "provenance": json.dumps(provenance)}
+    texts = {"format": VOTES_FORMAT, "spec": json.dumps(spec_to_json(spec)), "provenance": json.dumps(provenance)}
     arrays: dict[str, Any] = {name: np.array(value) for name, value in {**texts, **_fields(votes)}.items()}
     atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
 
@@ -47,7 +52,7 @@ def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]
     if found != VOTES_FORMAT:
         raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
     try:
-        return _votes(arrays), SmoothingSpec(**json.loads(str(arrays["spec"]))), json.loads(str(arrays["provenance"]))
+        return _votes(arrays), spec_from_json(json.loads(str(arrays["spec"]))), json.loads(str(arrays["provenance"]))
     except (KeyError, TypeError) as error:
         raise ValueError("the vote file lacks an array or a setting: take the votes anew.") from error
 
@@ -64,8 +69,23 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         positive_copies=int(arrays["positive_copies"]),
         tied_copies=int(arrays["tied_copies"]),
         constant_copies=int(arrays["constant_copies"]),
+        joint=arrays.get("joint"),
+        regions=tuple(
+            Region(name=str(entry["name"]), cells=cells, seen=float(entry["seen"]))
+            for entry, cells in zip(json.loads(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
+        ),
+        region_hits=arrays.get("region_hits"),
     )
 
 
 def _fields(votes: VoteMap) -> dict[str, Any]:
-    return {field.name: getattr(votes, field.name) for field in dataclasses.fields(votes)}
+    fields = {name: getattr(votes, name) for name in _PLAIN}
+    if votes.joint is not None:
+        fields["joint"] = votes.joint
+    if votes.regions:
+        fields |= {
+            "regions": json.dumps([{"name": region.name, "seen": region.seen} for region in votes.regions]),
+            "region_cells": np.stack([region.cells for region in votes.regions]),
+            "region_hits": votes.region_hits,
+        }
+    return fields

@@ -28,7 +28,7 @@ from monai_robustinterp.io.secondary_capture import (
     write_dicom_atomically,
 )
 from monai_robustinterp.records import json_bytes
-from monai_robustinterp.visualize.caption import caption_lines, guarantee
+from monai_robustinterp.visualize.caption import caption_lines, further_lines, guarantee
 from monai_robustinterp.visualize.overlay import render_overlay
 
 Reference = Dataset
@@ -70,6 +70,7 @@ def overlay_pixels(
         finding=finding["name"],
         score=finding["score"],
         label_agreement=finding["label_agreement"],
+        further=further_lines(record),
     )
     return render_overlay(display_image(source), share, top_k_mask, lines)
 

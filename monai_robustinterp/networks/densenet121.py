@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from monai.networks.nets import DenseNet121
 from torch import nn
 
 from monai_robustinterp.networks.grayscale import GrayscaleInput
+from monai_robustinterp.networks.state_dict import read_state_dict
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -49,7 +49,7 @@ def load_densenet121(
     Raises:
         ValueError: if the file holds more than tensors and plain values, or is no such checkpoint.
     """
-    state = densenet121_state_dict(_read(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint)
+    state = densenet121_state_dict(read_state_dict(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint)
     network = _monai_densenet121(len(state["class_layers.out.bias"]))
     network.load_state_dict(state)
     return GrayscaleInput(network, mean=mean, std=std).eval()
@@ -86,17 +86,6 @@ def densenet121_state_dict(checkpoint: Mapping[str, Any]) -> dict[str, torch.Ten
             found.setdefault(name, torch.zeros(tensor.shape, dtype=tensor.dtype))
     _check(found, expected)
     return found
-
-
-def _read(path: str | Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            "the checkpoint file holds more than tensors and plain values, and such files can run code when they are "
-            "read: it is not loaded. Where you trust it, load it with the code that made it, and save the weights "
-            "alone with torch.save(network.state_dict(), path)."
-        ) from error
 
 
 def _prefix(state: Mapping[str, torch.Tensor]) -> str:

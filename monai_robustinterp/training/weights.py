@@ -9,6 +9,7 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.networks.state_dict import read_state_dict
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -37,7 +38,7 @@ def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
     if path is None:
         return network
     own = network.state_dict()
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state_dict(path)
     head = next(reversed(own)).rpartition(".")[0]
     trunk = {name: value for name, value in state.items() if name.rpartition(".")[0] != head}
     wanted = {name: value.shape for name, value in own.items() if name.rpartition(".")[0] != head}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from monai_robustinterp.certificates.label import LabelCertificate, joint_claim
+from monai_robustinterp.certificates.rerun import RerunRadius
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
-from monai_robustinterp.types import Certificate
+from monai_robustinterp.types import Certificate, Family
+
+_FAMILIES: dict[Family, str] = {
+    "renyi": "Renyi",
+    "neyman-pearson": "Neyman-Pearson",
+    "discordant-pairs": "discordant pairs",
+}
 
 DISCLAIMER = (
     "NOT FOR DIAGNOSIS. The certificate is about the votes of the smoothed interpretation, not about an ordinary "
@@ -15,7 +24,13 @@ DISCLAIMER = (
 
 
 def caption_lines(
-    certificate: Certificate, label: LabelCertificate, *, finding: str, score: float, label_agreement: float
+    certificate: Certificate,
+    label: LabelCertificate,
+    *,
+    finding: str,
+    score: float,
+    label_agreement: float,
+    further: Sequence[str] = (),
 ) -> list[str]:
     """Lines for the strip below the image.
 
@@ -25,16 +40,45 @@ def caption_lines(
         finding: name of the explained class.
         score: of the finding in the clean image, in [0, 1]; not calibrated.
         label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
+        further: other claims from the same copies (:func:`further_lines`).
     """
     return [
         f"{finding}: score {score:.2f} (not calibrated); decision kept in {round_down(100 * label_agreement, 1)} % of "
         "noisy copies",
         guarantee(certificate, label),
         label_line(certificate, label),
+        *further,
         _how(certificate),
         *certificate.notes,
         DISCLAIMER,
     ]
+
+
+def further_lines(record: Mapping[str, Any]) -> list[str]:
+    """What the record claims besides map and decision: a second run, stored pixel values, regions.
+
+    Args:
+        record: content of certificate.json.
+    """
+    lines = [rerun_line(RerunRadius(**record["rerun"]))]
+    native = record.get("native", {"l2": None})
+    if native["l2"]:
+        lines.append(
+            f"L_max in stored pixel values: l2 {readable(native['l2'])}, or at most {readable(native['l_inf'])} in "
+            "every pixel."
+        )
+    return lines + [f"Region: {entry['name']}: {entry['status']}" for entry in record.get("regions", ())]
+
+
+def rerun_line(rerun: RerunRadius) -> str:
+    """What is certified of the cells that a second run reports."""
+    confidence = _confidence(rerun.eta, rerun.eta_rerun)
+    if rerun.l2 == 0:
+        return f"Second run: ABSTAIN, no radius at confidence {confidence}."
+    return (
+        f"Second run of {rerun.fresh_samples} copies: reports at least {rerun.overlap} of these cells for any one "
+        f"change, independent of its noise, of l2 norm up to L_rerun = {readable(rerun.l2)}; confidence {confidence}."
+    )
 
 
 def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
@@ -70,14 +114,18 @@ def label_line(certificate: Certificate, label: LabelCertificate) -> str:
 
 def _how(certificate: Certificate) -> str:
     spec = certificate.spec
-    renyi = certificate.radius("population", "renyi").l2
-    neyman_pearson = certificate.radius("population", "neyman-pearson").l2
+    families = "; ".join(
+        f"{_FAMILIES[radius.family]} {readable(radius.l2)}"
+        for radius in certificate.radii
+        if radius.level == "population"
+    )
+    looks = f" (of at most {spec.looks[-1]}; eta split over {len(spec.looks)} looks)" if spec.looks else ""
     return (
-        f"Renyi {readable(renyi)}, Neyman-Pearson {readable(neyman_pearson)}; {spec.interpreter}, sigma "
-        f"{spec.sigma:g}, {spec.n_samples} copies, {certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
+        f"{families}; {spec.interpreter}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, {certificate.n_cells} "
+        f"cells of {spec.cell_size} px, seed {spec.seed}"
     )
 
 
-def _confidence(eta: float) -> str:
+def _confidence(*etas: float) -> str:
     # In decimals: rounding would turn 1 - 1e-9 into 100 %.
-    return f"{(100 * (1 - Decimal(repr(eta)))).normalize():f} %"
+    return f"{(100 * (1 - sum((Decimal(repr(eta)) for eta in etas), start=Decimal()))).normalize():f} %"

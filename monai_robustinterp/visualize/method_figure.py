@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from monai.data import MetaTensor
 
-from monai_robustinterp.certificates import certify_label
+from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.types import Certificate, Stages, VoteMap
 from monai_robustinterp.visualize.caption import DISCLAIMER, guarantee
 from monai_robustinterp.visualize.overlay import render_picture
@@ -41,7 +41,7 @@ def method_figure(
     )
     for axes, (title, panel) in zip(upper.subplots(1, 3), panels):
         _show(axes, panel, title=title)
-    label = certify_label(votes, certificate.spec.sigma, eta_label=certificate.eta)
+    label = label_beside(certificate, votes)
     upper.suptitle(guarantee(certificate, label), fontsize=10, wrap=True)
     _strip(lower, stages, votes, share)
     lower.supxlabel(DISCLAIMER, fontsize=9)

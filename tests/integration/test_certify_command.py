@@ -288,11 +288,11 @@ def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, 
     run = pipeline.run
     calls = []
 
-    def interrupted(*arguments: object) -> object:
+    def interrupted(*arguments: object, **settings: object) -> object:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return run(*arguments)
+        return run(*arguments, **settings)
 
     monkeypatch.setattr(pipeline, "run", interrupted)
     images = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]

@@ -11,10 +11,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "monai_robustinterp"
 
 LAYERS = (
-    {"_version", "errors", "types"},
+    {"_version", "errors", "types", "audit"},
     {"certificates", "noise", "voting", "interpreters", "networks", "visualize", "records"},
-    {"inferers", "io", "inputs"},
+    {"tally", "io", "inputs"},
+    {"inferers"},
     {"transforms", "bundle", "attacks"},
+    {"regions", "native"},
     {"pipeline", "training"},
     {"cohort"},
     {"__init__"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
+import zlib
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -479,6 +481,146 @@ def test_nifti_scaling_and_units(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[0], 2.0 * stored.T - 10)
     assert "scl_slope 2 scl_inter -10" in meta["intensity_path"]
     np.testing.assert_allclose(meta["spacing_mm"], [0.3, 0.2], rtol=1e-6)
+
+
+# The slope from stored pixels to display values -----------------------------------------------------------------------
+
+NO_WINDOW = {"WindowWidth": None, "WindowCenter": None}
+RESCALED = {"RescaleSlope": "-0.123456789", "RescaleIntercept": "7"}
+SLOPES = [
+    ({}, 1 / 4095),
+    ({"mono1": True}, 1 / 4095),
+    ({"signed": True}, 1 / 4095),
+    ({"bits_allocated": 8, "bits_stored": 8, "elements": NO_WINDOW}, 1 / 255),
+    ({"elements": NO_WINDOW}, 1 / 4095),
+    ({"elements": NO_WINDOW | RESCALED}, 1 / 4095),
+    ({"elements": {"WindowWidth": 301, "WindowCenter": -200} | RESCALED}, 0.123456789 / 300),
+    ({"elements": {"WindowWidth": 1200, "WindowCenter": 2000, "VOILUTFunction": "LINEAR_EXACT"}}, 1 / 1200),
+    ({"elements": {"WindowWidth": 900, "WindowCenter": 1800, "VOILUTFunction": "SIGMOID"}}, 1 / 900),
+    ({"elements": {"WindowWidth": 90, "WindowCenter": -300, "VOILUTFunction": "SIGMOID"} | RESCALED}, 0.123456789 / 90),
+    ({"elements": {"SmallestImagePixelValue": 0, "LargestImagePixelValue": 4095, "WindowWidth": 1001}}, 1 / 1000),
+    (
+        {"elements": {"PixelPaddingValue": 4095, "WindowWidth": 1001}, "pixels": np.minimum(chest_like(), 4000)},
+        1 / 1000,
+    ),
+]
+
+
+def display_values(path: Path) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+    """Unclipped display values and the metadata."""
+    array, meta = get(path)
+    return (array[0].astype(np.float64) - meta["display_min"]) / (meta["display_max"] - meta["display_min"]), meta
+
+
+@pytest.mark.parametrize(("options", "expected"), SLOPES, ids=str)
+def test_the_slope_is_the_steepest_change_of_a_display_value(
+    tmp_path: Path, options: dict[str, Any], expected: float
+) -> None:
+    before, meta = display_values(make_dx(tmp_path / "a.dcm", **options))
+    moved = options.get("pixels", chest_like(bits=options.get("bits_stored", 12))).copy()
+    moved[moved < 100] += 4
+    moved[moved >= 100] -= 4
+    after, _ = display_values(make_dx(tmp_path / "b.dcm", **(options | {"pixels": moved})))
+    observed = np.abs(after - before).max() / 4
+    assert expected <= meta["display_slope"] <= expected * (1 + 2e-6)
+    assert meta["display_slope_reason"] == ""
+    assert observed == pytest.approx(expected, rel=1e-3)
+    assert observed <= meta["display_slope"] * (1 + 1e-4)  # float32 values, steps of 4
+
+
+def with_lut(path: Path, keyword: str, **elements: Any) -> Path:
+    dataset = dcmread(make_dx(path, cr=True, elements=elements))
+    setattr(dataset, keyword, [lut_item(np.arange(4096).astype("<u2"), 0, 12)])
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("elements", "word"),
+    [
+        ({"PixelPaddingValue": 4095}, "padding"),
+        ({"PixelPaddingValue": 4095, "VOILUTFunction": "SIGMOID"}, "padding"),
+        ({"SmallestImagePixelValue": 0, "LargestImagePixelValue": 4095} | NO_WINDOW, "smallest and largest"),
+        # One pixel less at 4095 and this range would be the one in use.
+        ({"SmallestImagePixelValue": 0, "LargestImagePixelValue": 4094} | NO_WINDOW | RESCALED, "smallest and largest"),
+        ({"RescaleIntercept": 1e6, "WindowCenter": 1e6}, "float32"),
+        ({"WindowCenter": 2000, "WindowWidth": 15}, "float32"),
+    ],
+)
+def test_no_slope_in_dicom_without_a_fixed_affine_path(tmp_path: Path, elements: dict[str, Any], word: str) -> None:
+    check_no_slope(get(make_dx(tmp_path / "a.dcm", elements=elements))[1], word)
+
+
+def check_no_slope(meta: dict[str, Any], word: str) -> None:
+    assert math.isnan(meta["display_slope"])
+    assert word in meta["display_slope_reason"] and meta["display_slope_reason"].endswith(".")
+
+
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("function", ["LINEAR", "SIGMOID"])
+def test_no_slope_after_a_lookup_table(tmp_path: Path, keyword: str, function: str) -> None:
+    check_no_slope(get(with_lut(tmp_path / "a.dcm", keyword, VOILUTFunction=function))[1], "lookup table")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "scaling", "header", "expected"),
+    [
+        (np.uint8, 255, None, {}, 1 / 255),
+        (np.int16, 4095, None, {"cal_min": -5, "cal_max": 4000}, 1 / 4005),
+        (np.float32, 0.5, None, {"cal_min": 0, "cal_max": 2}, 1 / 2),
+        (np.uint8, 255, (-2.5, 10.0), {"cal_min": -600, "cal_max": 400}, 2.5 / 1000),
+        (np.uint8, 255, (2.0, 0.0), {}, "minimum and maximum"),
+        (np.int16, 4095, None, {}, "minimum and maximum"),
+        (np.float32, 0.5, None, {}, "unit range"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the file states no display range")
+def test_nifti_slopes(
+    tmp_path: Path, dtype: type, scale: float, scaling: Any, header: dict[str, Any], expected: float | str
+) -> None:
+    metas, values = [], []
+    picture = (chest_like(bits=12).T / 4095 * scale).astype(dtype)
+    step = scale / 10
+    for data in (picture, np.where(picture > scale / 2, picture - dtype(step), picture)):
+        path = save_nifti(tmp_path / "image.nii", data, **header)
+        if scaling:  # nibabel rescales on saving: state it on the file instead
+            raw = bytearray(path.read_bytes())
+            raw[112:120] = np.array(scaling, "<f4").tobytes()
+            path.write_bytes(raw)
+        shown, meta = display_values(path)
+        metas.append(meta)
+        values.append(shown)
+    if isinstance(expected, str):
+        check_no_slope(metas[0], expected)
+        return
+    observed = np.abs(values[1] - values[0]).max() / float(dtype(step))
+    assert expected <= metas[0]["display_slope"] <= expected * (1 + 2e-6)
+    assert observed == pytest.approx(expected, rel=1e-5)
+
+
+def small_samples_png(path: Path, bits: int) -> Path:
+    """A PNG of 64 x 64 samples of fewer than 8 bits, which Pillow does not write."""
+    content = b"\x89PNG\r\n\x1a\n"
+    rows = zlib.compress(b"".join(b"\0" + bytes(range(8 * bits)) for _ in range(64)))
+    for name, data in ((b"IHDR", struct.pack(">IIBBBBB", 64, 64, bits, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)
+    return path
+
+
+def test_raster_slopes(tmp_path: Path) -> None:
+    shown = chest_like(bits=8).astype(np.uint8)
+    paths = [save_png(tmp_path / f"{mode}.png", shown, mode) for mode in ("L", "LA", "RGB", "RGBA")]
+    paths.append(save_png(tmp_path / "8.jpg", shown))
+    for path in paths:
+        assert 1 / 255 <= get(path)[1]["display_slope"] <= (1 + 2e-6) / 255
+    deep = get(save_png(tmp_path / "16.png", chest_like(bits=16)))[1]
+    assert deep["display_slope"] == pytest.approx(1 / 65535, rel=2e-6)
+    check_no_slope(get(save_png(tmp_path / "P.png", shown, "P"))[1], "lookup table")
+    for bits in (2, 4):  # the file's own samples, not those that Pillow spreads over 8 bits
+        array, meta = get(small_samples_png(tmp_path / "small.png", bits))
+        assert array.max() == 255
+        assert meta["display_slope"] == pytest.approx(1 / (2**bits - 1), rel=2e-6)
 
 
 # Metadata and admission -----------------------------------------------------------------------------------------------

@@ -158,7 +158,6 @@ def test_counts_of_nothing_and_everything_at_a_million_copies() -> None:
         {"eta_rerun": 0.0},
         {"eta_rerun": 1.0},
         {"eta_rerun": float("nan")},
-        {"eta": 0.6, "eta_rerun": 0.5},
         {"fresh_samples": 0},
         {"beta": "1.5"},
     ],
@@ -170,6 +169,13 @@ def test_wrong_arguments_are_refused(changes: dict[str, object]) -> None:
         rerun_radius(votes, make_spec(votes), **arguments)
     with pytest.raises(ValueError, match="same run"):
         rerun_radius(make_votes(n_samples=65), make_spec(votes), beta="0.5", eta=0.01, eta_rerun=0.01)
+
+
+def test_two_etas_that_leave_no_confidence_claim_nothing() -> None:
+    votes = make_votes(n_samples=512)
+    for eta, eta_rerun, claims in ((0.5, 0.49, True), (0.5, 0.5, False), (0.2, 0.9, False)):
+        rerun = rerun_radius(votes, make_spec(votes), beta="0.5", eta=eta, eta_rerun=eta_rerun)
+        assert (rerun.l2 > 0, rerun.threshold is not None, rerun.status.startswith("certified")) == (claims,) * 3
 
 
 @pytest.mark.parametrize(("needed", "fresh", "eta"), [(0, 5, 0.1), (3, 5, 0.1), (1, 0, 0.1), (1, 5, 0.0), (1, 5, 1.0)])

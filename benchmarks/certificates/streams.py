@@ -1,0 +1,264 @@
+"""One stream of noisy copies an image: counts at prefixes, and the mean maps that the literature's methods need.
+
+The noise of copy i depends on i alone, so the first m copies are a run of m copies, up to float round-off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import monai_robustinterp
+from benchmarks.certificates.plan import FIRST_COPIES, Plan
+from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
+from monai_robustinterp.certificates.rivals import relaxed_scores
+from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.tally import VoteTally
+
+FORMAT = "certificate-study/stream/1"
+
+Array = npt.NDArray[np.float64]
+
+
+def linear_scores(n_cells: int) -> Array:
+    """The scoring vector that falls linearly from the first rank to 0 at the last, sum 1, float64 [c]."""
+    vector = np.arange(n_cells - 1, -1, -1, dtype=np.float64)
+    scores: Array = vector / vector.sum()
+    return scores
+
+
+def relaxed_settings(top_k: int, n_cells: int) -> tuple[tuple[float, float], ...]:
+    """(tau, gamma) of Levine et al. 2019: those of their CIFAR-10 run, and with tau the share of cells that we mark."""
+    return (0.1, 0.01), (top_k / n_cells, 0.01)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stream:
+    """The votes of one image at every prefix.
+
+    Attributes:
+        name: file name of the image without its suffix.
+        spec: the smoothing of the whole stream.
+        sizes: the prefixes m, ascending.
+        joint_size: copies behind ``joint``.
+        counts: votes, int64 [P, h, w].
+        tallies: copies that find the target, have a tie, are constant, int64 [P, 3].
+        relaxed: mean relaxed maps of Levine et al. at the prefixes, one a setting, float64 [P, S, c]; not a number
+            where they were not taken.
+        scores: mean linear rank scores, float64 [P, c]; not a number where they were not taken.
+        joint: copies that vote for both cells, int64 [c, c].
+        clean: fields of the vote map that do not depend on the copies.
+        elapsed_s: time that the stream took.
+    """
+
+    name: str
+    spec: SmoothingSpec
+    sizes: tuple[int, ...]
+    joint_size: int
+    counts: npt.NDArray[np.int64]
+    tallies: npt.NDArray[np.int64]
+    relaxed: Array
+    scores: Array
+    joint: npt.NDArray[np.int64]
+    clean: dict[str, Any]
+    elapsed_s: float
+
+    def at(self, m: int, looks: tuple[int, ...] = ()) -> tuple[VoteMap, SmoothingSpec]:
+        """Votes and spec of the first m copies."""
+        place = self.sizes.index(m)
+        positive, tied, constant = (int(count) for count in self.tallies[place])
+        votes = VoteMap(
+            counts=self.counts[place],
+            n_samples=m,
+            top_k=self.spec.top_k,
+            positive_copies=positive,
+            tied_copies=tied,
+            constant_copies=constant,
+            **self.clean,
+        )
+        return votes, dataclasses.replace(self.spec, n_samples=m, looks=looks)
+
+    def paired(self) -> tuple[VoteMap, SmoothingSpec]:
+        """Votes with joint counts, and their spec."""
+        votes, spec = self.at(self.joint_size)
+        return dataclasses.replace(votes, joint=self.joint), spec
+
+
+def batches(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of batches that cover the copies up to the last size and end at every size."""
+    start = 0
+    for size in sorted(sizes):
+        while start < size:
+            stop = min(start + batch_size, size)
+            yield start, stop
+            start = stop
+
+
+class _Sums:
+    """Running sums of one image; their size does not depend on the number of copies."""
+
+    def __init__(self, bundle: SaliencyBundle, image: torch.Tensor, plan: Plan, spec: SmoothingSpec) -> None:
+        inferer = bundle.inferer
+        self.network, self.plan = bundle.network, plan
+        self.tally = VoteTally(
+            image,
+            noise=CounterNoise(seed=spec.seed, image_hash=image_sha256(image), protocol=spec.noise),
+            sigma=spec.sigma,
+            attribute=lambda network, copies: inferer.interpreter.attribute(network, copies, spec.target),
+            finds=lambda logits: inferer.finds(logits, spec.target),
+            top_k=spec.top_k,
+            cell_size=spec.cell_size,
+        )
+        n_cells = self.tally.counts.numel()
+        self.vector, self.settings = linear_scores(n_cells), relaxed_settings(spec.top_k, n_cells)
+        self.counts, self.joint = np.zeros(n_cells, dtype=np.int64), np.zeros((n_cells, n_cells), dtype=np.int64)
+        self.relaxed, self.scores = np.zeros((len(self.settings), n_cells)), np.zeros(n_cells)
+        self.kept: list[dict[str, npt.NDArray[Any]]] = []
+
+    def add(self, samples: torch.Tensor) -> None:
+        _, cells, mask = self.tally.interpret(self.network, samples)
+        self.counts += mask.sum(dim=0).numpy()
+        done = int(samples[-1]) + 1
+        if done <= max(self.plan.rival_sizes):
+            self._add_scores(cells.flatten(1).numpy().astype(np.float64))
+        if done <= self.plan.joint_size:
+            marks = mask.double()
+            self.joint += (marks.T @ marks).numpy().astype(np.int64)
+
+    def _add_scores(self, cells: Array) -> None:
+        for total, (tau, gamma) in zip(self.relaxed, self.settings):
+            total += relaxed_scores(cells, tau=tau, gamma=gamma).sum(axis=0)
+        rank = np.argsort(np.argsort(-cells, axis=1, kind="stable"), axis=1)
+        self.scores += self.vector[rank].sum(axis=0)
+
+    def keep(self, m: int) -> None:
+        # Later prefixes hold no scores: NaN, so that nobody takes them for a mean.
+        share = 1 / m if m <= max(self.plan.rival_sizes) else np.nan
+        self.kept.append(
+            {
+                "counts": self.counts.reshape(self.tally.grid).copy(),
+                "tallies": np.array([self.tally.positive, self.tally.tied, self.tally.constant]),
+                "relaxed": self.relaxed * share,
+                "scores": self.scores * share,
+            }
+        )
+
+
+def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> Stream:
+    """Draws, interprets and counts the copies of one image.
+
+    Args:
+        name: of the stream.
+        image: float [1, H, W] on the CPU, preprocessed.
+        bundle: with a fixed target.
+        plan: prefixes.
+    """
+    start = time.perf_counter()
+    network, inferer = bundle.network, bundle.inferer
+    spec = stream_spec(bundle, plan)
+    with explaining(network):
+        with torch.no_grad():
+            logits = network(image[None])
+        sums = _Sums(bundle, image, plan, spec)
+        for first, stop in batches(plan.prefixes, inferer.batch_size):
+            sums.add(torch.arange(first, stop))
+            if stop in plan.prefixes:
+                sums.keep(stop)
+    clean = {
+        "input_shape": tuple(image.shape[-2:]),
+        "image_sha256": image_sha256(image),
+        "logits": logits[0].float().numpy(),
+        "positive": bool(inferer.finds(logits, spec.target)[0]),
+    }
+    stacked = {key: np.stack([kept[key] for kept in sums.kept]) for key in sums.kept[0]}
+    return Stream(
+        name=name,
+        spec=spec,
+        sizes=plan.prefixes,
+        joint_size=plan.joint_size,
+        joint=sums.joint,
+        clean=clean,
+        elapsed_s=time.perf_counter() - start,
+        **stacked,
+    )
+
+
+def stream_spec(bundle: SaliencyBundle, plan: Plan) -> SmoothingSpec:
+    """The smoothing of the bundle's defaults, for the whole stream.
+
+    Raises:
+        ValueError: if the bundle explains the arg-max of each image.
+    """
+    inferer = bundle.inferer
+    if inferer.target is None:
+        raise ValueError("the bundle leaves its target to the arg-max; the study needs a fixed one.")
+    return SmoothingSpec(
+        sigma=inferer.sigma,
+        n_samples=plan.max_samples,
+        top_k=inferer.top_k,
+        cell_size=inferer.cell_size,
+        interpreter=inferer.interpreter.name,
+        target=inferer.target,
+        seed=inferer.seed,
+    )
+
+
+def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[str, Any]:
+    """All that a stream depends on: one that was stored under other settings is not read."""
+    return {
+        "format": FORMAT,
+        "spec": dataclasses.asdict(stream_spec(bundle, plan)),
+        "sizes": plan.prefixes,
+        "rival_sizes": plan.rival_sizes,
+        "joint_size": plan.joint_size,
+        "first_copies": FIRST_COPIES,
+        "batch_size": bundle.inferer.batch_size,
+        "image_sha256": image_sha256(image),
+        "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
+        **bundle.hashes,
+    }
+
+
+def stored_stream(folder: Path, name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> Stream:
+    """The stream that an earlier run of the same settings left in the folder, else a new one, which is left there."""
+    path = folder / f"stream-{name}-{plan.name}.npz"
+    wanted = json.dumps(settings(image, bundle, plan), sort_keys=True)
+    if path.exists():
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["settings"]) == wanted:
+                return _read(name, dict(file))
+    stream = take_stream(name, image, bundle, plan)
+    arrays = {key: getattr(stream, key) for key in ("counts", "tallies", "relaxed", "scores", "joint", "elapsed_s")}
+    arrays |= {f"clean_{key}": value for key, value in stream.clean.items()} | {"settings": wanted}
+    atomic_write(path, lambda file: np.savez_compressed(file, **arrays), overwrite=True)
+    return stream
+
+
+def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
+    wanted = json.loads(str(arrays["settings"]))
+    spec = {**wanted["spec"], "looks": tuple(wanted["spec"]["looks"])}
+    clean = {
+        "input_shape": tuple(int(side) for side in arrays["clean_input_shape"]),
+        "image_sha256": str(arrays["clean_image_sha256"]),
+        "logits": arrays["clean_logits"],
+        "positive": bool(arrays["clean_positive"]),
+    }
+    return Stream(
+        name=name,
+        spec=SmoothingSpec(**spec),
+        sizes=tuple(wanted["sizes"]),
+        joint_size=wanted["joint_size"],
+        clean=clean,
+        elapsed_s=float(arrays["elapsed_s"]),
+        **{key: arrays[key] for key in ("counts", "tallies", "relaxed", "scores", "joint")},
+    )

@@ -1,0 +1,150 @@
+"""Certified radii in stored pixel values, for the preprocessing of the shipped bundles (section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, Resized, ToDeviced
+from monai.utils import ensure_tuple, get_equivalent_dtype
+
+from monai_robustinterp.certificates.resize import ResizeNorms, area_resize_matrix, resize_norms
+from monai_robustinterp.certificates.units import native_radius
+from monai_robustinterp.io import ChestXRayReader
+from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
+
+NATIVE_UNIT = (
+    "l2 over the stored pixel values of the source; l_inf: a change of at most this much in every stored pixel"
+)
+
+_NONE = "no radius in stored units: "
+_CHAIN = (LoadImaged, ScaleDisplayRanged, CropCenterSquared, Resized)
+_CHAIN_WITHOUT_CROP = (LoadImaged, ScaleDisplayRanged, Resized)
+
+
+@dataclass(frozen=True)
+class NativeScale:
+    """How a change of the stored pixels reaches the network's input: as a change of at most ``slope`` times its norm.
+
+    Attributes:
+        slope: largest change of a display value in [0, 1] per stored unit; None where there is no bound.
+        norm_l2: largest ||R d||_2 / ||d||_2 of crop and resize R; None where there is no bound.
+        norm_l_inf: the same for the largest absolute value.
+        reason: a sentence why there is no bound; "" otherwise.
+    """
+
+    slope: float | None
+    norm_l2: float | None
+    norm_l_inf: float | None
+    reason: str
+
+
+def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: tuple[int, int]) -> NativeScale:
+    """Scale of one image from its stored pixels to the network's input, if the whole path is known.
+
+    Known is one chain, by exact class and arguments: ``LoadImaged`` with ``ChestXRayReader``, ``ScaleDisplayRanged``,
+    ``CropCenterSquared`` or no crop, ``Resized`` by area means, with float32 casts and moves between devices anywhere.
+    Everything else may depend on the content or round to steps, and has no bound.
+
+    Args:
+        preprocessing: what made the network's input out of the file.
+        meta: meta dictionary of the preprocessed image, with the entries of ``ChestXRayReader``.
+        input_shape: height and width of the network's input.
+
+    Returns:
+        The scale, or the reason why there is none; the reason holds no values of the image.
+    """
+    reason = _unknown_step(preprocessing, input_shape) or _no_slope(meta)
+    if reason:
+        return NativeScale(None, None, None, _NONE + reason)
+    height, width = (int(size) for size in meta["spatial_shape"])
+    if any(type(step) is CropCenterSquared for step in preprocessing.transforms):
+        height = width = min(height, width)
+    rows, columns = (area_resize_matrix(*sizes) for sizes in zip((height, width), input_shape))
+    norms = resize_norms(rows, columns)
+    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, "")
+
+
+def native_record(l2: float, scale: NativeScale, n_pixels: int) -> dict[str, Any]:
+    """Entry ``native`` of certificate.json.
+
+    Args:
+        l2: certified radius at the network's input, >= 0; 0 gives radii of 0, which are no claim.
+        scale: of the same image.
+        n_pixels: n = H * W of the network's input.
+
+    Returns:
+        Radii in stored units (rounded down), the factors behind them, unit and reason; numbers are None where there is
+        no native radius.
+    """
+    record: dict[str, Any] = {"l2": None, "l_inf": None}
+    if scale.slope is not None and scale.norm_l2 is not None and scale.norm_l_inf is not None:
+        norms = ResizeNorms(scale.norm_l2, scale.norm_l_inf)
+        radius = native_radius(l2, norms=norms, slope=scale.slope, n_pixels=n_pixels)
+        record = {"l2": radius.l2, "l_inf": radius.l_inf}
+    return record | {
+        "norm_l2": scale.norm_l2,
+        "norm_l_inf": scale.norm_l_inf,
+        "slope": scale.slope,
+        "unit": NATIVE_UNIT,
+        "reason": scale.reason,
+    }
+
+
+def _no_slope(meta: Mapping[str, Any]) -> str:
+    if 0 < float(meta.get("display_slope", math.nan)) < math.inf:
+        return ""
+    return str(meta.get("display_slope_reason") or "the metadata of the image state no slope.")
+
+
+def _unknown_step(preprocessing: Compose, input_shape: tuple[int, int]) -> str:
+    """Why the preprocessing is not the known chain; "" if it is."""
+    if type(preprocessing) is not Compose:
+        return f"the preprocessing is no Compose but {type(preprocessing).__name__}, which is not known."
+    if preprocessing.lazy is not False:
+        return "the preprocessing is lazy, and lazy resampling has another kernel."
+    for step in preprocessing.transforms:
+        kind = type(step)
+        if kind not in _ARGUMENTS_ARE_KNOWN:
+            return f"what the preprocessing step {kind.__name__} does to a change of the pixels is not known."
+        same_key = step.keys == preprocessing.transforms[0].keys and len(step.keys) == 1
+        sized = kind is not Resized or ensure_tuple(step.resizer.spatial_size) == tuple(input_shape)
+        if not (same_key and sized and _ARGUMENTS_ARE_KNOWN[kind](step)):
+            return f"what the arguments of the preprocessing step {kind.__name__} do to a change is not known."
+    order = tuple(type(step) for step in preprocessing.transforms if type(step) in _CHAIN)
+    if order not in (_CHAIN, _CHAIN_WITHOUT_CROP):
+        return f"the preprocessing is {_names(order)}; known is {_names(_CHAIN)}, in this order."
+    return ""
+
+
+def _names(order: tuple[type, ...]) -> str:
+    return ", ".join(kind.__name__ for kind in order) or "empty"
+
+
+def _loads_with_our_reader(step: Any) -> bool:
+    loader = step._loader  # MONAI has no public name for it
+    return type(loader.readers[-1]) is ChestXRayReader and _is_float32(loader.dtype)  # the last one is tried first
+
+
+def _is_area_mean(step: Any) -> bool:
+    kernel = (step.mode[0], step.align_corners[0], step.anti_aliasing[0])
+    return kernel == ("area", None, False) and _is_float32(step.dtype[0])
+
+
+def _is_float32(dtype: Any) -> bool:
+    return bool(get_equivalent_dtype(dtype, torch.Tensor) == torch.float32)
+
+
+# Transforms of which all arguments are known to be harmless where the check passes.
+_ARGUMENTS_ARE_KNOWN: dict[type, Callable[[Any], bool]] = {
+    LoadImaged: _loads_with_our_reader,
+    ScaleDisplayRanged: lambda step: True,  # clipped or not: clipping only brings values closer
+    CropCenterSquared: lambda step: True,
+    Resized: _is_area_mean,
+    EnsureChannelFirstd: lambda step: step.adjuster.input_channel_dim is None,
+    EnsureTyped: lambda step: step.dtype[0] is None or _is_float32(step.dtype[0]),
+    ToDeviced: lambda step: not step.converter.kwargs,
+}

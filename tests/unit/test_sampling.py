@@ -1,0 +1,203 @@
+"""Early stopping, joint counts and regions: what the inferer streams, and what it costs in eta."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+
+from monai_robustinterp import CertifiedSaliencyInferer
+from monai_robustinterp.certificates import certify_votes, fixed_map_certificate
+from monai_robustinterp.certificates.curve import overlap_curve
+from monai_robustinterp.certificates.label import certify_label
+from monai_robustinterp.certificates.rerun import rerun_radius
+from monai_robustinterp.certificates.sequence import eta_part
+from monai_robustinterp.io.votes_npz import load_votes, save_votes
+from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+
+SCHEMA = json.loads((files("monai_robustinterp") / "schemas" / "certificate.schema.json").read_text())
+
+
+def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
+    settings = {"n_samples": 32, "top_k": 10, "cell_size": 4, "target": 1, "batch_size": 12, "sigma": 0.2}
+    return CertifiedSaliencyInferer(**(settings | changes))
+
+
+def left_half() -> Region:
+    cells = np.zeros((8, 8), dtype=bool)
+    cells[:, :4] = True
+    return Region(name="the left half", cells=cells, seen=1.0)
+
+
+# ---- early stopping
+
+
+def test_sampling_stops_at_the_first_look_that_certifies_the_wanted_radius(tiny, image) -> None:
+    looks = (32, 64, 128, 256, 512)
+    radii = []
+    for m in looks:
+        votes, spec = make_inferer(n_samples=m).vote(image, tiny)
+        label = certify_label(votes, 0.2, eta_label=eta_part(0.05, 5))
+        radii.append(min(certify_votes(votes, spec, beta="0.5", eta=eta_part(0.05, 5)).l_max, label.l2))
+    assert radii[0] < radii[2] < radii[4]  # otherwise there is nothing to wait for
+    wanted = 0.5 * (radii[1] + radii[2])
+    calls: list[int] = []
+    inferer = make_inferer(until_radius=wanted, max_samples=512, eta=0.05)
+    votes, certificate = inferer.certify(image, tiny, calls.append)
+    assert (votes.n_samples, sum(calls)) == (128, 128)
+    assert certificate.spec.looks == looks
+    assert np.array_equal(votes.counts, make_inferer(n_samples=128).vote(image, tiny)[0].counts)
+    # The bounds are those of eta / 5, and the claim says eta.
+    assert certificate.l_max >= wanted
+    assert certificate.eta == 0.05
+    fixed = dataclasses.replace(certificate.spec, looks=())
+    assert certificate.l_max == certify_votes(votes, fixed, beta="0.5", eta=eta_part(0.05, 5)).l_max
+    assert certificate.l_max < certify_votes(votes, fixed, beta="0.5", eta=0.05).l_max
+
+
+def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None:
+    inferer = make_inferer(until_radius=50.0, max_samples=100, eta=0.05)
+    votes, certificate = inferer.certify(image, tiny)
+    record = inferer.record(votes, certificate)
+    assert record["sampling"] == {
+        "until_radius": 50.0,
+        "looks": [32, 64, 100],
+        "n_samples": 100,
+        "max_samples": 100,
+        "stopped_early": False,
+        "saved_share": 0.0,
+    }
+
+
+def test_the_record_says_what_was_saved_and_pays_for_the_looks_everywhere(tiny, image) -> None:
+    inferer = make_inferer(until_radius=1e-9, max_samples=512, eta=0.05)
+    votes, certificate = inferer.certify(image, tiny)
+    record = inferer.record(votes, certificate)
+    jsonschema.validate(record, SCHEMA)
+    assert record["sampling"]["stopped_early"]
+    assert record["sampling"]["saved_share"] == 1 - votes.n_samples / 512
+    # Label, second run and curve use the same part of eta.
+    part, spec = eta_part(0.05, 5), dataclasses.replace(certificate.spec, looks=())
+    assert record["label"]["l2"] == certify_label(votes, 0.2, eta_label=part).l2
+    assert record["label"]["eta"] == 0.05
+    assert record["rerun"]["l2"] == rerun_radius(votes, spec, beta="0.5", eta=part, eta_rerun=0.05).l2
+    curve, plain = (overlap_curve(votes, s, eta=eta) for s, eta in ((certificate.spec, 0.05), (spec, part)))
+    for key, radii in curve.radii.items():
+        assert np.array_equal(radii, plain.radii[key])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_looks_do_not_depend_on_the_batch_size(tiny, image, batch_size) -> None:
+    settings = {"until_radius": 50.0, "max_samples": 70, "n_samples": 20}
+    reference = make_inferer(**settings).vote(image, tiny)[0]
+    assert np.array_equal(make_inferer(**settings, batch_size=batch_size).vote(image, tiny)[0].counts, reference.counts)
+
+
+@pytest.mark.parametrize("settings", [{"until_radius": 0.0}, {"until_radius": float("nan")}, {"max_samples": 31}])
+def test_wrong_schedules_are_refused(settings) -> None:
+    with pytest.raises(ValueError, match="must"):
+        make_inferer(**{"until_radius": 0.1} | settings)
+
+
+@pytest.mark.parametrize("looks", [(32, 16), (16, 64), (16, 16, 32)])
+def test_a_spec_whose_looks_do_not_fit_its_copies_is_refused(looks) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        SmoothingSpec(sigma=1.0, n_samples=32, top_k=1, cell_size=1, interpreter="gradient", target=0, looks=looks)
+
+
+def test_the_control_of_an_early_stopped_run_is_that_of_the_last_look(tiny, image) -> None:
+    inferer = make_inferer(until_radius=1e-9, max_samples=512, eta=0.05)
+    votes, certificate = inferer.certify(image, tiny)
+    assert votes.n_samples < 512
+    control = fixed_map_certificate(votes, certificate.spec, beta="0.5", eta=0.05)
+    assert control.spec.n_samples == 512
+    assert control.l_max > certificate.l_max
+
+
+# ---- joint counts
+
+
+def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
+    inferer = make_inferer(pairs=True)
+    votes, _ = inferer.vote(image, tiny)
+    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes.reshape(32, 64)
+    expected = np.zeros((64, 64), dtype=int)
+    for mask in masks:
+        expected += np.outer(mask, mask)
+    assert np.array_equal(votes.joint, expected)
+    assert np.array_equal(votes.joint, make_inferer(pairs=True, batch_size=5).vote(image, tiny)[0].joint)
+
+
+def test_pairs_take_half_of_eta_from_the_cells(tiny, image) -> None:
+    votes, certificate = make_inferer(pairs=True, n_samples=256, eta=0.05).certify(image, tiny)
+    alone = certify_votes(dataclasses.replace(votes, joint=None), certificate.spec, beta="0.5", eta=0.025)
+    for family in ("renyi", "neyman-pearson"):
+        assert certificate.radius("population", family).l2 == alone.radius("population", family).l2
+    pairs = certificate.radius("population", "discordant-pairs")
+    assert certificate.l_max == max(r.l2 for r in certificate.radii if r.level == "population") >= pairs.l2
+    assert certificate.eta == 0.05
+    jsonschema.validate(make_inferer().record(votes, certificate), SCHEMA)
+
+
+def test_pairs_of_a_pixel_map_are_refused_before_any_copy(tiny) -> None:
+    import torch
+
+    with pytest.raises(ValueError, match="at most 1024"):
+        make_inferer(pairs=True, cell_size=1).vote(torch.rand(1, 64, 64), tiny)
+
+
+# ---- regions
+
+
+def test_hits_of_a_region_are_those_of_the_copies(tiny, image) -> None:
+    inferer, region = make_inferer(), left_half()
+    other = Region(name="the rest", cells=~region.cells, seen=1.0)
+    votes, _ = inferer.vote(image, tiny, regions=[region, other])
+    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes
+    hits = masks[:, :, :4].sum(axis=(1, 2))
+    assert np.array_equal(votes.region_hits[0], np.bincount(hits, minlength=11))
+    assert np.array_equal(votes.region_hits[1], votes.region_hits[0][::-1])
+
+
+def test_a_region_on_another_grid_is_refused(tiny, image) -> None:
+    with pytest.raises(ValueError, match="agree"):
+        make_inferer().vote(image, tiny, regions=[Region(name="?", cells=np.ones((4, 4), bool), seen=1.0)])
+
+
+# ---- storing
+
+
+def test_all_that_was_counted_is_stored_and_read_back(tmp_path, tiny, image) -> None:
+    inferer = make_inferer(pairs=True, until_radius=50.0, max_samples=40)
+    votes, spec = inferer.vote(image, tiny, regions=[left_half()])
+    save_votes(tmp_path / "votes.npz", votes, spec, {"software": "x"})
+    read, read_spec, _ = load_votes(tmp_path / "votes.npz")
+    assert read_spec == spec
+    assert np.array_equal(read.joint, votes.joint)
+    assert np.array_equal(read.region_hits, votes.region_hits)
+    assert (read.regions[0].name, read.regions[0].seen) == ("the left half", 1.0)
+    assert np.array_equal(read.regions[0].cells, left_half().cells)
+
+
+def changed(votes: VoteMap, **arrays: np.ndarray) -> VoteMap:
+    return dataclasses.replace(votes, **arrays)
+
+
+def test_counts_that_contradict_each_other_are_refused(tiny, image) -> None:
+    votes, _ = make_inferer(pairs=True).vote(image, tiny, regions=[left_half()])
+    joint = votes.joint.copy()
+    joint[0, 1] += 1
+    with pytest.raises(ValueError, match="joint"):
+        changed(votes, joint=joint)
+    joint[1, 0] += 1
+    with pytest.raises(ValueError, match="joint"):
+        changed(votes, joint=joint)
+    for region_hits in (votes.region_hits[:, ::-1], votes.region_hits[:, :-1], votes.region_hits + 1):
+        with pytest.raises(ValueError, match="hits"):
+            changed(votes, region_hits=region_hits)
+    with pytest.raises(ValueError, match="hits"):
+        dataclasses.replace(votes, region_hits=None)
