@@ -47,8 +47,9 @@ class SmoothingSpec:
     looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"sigma is {self.sigma}; it must be finite and > 0.")
+        # Far beyond any image; a radius must not overflow to an unbounded claim.
+        if not 0 < self.sigma <= 1e100:
+            raise ValueError(f"sigma is {self.sigma}; it must be finite, > 0 and at most 1e100.")
         for name in ("n_samples", "top_k", "cell_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1.")
