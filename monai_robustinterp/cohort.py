@@ -84,18 +84,26 @@ class CohortSummary:
         inputs: how many inputs there are; fewer results mean that the run is not complete.
         results: one an input, in order.
         ignored_files: files in the given folders that were passed over.
+        max_samples: copies at which the sampling of an image ends in any case.
         control: population radii of a fixed map that ignores the image, under the same settings.
     """
 
     inputs: int = 0
     results: list[ImageResult] = field(default_factory=list)
     ignored_files: int = 0
+    max_samples: int = 0
     control: dict[Family, float] = field(default_factory=dict)
 
     @property
     def refused(self) -> int:
         """Number of refused inputs."""
         return sum(result.status == "refused" for result in self.results)
+
+    @property
+    def saved_share(self) -> float:
+        """Share of the copies that early stopping saved, over the images that are done; 0 if none is."""
+        taken = [result.n_samples for result in self.results if result.n_samples]
+        return 1 - sum(taken) / (self.max_samples * len(taken)) if taken else 0.0
 
 
 def certify_cohort(
@@ -135,12 +143,12 @@ def certify_cohort(
     output.mkdir(parents=True, exist_ok=True)
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
-    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored)
+    copies = bundle.inferer.looks[-1]
+    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored, max_samples=copies)
     # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources)
     save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
     run = partial(pipeline.run, bundle=bundle, regions=regions)
-    copies = bundle.inferer.looks[-1]
     with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
         for number, path in enumerate(found.images, start=1):
             bar.set_description(f"image {number}/{len(found.images)}")
@@ -244,6 +252,8 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) 
         "abstained": len(summary.results) - certified - summary.refused,
         "refused": summary.refused,
         "ignored_files": summary.ignored_files,
+        "max_samples": summary.max_samples,
+        "saved_share": summary.saved_share,
     }
     content = {
         "totals": totals,

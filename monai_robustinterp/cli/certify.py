@@ -124,6 +124,8 @@ def table(summary: CohortSummary) -> str:
         "which a second run reports as many of the cells; agree: share of noisy copies with the clean decision; "
         "L_label: radius within which the smoothed network keeps it. Certified: L_label and L_max are above 0."
     )
+    if summary.saved_share > 0:
+        lines.append(f"Early stopping took {1 - summary.saved_share:.1%} of {summary.max_samples} copies an image.")
     if summary.ignored_files:
         lines.append(f"{summary.ignored_files} other files in the folders were passed over.")
     return "\n".join(lines)

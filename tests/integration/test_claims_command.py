@@ -46,6 +46,8 @@ def test_sampling_stops_early_and_the_record_says_so(claims) -> None:
     assert record["claim"]["eta"] == pytest.approx(0.1)
     (entry,) = json.loads((claims.parent / "summary.json").read_text())["results"]
     assert entry["n_samples"] == sampling["n_samples"] and entry["l_max"] == record["claim"]["l_max"]["l2"]
+    totals = json.loads((claims.parent / "summary.json").read_text())["totals"]
+    assert (totals["max_samples"], totals["saved_share"]) == (1000, sampling["saved_share"])
 
 
 def test_pairs_regions_second_run_and_stored_units_are_claimed_in_record_and_picture(claims) -> None:
