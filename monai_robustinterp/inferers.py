@@ -168,6 +168,7 @@ class CertifiedSaliencyInferer(Inferer):
                 logits = network(clean[None])
             target = int(logits.argmax()) if self.target is None else self.target
             logits = target_logits(logits, target)
+            self._check_classes(logits)
             spec = self._spec(target, self.n_samples)
             tally = self._tally(clean, digest, target, regions)
             for look in self.looks:
@@ -230,6 +231,14 @@ class CertifiedSaliencyInferer(Inferer):
             raise ValueError(
                 f"the map has {n_cells} cells; pairs are counted for at most {MAX_CELLS}. Choose a larger cell_size, "
                 "or no pairs."
+            )
+
+    def _check_classes(self, logits: torch.Tensor) -> None:
+        # The arg-max of one logit never changes, and a label that cannot flip would be certified for nothing.
+        if self.activation == "softmax" and logits.shape[1] < 2:
+            raise ValueError(
+                "the network has one logit and the activation is 'softmax', which needs at least two classes. Pass "
+                "activation='sigmoid': the finding is then found where its logit is above 0."
             )
 
     def _batches(self, first: int, last: int) -> Iterator[torch.Tensor]:

@@ -48,8 +48,8 @@ class SmoothingSpec:
 
     def __post_init__(self) -> None:
         # Far beyond any image; a radius must not overflow to an unbounded claim.
-        if not 0 < self.sigma <= 1e100:
-            raise ValueError(f"sigma is {self.sigma}; it must be finite, > 0 and at most 1e100.")
+        if not 1e-100 <= self.sigma <= 1e100:
+            raise ValueError(f"sigma is {self.sigma}; it must be finite and > 0, within 1e-100 and 1e100.")
         for name in ("n_samples", "top_k", "cell_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1.")
@@ -156,6 +156,8 @@ class VoteMap:
         if hits is None or hits.shape != (len(self.regions), self.top_k + 1) or hits.min() < 0:
             raise ValueError("each region needs its histogram of hits 0, 1, ..., k: take the votes anew.")
         for region, row in zip(self.regions, hits):
+            if region.cells.shape != self.counts.shape or region.cells.dtype != np.bool_:
+                raise ValueError("the cells of a region must be bool on the grid of the votes: take the votes anew.")
             inside = int(self.counts[region.cells].sum())
             if row.sum() != self.n_samples or int(row @ np.arange(self.top_k + 1)) != inside:
                 raise ValueError(

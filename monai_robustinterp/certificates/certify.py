@@ -40,6 +40,8 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         ValueError: if votes and spec do not belong together, or beta, eta or k are out of range.
     """
     votes.check_spec(spec)
+    if not (0 < eta < 1 and 1 - eta < 1):
+        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001, and 1 - eta must be below 1 in floats.")
     n_cells = votes.counts.size
     s = swap_count(spec.top_k, beta, n_cells)
     wrong = allowed_wrong_bounds(s)

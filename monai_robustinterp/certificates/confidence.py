@@ -51,8 +51,8 @@ def mass_weighted_bounds(counts: npt.ArrayLike, n_samples: int, *, top_k: int, e
     Raises:
         ValueError: if eta, m, k, r or a count is out of range.
     """
-    if not (0 < eta < 1 and 1 - eta < 1):
-        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001, and 1 - eta must be below 1 in floats.")
+    if not 0 < eta < 1:
+        raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001.")
     if n_samples < 1 or top_k < 1 or wrong < 0:
         raise ValueError(f"n_samples, top_k, wrong are {n_samples}, {top_k}, {wrong}; they must be >= 1, >= 1, >= 0.")
     level = eta * (wrong + 1) / (2 * top_k)

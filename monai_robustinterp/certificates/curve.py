@@ -84,7 +84,8 @@ class OverlapCurve:
 def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: int = 50) -> OverlapCurve:
     """Certifies every overlap of one vote map, plug-in and population, both families.
 
-    With probability >= 1 - eta over the noise all population points hold at once.
+    With probability >= 1 - eta over the noise all population points hold at once. Of votes with joint counts only the
+    half of eta is used that bounds on cells may spend: the certificate's pairs can reach further.
 
     Args:
         votes: the counts.
@@ -107,18 +108,19 @@ def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: in
     overlaps = np.unique(np.linspace(first, k, min(points, k - first + 1)).round().astype(np.int64))
     counts = -np.sort(-votes.counts.ravel())[: 2 * k]
     shares = counts / votes.n_samples
-    # Two more counts, m and 0, for the fixed map.
     eta_cells = cell_eta(votes, spec, eta)
-    table = mass_weighted_bounds([*counts, votes.n_samples, 0], votes.n_samples, top_k=k, eta=eta_cells)
+    table = mass_weighted_bounds(counts, votes.n_samples, top_k=k, eta=eta_cells)
+    most = spec.looks[-1] if spec.looks else votes.n_samples
+    fixed = mass_weighted_bounds([most, 0], most, top_k=k, eta=eta_cells)
     levels: tuple[tuple[Level, Array, Array], ...] = (
         ("plug-in", shares, shares),
-        ("population", table.lower[:-2], table.upper[:-2]),
+        ("population", table.lower, table.upper),
     )
     radii: dict[tuple[Level, Family], Array] = {}
     for level, lower, upper in levels:
         radii[level, "renyi"] = _renyi_radii(lower, upper, k, overlaps) * spec.sigma
         radii[level, "neyman-pearson"] = _neyman_pearson_radii(lower, upper, k, overlaps) * spec.sigma
-    fixed_map = float(spec.sigma / 2 * max(0.0, ndtri(table.lower[-2]) - ndtri(table.upper[-1])))
+    fixed_map = float(spec.sigma / 2 * max(0.0, ndtri(fixed.lower[0]) - ndtri(fixed.upper[1])))
     return OverlapCurve(overlaps=overlaps, radii=radii, fixed_map=fixed_map, n_cells=n_cells, eta=eta, spec=spec)
 
 

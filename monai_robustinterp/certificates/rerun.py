@@ -234,6 +234,7 @@ def _status(l2: float, overlap: int, top_k: int, fresh: int, eta: float, eta_rer
         return "abstain: the votes support no radius for a second run, so nothing is claimed about one."
     return (
         f"certified (rerun level): with probability >= 1 - {eta:g} - {eta_rerun:g} over both runs, the reported "
-        f"top-{top_k} cells and those that a fresh run of {fresh} copies reports at any one input within l2 distance "
-        f"{round_down(l2, 6)}, chosen independently of its noise, share at least {overlap} cells."
+        f"top-{top_k} cells and those that a fresh run of {fresh} copies for the same target class reports at any one "
+        f"input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least {overlap} "
+        "cells."
     )

@@ -83,6 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
+        if arguments.max_samples is not None and bundle.inferer.until_radius is None:
+            raise InputRefused(
+                "--max-samples is the end of early stopping and needs --until-radius; --samples sets a fixed number."
+            )
         reference = None if arguments.reference is None else read_reference(arguments.reference)
         summary = certify_cohort(
             arguments.inputs,
@@ -121,8 +125,9 @@ def table(summary: CohortSummary) -> str:
         lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{renyi:>7} {l_max:>7}")
     lines.append(
         "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; L_rerun: within "
-        "which a second run reports as many of the cells; agree: share of noisy copies with the clean decision; "
-        "L_label: radius within which the smoothed network keeps it. Certified: L_label and L_max are above 0."
+        "which a second run for the same finding reports as many of the cells; agree: share of noisy copies with the "
+        "clean decision; L_label: radius within which the smoothed network keeps it. Certified: L_label and L_max are "
+        "above 0."
     )
     if summary.saved_share > 0:
         lines.append(f"Early stopping took {1 - summary.saved_share:.1%} of {summary.max_samples} copies an image.")

@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
         votes, spec, _ = load_votes(arguments.votes)
         curve = overlap_curve(votes, spec, eta=arguments.confidence, points=arguments.points)
         figure = curve_figure(curve)
-        atomic_write(picture, lambda file: figure.savefig(file, format="png"), overwrite=arguments.overwrite)
         content = json_bytes(curve_to_json(curve))
+        if picture.exists() and not arguments.overwrite:
+            raise FileExistsError("the picture exists: pass --overwrite, or another name.")
         atomic_write(numbers, lambda file: file.write(content), overwrite=arguments.overwrite)
+        atomic_write(picture, lambda file: figure.savefig(file, format="png"), overwrite=arguments.overwrite)
     except (ValueError, OSError) as error:
         print(f"monai-robustinterp: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -42,18 +41,19 @@ def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]
         ValueError: if the file is no vote file, or its counts contradict each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # Opened here: numpy leaves a damaged archive open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
             arrays = dict(data)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways inside zipfile, zlib and numpy
         raise ValueError("the vote file is damaged or none: take the votes anew.") from error
     found = str(arrays.get("format", "none"))
     if found != VOTES_FORMAT:
         raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
     try:
         return _votes(arrays), spec_from_json(json.loads(str(arrays["spec"]))), json.loads(str(arrays["provenance"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError("the vote file lacks an array or a setting: take the votes anew.") from error
 
 

@@ -76,8 +76,9 @@ def rerun_line(rerun: RerunRadius) -> str:
     if rerun.l2 == 0:
         return f"Second run: ABSTAIN, no radius at confidence {confidence}."
     return (
-        f"Second run of {rerun.fresh_samples} copies: reports at least {rerun.overlap} of these cells for any one "
-        f"change, independent of its noise, of l2 norm up to L_rerun = {readable(rerun.l2)}; confidence {confidence}."
+        f"Second run of {rerun.fresh_samples} copies for this finding: reports at least {rerun.overlap} of these cells "
+        f"for any one change, independent of its noise, of l2 norm up to L_rerun = {readable(rerun.l2)}; confidence "
+        f"{confidence}."
     )
 
 
@@ -94,12 +95,17 @@ def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
     length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
-    called = "CERTIFIED" if label.l2 > 0 else "NOT CERTIFIED, since the decision may flip; of the map alone"
+    both = joint_claim(label, certificate).l2 > 0
+    called = "CERTIFIED" if both else f"NOT CERTIFIED, since {_why_not(label)}; of the map alone"
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
         f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
         f"in the expected top-{spec.top_k} (beta {certificate.beta})."
     )
+
+
+def _why_not(label: LabelCertificate) -> str:
+    return "the decision may flip" if label.l2 == 0 else "map and decision leave no confidence together"
 
 
 def label_line(certificate: Certificate, label: LabelCertificate) -> str:
@@ -128,4 +134,5 @@ def _how(certificate: Certificate) -> str:
 
 def _confidence(*etas: float) -> str:
     # In decimals: rounding would turn 1 - 1e-9 into 100 %.
-    return f"{(100 * (1 - sum((Decimal(repr(eta)) for eta in etas), start=Decimal()))).normalize():f} %"
+    left = max(Decimal(), 1 - sum((Decimal(repr(eta)) for eta in etas), start=Decimal()))
+    return f"{(100 * left).normalize():f} %"

@@ -90,8 +90,10 @@ def test_the_curve_of_stored_votes_is_drawn_and_written(claims, tmp_path, capsys
     votes, spec, _ = load_votes(claims / "votes.npz")
     curve = overlap_curve(votes, spec, eta=0.1)
     assert numbers["overlaps"] == curve.overlaps.tolist() and len(numbers["radii"]) == 4
-    # Nothing is overwritten unasked, and a foreign file is refused in a sentence.
+    # Nothing is overwritten unasked, not even half of it, and a foreign file is refused in a sentence.
+    (tmp_path / "curve.png.json").unlink()
     assert main(command) == 1
+    assert not (tmp_path / "curve.png.json").exists()
     assert main([*command, "--overwrite"]) == 0
     assert main(["curve", str(IMAGE), "--output", str(tmp_path / "other.png")]) == 1
     assert "vote file" in capsys.readouterr().err
@@ -109,3 +111,8 @@ def test_a_bundle_without_the_key_refuses_the_option(tmp_path, capsys) -> None:
     assert main([*command, "--until-radius", "0.1"]) == 1
     assert "'until_radius'" in capsys.readouterr().err
     assert main([*command, "--samples", "2", "--quiet"]) == 0
+
+
+def test_an_end_without_early_stopping_is_refused(tmp_path, capsys) -> None:
+    assert main(["certify", str(IMAGE), "--output", str(tmp_path / "out"), "--max-samples", "4"]) == 1
+    assert "needs --until-radius" in capsys.readouterr().err

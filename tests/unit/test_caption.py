@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from monai_robustinterp.certificates import LabelCertificate, certify_label, certify_votes
+from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.units import readable
 from monai_robustinterp.types import Certificate
-from monai_robustinterp.visualize.caption import caption_lines, guarantee, label_line
+from monai_robustinterp.visualize.caption import caption_lines, guarantee, label_line, rerun_line
 from tests.unit.test_certify import make_spec, make_votes
 
 
@@ -29,6 +30,15 @@ def test_a_map_whose_decision_may_flip_is_not_called_certified() -> None:
     sentence = guarantee(make_certificate(), label)
     assert sentence.startswith("NOT CERTIFIED, since the decision may flip; of the map alone, population level")
     assert "ABSTAIN" in label_line(make_certificate(), label)
+
+
+def test_a_confidence_that_leaves_none_for_both_is_not_called_certified() -> None:
+    certificate, label = make_certificate(eta=0.6), make_label(eta=0.6)
+    assert certificate.l_max > 0 and label.l2 > 0
+    assert guarantee(certificate, label).startswith("NOT CERTIFIED, since map and decision leave no confidence")
+    votes = make_votes(n_samples=4000)
+    rerun = rerun_radius(votes, make_spec(votes), beta="0.5", eta=0.6, eta_rerun=0.6)
+    assert rerun_line(rerun) == "Second run: ABSTAIN, no radius at confidence 0 %."
 
 
 def test_decision_and_map_together_hold_up_to_the_smaller_radius_at_the_summed_eta() -> None:

@@ -18,6 +18,7 @@ from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+from tests.conftest import TinyClassifier
 
 SCHEMA = json.loads((files("monai_robustinterp") / "schemas" / "certificate.schema.json").read_text())
 
@@ -118,6 +119,23 @@ def test_the_control_of_an_early_stopped_run_is_that_of_the_last_look(tiny, imag
     assert control.l_max > certificate.l_max
 
 
+def test_the_control_of_the_curve_is_that_of_the_certificate(tiny, image) -> None:
+    for settings in ({}, {"until_radius": 1e-9, "max_samples": 512}):
+        inferer = make_inferer(eta=0.05, **settings)
+        votes, certificate = inferer.certify(image, tiny)
+        curve = overlap_curve(votes, certificate.spec, eta=0.05)
+        control = fixed_map_certificate(votes, certificate.spec, beta="0.5", eta=0.05)
+        assert curve.fixed_map == pytest.approx(control.radius("population", "neyman-pearson").l2)
+
+
+def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
+    """Its arg-max never changes, so the label would be certified for nothing."""
+    single = TinyClassifier(classes=1).eval()
+    with pytest.raises(ValueError, match="sigmoid"):
+        make_inferer(target=0).vote(image, single)
+    assert make_inferer(target=0, activation="sigmoid").vote(image, single)[0].n_samples == 32
+
+
 # ---- joint counts
 
 
@@ -201,3 +219,25 @@ def test_counts_that_contradict_each_other_are_refused(tiny, image) -> None:
             changed(votes, region_hits=region_hits)
     with pytest.raises(ValueError, match="hits"):
         dataclasses.replace(votes, region_hits=None)
+    for cells in (np.ones((4, 4), bool), votes.regions[0].cells.astype(int)):
+        with pytest.raises(ValueError, match="bool on the grid"):
+            dataclasses.replace(votes, regions=(Region(name="?", cells=cells, seen=1.0),))
+
+
+def test_a_damaged_vote_file_is_a_sentence_or_the_same_votes(tmp_path, tiny, image) -> None:
+    votes, spec = make_inferer(pairs=True).vote(image, tiny, regions=[left_half()])
+    save_votes(tmp_path / "votes.npz", votes, spec, {"software": "x"})
+    content, rng = (tmp_path / "votes.npz").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        try:
+            read, _, _ = load_votes(tmp_path / "damaged.npz")
+        except ValueError as error:
+            refused += 1
+            assert "vote" in str(error)
+        else:
+            assert np.array_equal(read.counts, votes.counts)
+    assert refused > 75
