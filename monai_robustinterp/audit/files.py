@@ -1,0 +1,72 @@
+"""The files that a record speaks of: certificate.json itself, the image, the bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_robustinterp.audit.expect import Judged
+from monai_robustinterp.audit.strict import AuditError, strict_json
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Reads certificate.json.
+
+    Raises:
+        AuditError: if it is no JSON object in UTF-8 with unique keys and finite numbers.
+    """
+    try:
+        record = strict_json(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise AuditError(f"the certificate cannot be opened ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise AuditError(
+            "the certificate cannot be read: it must be JSON in UTF-8 with unique keys and finite numbers."
+        ) from error
+    if not isinstance(record, dict):
+        raise AuditError("the certificate is no JSON object.")
+    return record
+
+
+def input_hash(record: Mapping[str, Any], path: Path) -> Judged:
+    """Whether ``source.file_sha256`` is that of the image file.
+
+    Raises:
+        AuditError: if the file cannot be read.
+    """
+    source = record.get("source")
+    recorded = source.get("file_sha256") if isinstance(source, Mapping) else None
+    agree = recorded == _sha256(path, "the image file")
+    return Judged("" if agree else "the given image file has another hash")
+
+
+def bundle_hashes(provenance: Mapping[str, Any], folder: Path) -> dict[str, Judged]:
+    """Whether the hashes of configuration and weights are those of a bundle's files.
+
+    Raises:
+        AuditError: if the folder has no configuration, or a file cannot be read.
+    """
+    config = _sha256(folder / "configs" / "inference.json", "configs/inference.json of the bundle")
+    weights = [_sha256(path, "a file in models/ of the bundle") for path in _files(folder / "models")]
+    return {
+        "config_sha256": Judged(
+            "" if provenance.get("config_sha256") == config else "configs/inference.json of the bundle has another hash"
+        ),
+        "weights_sha256": Judged(
+            "" if provenance.get("weights_sha256") in weights else "no file in models/ of the bundle has this hash"
+        ),
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path, what: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AuditError(f"{what} cannot be opened ({error.strerror}).") from error

@@ -1,0 +1,147 @@
+"""What the counts and the vote file give for the rest of a record: finding, hashes, sampling, stored units, origin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from monai_robustinterp.audit import sentences
+from monai_robustinterp.audit.case import Case
+from monai_robustinterp.audit.expect import ABOVE, BELOW, HashOnly, Judged, Leaf, Number, Same, bound_above, near
+from monai_robustinterp.audit.native import area_norm
+from monai_robustinterp.audit.real import MP, Real
+from monai_robustinterp.audit.strict import AuditError
+
+_NATIVE_NUMBERS = ("l2", "l_inf", "norm_l2", "norm_l_inf", "slope")
+_NO_RADIUS = "no radius in stored units: "
+
+
+def finding(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``finding``: the score is the softmax or the sigmoid of the stored logit."""
+    votes, target = case.votes, case.votes.spec["target"]
+    logits = [MP.mpf(logit) for logit in votes.logits]
+    softmax = MP.exp(logits[target]) / sum(MP.exp(logit) for logit in logits)
+    sigmoid = 1 / (1 + MP.exp(-logits[target]))
+    largest = max(logits) == logits[target] and target == logits.index(max(logits))
+    readings = [(near(softmax), largest), (near(sigmoid), logits[target] > 0)]
+    entry = case.record.get("finding")
+    found = entry.get("score") if isinstance(entry, Mapping) else None
+    fitting = [reading for reading in readings if not reading[0].problem(found)] or readings[:1]
+    decided = votes.positive in [decision for _, decision in fitting]
+    return {
+        "name": HashOnly(str),
+        "score": fitting[0][0],
+        "positive": Same(votes.positive) if decided else Judged("the logits of the clean image say the opposite"),
+        "label_agreement": near(MP.mpf(votes.agreeing_copies) / votes.n_samples),
+    }
+
+
+def votes(case: Case) -> dict[str, Any]:
+    """Expectation of ``votes``."""
+    stored = case.votes
+    content = b"".join(count.to_bytes(8, "little") for count in stored.counts)
+    return {
+        "counts_sha256": Same(hashlib.sha256(content).hexdigest()),
+        "image_sha256": Same(stored.image_sha256),
+        "input_shape": [Same(side) for side in stored.input_shape],
+        "tied_copies": Same(stored.tied_copies),
+        "constant_copies": Same(stored.constant_copies),
+    }
+
+
+def sampling(case: Case) -> dict[str, Any]:
+    """Expectation of ``sampling``, for votes with looks."""
+    spec = case.votes.spec
+    most, stopped = spec["looks"][-1], case.votes.n_samples < spec["looks"][-1]
+    reached = min(case.number("claim", "l_max", "l2"), case.number("label", "l2"))
+    early = stopped and reached < case.number("sampling", "until_radius")
+    return {
+        "until_radius": HashOnly(float, "sampling stopped before decision and map were certified so far" * early),
+        "looks": [Same(look) for look in spec["looks"]],
+        "n_samples": Same(case.votes.n_samples),
+        "max_samples": Same(most),
+        "stopped_early": Same(stopped),
+        "saved_share": near(1 - MP.mpf(case.votes.n_samples) / most),
+    }
+
+
+def source() -> dict[str, Any]:
+    """Expectation of ``source``."""
+    texts = ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source", "warnings")
+    return {name: HashOnly(str) for name in texts} | {"shape": [HashOnly(int), HashOnly(int)]}
+
+
+def native(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``native``: the radius is L_max over norm and slope; the norm follows from the two grids."""
+    entry = case.record.get("native")
+    reason = entry.get("reason") if isinstance(entry, Mapping) else ""
+    unit: dict[str, Leaf] = {"unit": Same(sentences.NATIVE_UNIT)}
+    if reason:
+        known = isinstance(reason, str) and reason.startswith(_NO_RADIUS)
+        outcome = "" if known else "the file has a reason that does not say that there is none"
+        return {name: Same(None) for name in _NATIVE_NUMBERS} | unit | {"reason": HashOnly(str, outcome)}
+    norm, norm_inf, slope, l_max = (
+        MP.mpf(case.number(*path))
+        for path in (("native", "norm_l2"), ("native", "norm_l_inf"), ("native", "slope"), ("claim", "l_max", "l2"))
+    )
+    if not (norm > 0 and norm_inf > 0 and slope > 0):
+        missing: Leaf = Judged("the file has no norm and slope above 0, and no reason")
+        return dict.fromkeys(_NATIVE_NUMBERS, missing) | unit | {"reason": Same("")}
+    return {
+        "l2": _rounded_down(l_max / (norm * slope)),
+        "l_inf": _rounded_down(l_max / (MP.sqrt(case.n_pixels) * norm_inf * slope)),
+        "norm_l2": _resize_norm(case, norm),
+        "norm_l_inf": bound_above(MP.mpf(1)),
+        "slope": _slope(case),
+        **unit,
+        "reason": Same(""),
+    }
+
+
+def _rounded_down(value: Real) -> Number:
+    return Number(value, value * ABOVE, value * BELOW)
+
+
+def _resize_norm(case: Case, found: Real) -> Leaf:
+    """The norm of the area resize of the whole image, or of its largest square: whichever is nearer."""
+    shape = case.record["source"].get("shape") if isinstance(case.record.get("source"), Mapping) else None
+    if not (
+        isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and 0 < side < 10**5 for side in shape)
+    ):
+        return Judged("the file has no shape of the source to compare with")
+    geometries = {(min(shape), min(shape)), (shape[0], shape[1])}
+    norms = [
+        area_norm(rows, case.votes.input_shape[0]) * area_norm(columns, case.votes.input_shape[1])
+        for rows, columns in geometries
+    ]
+    return bound_above(min(norms, key=lambda norm: abs(norm - found)))
+
+
+def _slope(case: Case) -> Leaf:
+    """1 / (2^bits - 1) for unscaled pixels with the full range of their bits; nothing stored says it otherwise."""
+    entry = case.record.get("source")
+    path, display = (
+        (entry.get("intensity_path"), entry.get("display_source")) if isinstance(entry, Mapping) else ("", "")
+    )
+    bits = re.fullmatch(r"full (\d{1,2})-bit range", display) if isinstance(display, str) else None
+    if bits and path in ("stored values", "stored values; inverted (MONOCHROME1)"):
+        value = 1 / MP.mpf(2 ** int(bits[1]) - 1)
+        return Number(value, value * 4 * BELOW, value * ABOVE)
+    return HashOnly(float)
+
+
+def content_sha256(record: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of all else.
+
+    Raises:
+        AuditError: if the record holds what JSON cannot.
+    """
+    rest = {name: value for name, value in record.items() if name != "content_sha256"}
+    try:
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AuditError("the certificate holds a value that JSON cannot hold.") from error

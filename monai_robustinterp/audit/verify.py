@@ -1,0 +1,133 @@
+"""The audit: every number of a record against its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_robustinterp.audit import claims, sentences, surroundings
+from monai_robustinterp.audit.case import Case
+from monai_robustinterp.audit.expect import Finding, HashOnly, Same, as_number, walk
+from monai_robustinterp.audit.files import bundle_hashes, input_hash
+from monai_robustinterp.audit.votes import faults, read_votes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        differences: one sentence each: what the file says, and what the counts give.
+        checked: paths of the values that were recomputed or compared with another file, such as ``claim.l_max.l2``.
+        numbers: how many of them are numbers.
+        hash_only: paths of the values that nothing but the content hash covers.
+        not_checked: what was not looked at, one sentence each.
+    """
+
+    differences: tuple[str, ...]
+    checked: tuple[str, ...]
+    numbers: int
+    hash_only: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether there is no difference."""
+        return not self.differences
+
+
+def verify(
+    record: Mapping[str, Any],
+    votes: str | Path | Mapping[str, Any],
+    *,
+    input_file: str | Path | None = None,
+    bundle: str | Path | None = None,
+) -> AuditReport:
+    """Recomputes every number of a certificate from the stored counts, in 40-digit arithmetic.
+
+    A recorded guarantee may exceed the recomputed one by 1e-12 of itself (round-off) and fall short of it by 1e-6;
+    other numbers agree within 1e-9; counts, hashes and sentences agree exactly.
+
+    Args:
+        record: content of certificate.json (:func:`read_record`).
+        votes: path of votes.npz, or its arrays by name.
+        input_file: the image file, whose SHA-256 is compared.
+        bundle: folder of the bundle, whose configuration and weights are compared by their SHA-256.
+
+    Raises:
+        AuditError: if a file is none of its kind, or cannot be read.
+    """
+    stored = read_votes(votes)
+    case = Case.of(record, stored)
+    contradictions = faults(stored)
+    if not contradictions and case.is_trivial:
+        contradictions = ["the claim is trivially true: there are fewer cells than it takes to break it."]
+    if contradictions:
+        return AuditReport(
+            differences=tuple(contradictions),
+            checked=(),
+            numbers=0,
+            hash_only=(),
+            not_checked=("everything that follows from the counts",),
+        )
+    expected, not_checked = _expected(case), []
+    if stored.unknown:
+        not_checked.append(f"{stored.unknown} arrays of the vote file that this audit does not know")
+    if input_file is None:
+        not_checked.append("the image file (give --input)")
+    else:
+        expected["source"]["file_sha256"] = input_hash(record, Path(input_file))
+    if bundle is None:
+        not_checked.append("configuration and weights of the network (give --bundle)")
+    else:
+        expected["provenance"] |= bundle_hashes(stored.provenance, Path(bundle))
+    return _report(list(walk(expected, record)), not_checked)
+
+
+def _expected(case: Case) -> dict[str, Any]:
+    votes = case.votes
+    expected = {
+        "format": Same(sentences.FORMAT),
+        "status": claims.status(case),
+        "claim": claims.claim(case),
+        "radii": claims.radii(case),
+        "notes": _all_same(
+            sentences.notes(tied=votes.tied_copies, constant=votes.constant_copies, n_samples=votes.n_samples)
+        ),
+        "spec": _all_same(votes.spec),
+        "label": claims.label(case),
+        "joint": claims.joint(case),
+        "rerun": claims.rerun(case),
+        "finding": surroundings.finding(case),
+        "votes": surroundings.votes(case),
+        "native": surroundings.native(case),
+        "source": surroundings.source(),
+        "provenance": _all_same(votes.provenance),
+        "content_sha256": Same(surroundings.content_sha256(case.record)),
+    }
+    if votes.regions:
+        expected["regions"] = claims.regions(case)
+    if votes.spec["looks"]:
+        expected["sampling"] = surroundings.sampling(case)
+    return expected
+
+
+def _all_same(value: Any) -> Any:
+    """Expects exactly this JSON value."""
+    if isinstance(value, dict):
+        return {name: _all_same(entry) for name, entry in value.items()}
+    return [_all_same(entry) for entry in value] if isinstance(value, list) else Same(value)
+
+
+def _report(findings: list[Finding], not_checked: list[str]) -> AuditReport:
+    leaves = [finding for finding in findings if finding.leaf is not None]
+    checked = [finding for finding in leaves if not isinstance(finding.leaf, HashOnly)]
+    return AuditReport(
+        differences=tuple(f"{finding.path}: {finding.problem}." for finding in findings if finding.problem),
+        checked=tuple(finding.path for finding in checked),
+        numbers=sum(as_number(finding.found) is not None for finding in checked),
+        hash_only=tuple(finding.path for finding in leaves if isinstance(finding.leaf, HashOnly)),
+        not_checked=tuple(not_checked),
+    )

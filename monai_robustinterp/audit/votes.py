@@ -1,0 +1,255 @@
+"""The vote file as plain Python values, and what its counts must satisfy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_robustinterp.audit.strict import AuditError, strict_json
+
+VOTES_FORMAT = "monai_robustinterp/votes/1"
+SPEC_KEYS = ("sigma", "n_samples", "top_k", "cell_size", "interpreter", "target", "seed", "noise", "looks")
+_ARRAYS = (
+    *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "positive"),
+    *("positive_copies", "tied_copies", "constant_copies", "spec", "provenance"),
+)
+_MOST_COPIES = 2**32  # the counter of the noise holds fewer
+_OPTIONAL = ("joint", "regions", "region_cells", "region_hits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRegion:
+    """A region whose hits were counted.
+
+    Attributes:
+        name: as it was given.
+        seen: share of it in the network's field, in [0, 1].
+        cells: whether each cell belongs to it, in reading order.
+        hits: entry j is the number of copies that cast j of their k votes in it.
+    """
+
+    name: str
+    seen: float
+    cells: list[bool]
+    hits: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVotes:
+    """Content of votes.npz; see docs/reference.md for the arrays.
+
+    Attributes:
+        grid: rows and columns of the map.
+        counts: votes per cell, in reading order.
+        joint: copies that vote for both cells; None if they were not counted.
+        spec: the settings, checked.
+        unknown: number of arrays that this audit does not know.
+    """
+
+    grid: tuple[int, int]
+    counts: list[int]
+    n_samples: int
+    top_k: int
+    input_shape: list[int]
+    image_sha256: str
+    logits: list[float]
+    positive: bool
+    positive_copies: int
+    tied_copies: int
+    constant_copies: int
+    joint: list[list[int]] | None
+    regions: list[StoredRegion]
+    spec: dict[str, Any]
+    provenance: dict[str, Any]
+    unknown: int
+
+    @property
+    def agreeing_copies(self) -> int:
+        """Copies that decide on the target as the network does on the clean image."""
+        return self.positive_copies if self.positive else self.n_samples - self.positive_copies
+
+    @property
+    def looks(self) -> int:
+        """Number of sample sizes at which sampling was allowed to stop."""
+        return max(1, len(self.spec["looks"]))
+
+
+def read_votes(source: str | Path | Mapping[str, Any]) -> StoredVotes:
+    """Reads a vote file, or the arrays of one.
+
+    Args:
+        source: path of votes.npz, or its arrays by name (numpy arrays, lists, numbers, texts).
+
+    Raises:
+        AuditError: if it is no vote file, or lacks something.
+    """
+    arrays = {name: _plain(value) for name, value in (source if isinstance(source, Mapping) else _load(source)).items()}
+    if arrays.get("format") != VOTES_FORMAT:
+        raise AuditError(f"the vote file is not of the format {VOTES_FORMAT!r}, which is the one that is audited.")
+    try:
+        return _stored(arrays)
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise AuditError("the vote file lacks an array, or one of them has another form.") from error
+
+
+def _load(path: str | Path) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return dict(data)
+    except OSError as error:
+        raise AuditError(f"the vote file cannot be opened ({error.strerror or 'no archive'}).") from error
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged bytes
+        raise AuditError("the vote file cannot be read: it is damaged, or no npz file.") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
+
+
+def _stored(arrays: dict[str, Any]) -> StoredVotes:
+    rows = arrays["counts"]
+    grid = (len(rows), len(rows[0]))
+    counts = [_whole(count) for row in rows for count in row]
+    if len(counts) != grid[0] * grid[1] or not counts:
+        raise ValueError
+    spec = _spec(strict_json(arrays["spec"]))
+    top_k = _whole(arrays["top_k"], 1)
+    return StoredVotes(
+        grid=grid,
+        counts=counts,
+        n_samples=_whole(arrays["n_samples"], 1),
+        top_k=top_k,
+        input_shape=[_whole(side, 1) for side in _listed(arrays["input_shape"], 2)],
+        image_sha256=_of(str, arrays["image_sha256"]),
+        logits=[_finite(logit) for logit in arrays["logits"]],
+        positive=_of(bool, arrays["positive"]),
+        positive_copies=_whole(arrays["positive_copies"]),
+        tied_copies=_whole(arrays["tied_copies"]),
+        constant_copies=_whole(arrays["constant_copies"]),
+        joint=_joint(arrays["joint"], len(counts)) if "joint" in arrays else None,
+        regions=_regions(arrays, grid, top_k),
+        spec=spec,
+        provenance=_of(dict, strict_json(arrays["provenance"])),
+        unknown=len(set(arrays) - {*_ARRAYS, *_OPTIONAL}),
+    )
+
+
+def _spec(spec: Any) -> dict[str, Any]:
+    if set(spec) != set(SPEC_KEYS):
+        raise ValueError
+    if not _finite(spec["sigma"]) > 0:
+        raise ValueError
+    for name in ("n_samples", "top_k", "cell_size"):
+        _whole(spec[name], 1)
+    for look in _of(list, spec["looks"]):
+        _whole(look, 1)
+    if spec["n_samples"] >= _MOST_COPIES:
+        raise ValueError
+    _whole(spec["target"])
+    _of(int, spec["seed"])
+    return dict(spec)
+
+
+def _joint(rows: Any, n_cells: int) -> list[list[int]]:
+    return [[_whole(count) for count in _listed(row, n_cells)] for row in _listed(rows, n_cells)]
+
+
+def _regions(arrays: dict[str, Any], grid: tuple[int, int], top_k: int) -> list[StoredRegion]:
+    given = [name for name in _OPTIONAL[1:] if name in arrays]
+    if not given:
+        return []
+    entries = strict_json(arrays["regions"])
+    cells, hits = _listed(arrays["region_cells"], len(entries)), _listed(arrays["region_hits"], len(entries))
+    return [
+        StoredRegion(
+            name=_of(str, entry["name"]),
+            seen=_finite(entry["seen"]),
+            cells=[_of(bool, cell) for row in _listed(mask, grid[0]) for cell in _listed(row, grid[1])],
+            hits=[_whole(number) for number in _listed(row_of_hits, top_k + 1)],
+        )
+        for entry, mask, row_of_hits in zip(entries, cells, hits)
+    ]
+
+
+def _listed(value: Any, length: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) != length:
+        raise ValueError
+    return value
+
+
+def _of(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError
+    return value
+
+
+def _whole(value: Any, least: int = 0) -> int:
+    number: int = _of(int, value)
+    if number < least:
+        raise ValueError
+    return number
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def faults(votes: StoredVotes) -> list[str]:
+    """What the counts contradict, one sentence each; empty if they may be a run's."""
+    m, k, c = votes.n_samples, votes.top_k, len(votes.counts)
+    cell = votes.spec["cell_size"]
+    rules: list[tuple[Callable[[], bool], str]] = [
+        (lambda: (votes.spec["n_samples"], votes.spec["top_k"]) == (m, k), "the settings name other copies or k"),
+        (lambda: sum(votes.counts) == m * k, f"the counts sum to {sum(votes.counts)} and m k is {m * k}"),
+        (lambda: max(votes.counts) <= m, f"a cell has {max(votes.counts)} votes of {m} copies"),
+        (lambda: votes.positive_copies <= m, f"{votes.positive_copies} of {m} copies find the target"),
+        (
+            lambda: votes.constant_copies <= votes.tied_copies <= m or (k == c and votes.constant_copies <= m),
+            "the copies with ties or constant maps do not fit",
+        ),
+        (
+            lambda: [side * cell for side in votes.grid] == votes.input_shape,
+            "the cells do not tile the network's input",
+        ),
+        (lambda: votes.spec["target"] < len(votes.logits), "there is no logit of the target"),
+        (
+            lambda: not votes.spec["looks"] or (_ascending(votes.spec["looks"]) and m in votes.spec["looks"]),
+            "the looks do not ascend or do not hold the number of copies",
+        ),
+        (lambda: votes.joint is None or _joint_fits(votes.joint, votes), "the joint counts do not fit the counts"),
+        (lambda: all(_hits_fit(region, votes) for region in votes.regions), "the hits of a region do not fit"),
+    ]
+    return [f"votes.npz contradicts itself: {sentence}." for rule, sentence in rules if not rule()]
+
+
+def _ascending(numbers: list[int]) -> bool:
+    return all(first < second for first, second in pairwise(numbers))
+
+
+def _joint_fits(joint: list[list[int]], votes: StoredVotes) -> bool:
+    counts, cells = votes.counts, range(len(votes.counts))
+    return all(
+        joint[a][a] == counts[a]
+        and sum(joint[a]) == votes.top_k * counts[a]
+        and all(
+            joint[a][b] == joint[b][a]
+            and counts[a] + counts[b] - votes.n_samples <= joint[a][b] <= min(counts[a], counts[b])
+            for b in cells
+        )
+        for a in cells
+    )
+
+
+def _hits_fit(region: StoredRegion, votes: StoredVotes) -> bool:
+    inside = sum(count for count, belongs in zip(votes.counts, region.cells) if belongs)
+    return sum(region.hits) == votes.n_samples and inside == sum(j * number for j, number in enumerate(region.hits))
