@@ -159,12 +159,12 @@ def test_a_changed_beta_that_changes_the_claim_is_caught(certified) -> None:
     ],
 )
 def test_the_rounding_rule_of_guarantees(certified, path: str) -> None:
-    """What exceeds the counts by 2e-9 of itself is told from round-off, at the place where it stands."""
+    """Above by 2e-9 of itself is told from round-off, and below by 1e-5 from rounding, at the place where it stands."""
     record, arrays, *_ = certified
     value = dict(leaves(record))[path]
     assert value > 0
     # The bets of a region are rounded on their logarithm, which is coarser.
-    for factor in (1 + 1e-5, *(() if "regions" in path else (1 + 2e-9,))):
+    for factor in (1 - 1e-5, 1 + 1e-5, *(() if "regions" in path else (1 + 2e-9,))):
         differences = verify(replaced(record, path, value * factor), arrays).differences
         assert any(sentence.startswith(f"{path}: ") for sentence in differences), factor
 
@@ -286,6 +286,9 @@ def test_votes_that_contradict_themselves_are_not_recomputed(certified) -> None:
         report = verify(record, arrays | {"counts": counts})
         assert report.differences[0].startswith("votes.npz contradicts itself") and not report.checked
         assert report.not_checked
+    counts = arrays["counts"].copy()
+    counts.ravel()[counts.argmin()] += 1
+    assert f"the counts sum to {100 * 4 + 1}" in verify(record, arrays | {"counts": counts}).differences[0]
 
 
 WRONG = [None, True, -1, 0, 10**400, 1e308, 5e-324, "x", "Infinity", [], {}, [[]], {"a": 1}, float("nan")]
