@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from monai_robustinterp import pipeline
 from monai_robustinterp.bundle import SaliencyBundle, file_sha256
-from monai_robustinterp.certificates import fixed_map_certificate
+from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates.control import fixed_map_votes
+from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.errors import InputRefused, own_message, raised_in
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.inputs import RESULT_PREFIX, find_images
@@ -25,7 +27,7 @@ from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.regions import RegionSource
-from monai_robustinterp.types import Explanation, Family
+from monai_robustinterp.types import Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +87,15 @@ class CohortSummary:
         results: one an input, in order.
         ignored_files: files in the given folders that were passed over.
         max_samples: copies at which the sampling of an image ends in any case.
-        control: population radii of a fixed map that ignores the image, under the same settings.
+        control: radii of a fixed map that ignores the image, under the same settings: population radii by family, the
+            largest of them as ``l_max``, and ``rerun``.
     """
 
     inputs: int = 0
     results: list[ImageResult] = field(default_factory=list)
     ignored_files: int = 0
     max_samples: int = 0
-    control: dict[Family, float] = field(default_factory=dict)
+    control: dict[str, float] = field(default_factory=dict)
 
     @property
     def refused(self) -> int:
@@ -201,10 +204,15 @@ def _certify_one(
     return _result(number, target.name, explanation, time.monotonic() - start), explanation
 
 
-def _control(explanation: Explanation) -> dict[Family, float]:
-    certificate = explanation.certificate
-    fixed = fixed_map_certificate(explanation.votes, certificate.spec, beta=certificate.beta, eta=certificate.eta)
-    return {radius.family: radius.l2 for radius in fixed.radii if radius.level == "population"}
+def _control(explanation: Explanation) -> dict[str, float]:
+    beta, eta = explanation.certificate.beta, explanation.certificate.eta
+    votes, spec = fixed_map_votes(explanation.votes, explanation.certificate.spec)
+    fixed = certify_votes(votes, spec, beta=beta, eta=eta)
+    radii: dict[str, float] = {radius.family: radius.l2 for radius in fixed.radii if radius.level == "population"}
+    return radii | {
+        "l_max": fixed.l_max,
+        "rerun": rerun_radius(votes, spec, beta=beta, eta=eta, eta_rerun=eta).l2,
+    }
 
 
 def _reason(error: Exception) -> str:

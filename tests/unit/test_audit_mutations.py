@@ -334,6 +334,15 @@ def parent_of(record: Json, path: str) -> tuple[Any, Any]:
     return part, last
 
 
+@pytest.mark.parametrize(
+    ("path", "wrong"), [("claim.n_cells", 16.0), ("claim.allowed_wrong_bounds", False), ("label.found", 1)]
+)
+def test_an_equal_value_of_another_type_is_caught(certified, path: str, wrong: Any) -> None:
+    record, arrays, *_ = certified
+    assert dict(leaves(record))[path] == wrong
+    assert caught(replaced(record, path, wrong), arrays)
+
+
 def test_missing_and_unknown_entries_are_caught(certified) -> None:
     record, arrays, *_ = certified
     branches = {path.rpartition(".")[0] for path, _ in leaves(record) if "." in path} - {""}
