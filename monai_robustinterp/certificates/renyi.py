@@ -129,8 +129,9 @@ class Contest:
             return cls.decided(0.0)
         if outside.min() == 0:
             # The swapped distribution must vanish where p does, hence on all of A: the remaining mass is scaled up.
-            mass = float((edge.inside / edge.top_k).sum())
-            return cls.decided(float("inf") if mass >= 1 else -float(np.log1p(-mass)))
+            # Summed before the division: k shares of 1 are k exactly, and k parts 1 / k may fall short of 1.
+            votes = float(edge.inside.sum())
+            return cls.decided(float("inf") if votes >= edge.top_k else -float(np.log1p(-votes / edge.top_k)))
         contested = edge.contested
         log_a, cells_a = np.unique(np.log(contested.inside / edge.top_k), return_counts=True)
         log_b, cells_b = np.unique(np.log(contested.outside / edge.top_k), return_counts=True)
@@ -185,8 +186,8 @@ def closed_epsilon(edge: Boundary, alpha: float) -> float:
     """The published closed form, its sum inside the logarithm: ties all 2s cells to one value."""
     p = np.concatenate([edge.inside, edge.outside]) / edge.top_k
     if p.min() == 0:
-        mass = float(p.sum())
-        return float("inf") if mass >= 1 else -float(np.log1p(-mass))
+        votes = float(edge.inside.sum() + edge.outside.sum())
+        return float("inf") if votes >= edge.top_k else -float(np.log1p(-votes / edge.top_k))
     log_p = np.log(p)
     return max(0.0, -float(np.log1p(np.sum(p * np.expm1(_log_power_mean(log_p, alpha, np.ones(p.size)) - log_p)))))
 

@@ -9,6 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -424,3 +425,13 @@ def test_region_and_label_at_every_eta(m: int, eta: float) -> None:
         label = certify_label(vote_map([m, 0], m, 1, agreeing=agreeing), 1.0, eta_label=eta)
         assert 0 <= label.l2 < 10 and (label.l2 > 0) == (label.share_lower > 0.5)
     assert label.share_lower == pytest.approx(eta ** (1 / m), rel=1e-6)
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 6, 7, 13, 38, 49])
+def test_a_fixed_map_whose_whole_set_must_be_swapped_has_an_unbounded_estimate(top_k: int) -> None:
+    """All mass lies inside: no distribution of finite divergence moves it, however 1 / k rounds."""
+    q = np.zeros(2 * top_k)
+    q[:top_k] = 1
+    beta = Fraction(1, top_k)
+    for form in ("sound", "closed"):
+        assert renyi_epsilon(q, top_k=top_k, beta=beta, alpha=2.0, form=form) == math.inf
