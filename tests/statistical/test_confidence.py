@@ -9,6 +9,7 @@ from scipy.stats import binom
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds, neyman_pearson_radius
 from monai_robustinterp.certificates.confidence import Bounds
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.vote_factory import spec_of, vote_map
 
 ETA = 0.05
 
@@ -83,17 +84,8 @@ def test_bounds_of_few_counts_are_those_of_the_table() -> None:
 
 
 def make_votes(counts: np.ndarray, m: int, top_k: int) -> tuple[VoteMap, SmoothingSpec]:
-    votes = VoteMap(
-        counts=counts,
-        n_samples=m,
-        top_k=top_k,
-        input_shape=(8, 8),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=m,
-    )
-    return votes, SmoothingSpec(sigma=1.0, n_samples=m, top_k=top_k, cell_size=1, interpreter="gradient", target=0)
+    votes = vote_map(counts, n_samples=m, top_k=top_k)
+    return votes, spec_of(votes)
 
 
 def identity_votes(x: np.ndarray, top_k: int, m: int, rng: np.random.Generator) -> np.ndarray:

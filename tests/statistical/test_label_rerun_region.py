@@ -15,6 +15,7 @@ from monai_robustinterp.certificates.region import certify_region
 from monai_robustinterp.certificates.rerun import largest_shift, rerun_radius
 from monai_robustinterp.certificates.sequence import Look, look_schedule
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.vote_factory import vote_map
 
 # ---- label and plain table
 
@@ -49,16 +50,7 @@ def test_the_plain_table_spends_eta_over_all_cells_and_both_sides(n_cells: int, 
 
 
 def label_votes(positive_copies: int, m: int) -> VoteMap:
-    return VoteMap(
-        counts=np.array([[m, 0, 0, 0]]),
-        n_samples=m,
-        top_k=1,
-        input_shape=(1, 4),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=positive_copies,
-    )
+    return vote_map([m, 0, 0, 0], n_samples=m, top_k=1, positive_copies=positive_copies)
 
 
 @pytest.mark.parametrize("m", [20, 200])

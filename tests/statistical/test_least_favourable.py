@@ -20,7 +20,8 @@ from scipy.stats import binom, multivariate_normal, norm
 from monai_robustinterp.certificates import certify, certify_votes, neyman_pearson, renyi
 from monai_robustinterp.certificates.confidence import Bounds, mass_weighted_bounds, plain_bounds
 from monai_robustinterp.certificates.overlap import Boundary, swap_count
-from monai_robustinterp.types import SmoothingSpec, VoteMap
+from monai_robustinterp.types import VoteMap
+from tests.vote_factory import spec_of, vote_map
 
 Array = npt.NDArray[np.float64]
 Table = Callable[[Array, int], Bounds]
@@ -208,25 +209,9 @@ def staircase(m: int, repetitions: int, rng: np.random.Generator) -> tuple[Array
     return mechanism.share, mechanism.counts(m, repetitions, rng)
 
 
-def vote_map(counts: npt.NDArray[np.int64], m: int, top_k: int) -> VoteMap:
-    return VoteMap(
-        counts=counts.reshape(1, -1),
-        n_samples=m,
-        top_k=top_k,
-        input_shape=(1, counts.size),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=m,
-    )
-
-
 def population_radii(votes: VoteMap, beta: str, eta: float) -> Array:
     """Radii of both families, sigma = 1."""
-    spec = SmoothingSpec(
-        sigma=1.0, n_samples=votes.n_samples, top_k=votes.top_k, cell_size=1, interpreter="gradient", target=0
-    )
-    certificate = certify_votes(votes, spec, beta=beta, eta=eta)
+    certificate = certify_votes(votes, spec_of(votes), beta=beta, eta=eta)
     return np.array([certificate.radius("population", family).l2 for family in FAMILIES])
 
 
@@ -249,7 +234,7 @@ def failures(
     true = np.empty((repetitions, 2))
     known: dict[bytes, Array] = {}
     for i, row in enumerate(counts):
-        votes = vote_map(row, m, top_k)
+        votes = vote_map(row, n_samples=m, top_k=top_k)
         reported = votes.top_k_mask.ravel()
         true[i] = known.setdefault(reported.tobytes(), true_radii(share, reported, beta))
         claimed[i] = population_radii(votes, beta, eta)
@@ -395,7 +380,7 @@ def test_the_population_radius_of_two_pixels_approaches_the_safe_one_from_below(
     share = float(norm.cdf(distance / np.sqrt(2)))
     safe = distance / np.sqrt(2)
     counts = np.random.default_rng(m).binomial(m, share, size=50)
-    radii = np.array([population_radii(vote_map(np.array([x, m - x]), m, 1), "1", eta) for x in counts])
+    radii = np.array([population_radii(vote_map([x, m - x], n_samples=m, top_k=1), "1", eta) for x in counts])
     assert (radii <= safe).all()
     assert ratio * safe < np.median(radii[:, 1]) < safe
     assert (radii[:, 0] < radii[:, 1]).all()

@@ -22,7 +22,7 @@ from monai_robustinterp.attacks.plain import top_k_mask
 from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter, explaining
 from monai_robustinterp.noise import CounterNoise
-from monai_robustinterp.types import VoteMap
+from tests.vote_factory import vote_map
 
 
 class Quadratic(nn.Module):
@@ -342,19 +342,6 @@ def test_a_label_flip_bounds_the_whole_attack() -> None:
     options = {"factors": (factor,), "steps": 10, "fresh_samples": 1000}
     (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
     assert votes.positive and result.label_kept
-
-
-def vote_map(counts: np.ndarray, *, n_samples: int, top_k: int) -> VoteMap:
-    return VoteMap(
-        counts=counts.reshape(1, -1),
-        n_samples=n_samples,
-        top_k=top_k,
-        input_shape=(1, counts.size),
-        image_sha256="0",
-        logits=np.zeros(2, dtype=np.float32),
-        positive=True,
-        positive_copies=n_samples,
-    )
 
 
 def test_a_claim_that_barely_holds_is_called_broken_no_oftener_than_stated() -> None:

@@ -7,7 +7,6 @@ import json
 import time
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from monai_robustinterp.certificates.curve import curve_to_json, overlap_curve
 from monai_robustinterp.certificates.overlap import Boundary
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 from monai_robustinterp.visualize.curve import curve_figure
+from tests.vote_factory import spec_of, vote_map
 
 KINDS = [(level, family) for level in ("plug-in", "population") for family in ("renyi", "neyman-pearson")]
 
@@ -30,26 +30,11 @@ def make_votes(n_cells: int = 100, top_k: int = 12, n_samples: int = 500, *, sha
     counts = np.zeros(n_cells, dtype=np.int64)
     for _ in range(n_samples):
         counts[np.argpartition(-(scores + rng.normal(size=n_cells)), top_k - 1)[:top_k]] += 1
-    return vote_map(counts, top_k, n_samples)
-
-
-def vote_map(counts: npt.ArrayLike, top_k: int, n_samples: int) -> VoteMap:
-    return VoteMap(
-        counts=np.asarray(counts, dtype=np.int64).reshape(1, -1),
-        n_samples=n_samples,
-        top_k=top_k,
-        input_shape=(32, 32),
-        image_sha256="0" * 64,
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=n_samples,
-    )
+    return vote_map(counts, n_samples=n_samples, top_k=top_k)
 
 
 def make_spec(votes: VoteMap, sigma: float = 0.1) -> SmoothingSpec:
-    return SmoothingSpec(
-        sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, cell_size=1, interpreter="gradient", target=0
-    )
+    return spec_of(votes, sigma=sigma)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -156,7 +141,7 @@ def test_the_control_is_the_certificate_of_a_fixed_map() -> None:
     for beta in ("1", "0.5"):
         control = fixed_map_certificate(votes, make_spec(votes), beta=beta, eta=0.01)
         assert curve.fixed_map == pytest.approx(control.l_max, rel=1e-12)
-    fixed = vote_map([500] * 12 + [0] * 88, 12, 500)
+    fixed = vote_map([500] * 12 + [0] * 88, n_samples=500, top_k=12)
     alone = overlap_curve(fixed, make_spec(fixed), eta=0.01)
     assert alone.radii["population", "neyman-pearson"].tolist() == [curve.fixed_map] * 12
     assert np.isinf(alone.radii["plug-in", "neyman-pearson"]).all()
@@ -164,7 +149,7 @@ def test_the_control_is_the_certificate_of_a_fixed_map() -> None:
 
 def test_cells_that_were_hardly_ever_voted_for_do_not_disturb() -> None:
     """A lower bound of 0 inside the reported set beside upper bounds above 0 outside."""
-    votes = vote_map([200] * 3 + [1] * 200 + [0] * 997, 4, 200)
+    votes = vote_map([200] * 3 + [1] * 200 + [0] * 997, n_samples=200, top_k=4)
     curve = overlap_curve(votes, make_spec(votes), eta=0.01)
     radii = curve.radii["population", "renyi"]
     assert radii[-1] == 0 and 0 < radii[0] < curve.fixed_map
@@ -184,7 +169,7 @@ def test_one_map_of_50176_cells_takes_less_than_a_second() -> None:
     while (surplus := int(counts.sum()) - 1000 * top_k) != 0:
         movable = np.flatnonzero((counts > 0) & (counts < 1000))
         counts[rng.choice(movable, size=min(abs(surplus), movable.size), replace=False)] -= np.sign(surplus)
-    votes = vote_map(counts, top_k, 1000)
+    votes = vote_map(counts, n_samples=1000, top_k=top_k)
     start = time.process_time()
     curve = overlap_curve(votes, make_spec(votes), eta=0.001, points=50)
     assert time.process_time() - start < 1
@@ -213,7 +198,7 @@ def test_votes_of_another_run_are_refused(change: dict[str, int], match: str) ->
 
 
 def test_a_curve_needs_cells_to_swap_and_two_points() -> None:
-    votes = vote_map([5, 5], 2, 5)
+    votes = vote_map([5, 5], n_samples=5, top_k=2)
     with pytest.raises(ValueError, match="outside the top-k"):
         overlap_curve(votes, make_spec(votes), eta=0.01)
     votes = make_votes()

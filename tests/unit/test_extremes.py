@@ -13,7 +13,6 @@ from fractions import Fraction
 
 import mpmath
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,29 +30,10 @@ from monai_robustinterp.certificates.confidence import clopper_pearson_bounds, p
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.region import certify_region
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.types import SmoothingSpec, VoteMap
+from monai_robustinterp.types import VoteMap
+from tests.vote_factory import spec_of, vote_map
 
 MILLION = 1_000_000
-
-
-def vote_map(counts: npt.ArrayLike, m: int, top_k: int, *, agreeing: int | None = None) -> VoteMap:
-    array = np.asarray(counts, dtype=np.int64).reshape(1, -1)
-    return VoteMap(
-        counts=array,
-        n_samples=m,
-        top_k=top_k,
-        input_shape=(1, array.size),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=m if agreeing is None else agreeing,
-    )
-
-
-def make_spec(votes: VoteMap, sigma: float = 1.0) -> SmoothingSpec:
-    return SmoothingSpec(
-        sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, cell_size=1, interpreter="gradient", target=0
-    )
 
 
 # ---- binomial bounds against mpmath, tail by tail
@@ -211,7 +191,7 @@ def test_maps_over_all_magnitudes_give_numbers_in_order(logs: list[float], alpha
 
 def everything(votes: VoteMap, sigma: float, beta: str, eta: float) -> list[float]:
     """All that is claimed, in units of sigma, and the certified share of a region's votes one sigma away."""
-    spec = make_spec(votes, sigma)
+    spec = spec_of(votes, sigma=sigma)
     certificate = certify_votes(votes, spec, beta=beta, eta=eta)
     rerun = rerun_radius(votes, spec, beta=beta, eta=min(eta, 0.4), eta_rerun=1e-12)
     curve = overlap_curve(votes, spec, eta=eta)
@@ -242,7 +222,7 @@ SURE = {
 @pytest.mark.parametrize("m", [1, 2, 64, MILLION])
 def test_unanimous_votes_claim_finite_radii_that_grow_with_eta_and_scale_with_sigma(name: str, m: int) -> None:
     counts, top_k = SURE[name]
-    votes = vote_map(counts(m), m, top_k)
+    votes = vote_map(counts(m), n_samples=m, top_k=top_k)
     claimed = np.array([everything(votes, 1.0, "1", eta) for eta in (1e-15, 1e-12, 0.001, 0.5, 1 - 2**-53)])
     assert np.isfinite(claimed).all() and (claimed >= 0).all()
     # Renyi maximises over a grid of orders, so it grows up to its 9th digit.
@@ -254,9 +234,9 @@ def test_unanimous_votes_claim_finite_radii_that_grow_with_eta_and_scale_with_si
 
 
 def test_one_copy_claims_nothing_about_cells() -> None:
-    votes = vote_map([1, 0], 1, 1)
+    votes = vote_map([1, 0], n_samples=1, top_k=1)
     for eta in (1e-12, 0.5, 1 - 2**-53):
-        certificate = certify_votes(votes, make_spec(votes), beta="1", eta=eta)
+        certificate = certify_votes(votes, spec_of(votes), beta="1", eta=eta)
         assert certificate.l_max == 0 and certificate.status.startswith("abstain")
 
 
@@ -264,8 +244,8 @@ def test_one_copy_claims_nothing_about_cells() -> None:
 def test_unanimous_votes_for_one_of_two_cells_by_hand(m: int) -> None:
     """The lower bound of m votes is the root of q^m = level q, the upper one of none that of (1 - q)^m = level q."""
     eta = 0.001
-    votes = vote_map([m, 0], m, 1)
-    found = certify_votes(votes, make_spec(votes), beta="1", eta=eta).radius("population", "neyman-pearson").l2
+    votes = vote_map([m, 0], n_samples=m, top_k=1)
+    found = certify_votes(votes, spec_of(votes), beta="1", eta=eta).radius("population", "neyman-pearson").l2
     with mpmath.workdps(40):
         level = mpmath.mpf(eta) / 2
         lower = level ** (mpmath.mpf(1) / (m - 1))
@@ -278,8 +258,8 @@ def test_unanimous_votes_for_one_of_two_cells_by_hand(m: int) -> None:
 
 @pytest.mark.parametrize("counts", [[50, 50, 50, 50], [100, 100, 0, 0], [100, 0, 100, 0], [51, 50, 50, 49]])
 def test_a_tie_at_the_edge_abstains_and_a_gap_of_all_copies_does_not(counts: list[int]) -> None:
-    votes = vote_map(counts, 100, 2)
-    certificate = certify_votes(votes, make_spec(votes), beta="1", eta=0.01)
+    votes = vote_map(counts, n_samples=100, top_k=2)
+    certificate = certify_votes(votes, spec_of(votes), beta="1", eta=0.01)
     assert (certificate.l_max > 0) == (sorted(counts)[1] == 0)
 
 
@@ -287,8 +267,8 @@ def test_a_tie_at_the_edge_abstains_and_a_gap_of_all_copies_does_not(counts: lis
 def test_a_swap_that_does_not_fit_is_refused_with_what_to_do(top_k: int, beta: str) -> None:
     """Beta = 1 needs one cell outside, smaller shares need s of them."""
     counts = [10] * top_k + [0] * (4 - top_k)
-    votes = vote_map(counts, 10, top_k)
-    spec = make_spec(votes)
+    votes = vote_map(counts, n_samples=10, top_k=top_k)
+    spec = spec_of(votes)
     fits = top_k + 1 <= 4 and (top_k, beta) == (2, "0.5")
     for certify in (
         lambda: certify_votes(votes, spec, beta=beta, eta=0.1),
@@ -330,11 +310,11 @@ def test_no_votes_break_the_certificate(m: int, n_cells: int, eta: float, sigma:
         copies = left if kind == 2 else data.draw(st.integers(0, left))
         left -= copies
         counts[np.arange(top_k) if kind == 0 else rng.permutation(n_cells)[:top_k]] += copies
-    votes = vote_map(counts, m, top_k, agreeing=int(rng.integers(0, m + 1)))
+    votes = vote_map(counts, n_samples=m, top_k=top_k, positive_copies=int(rng.integers(0, m + 1)))
     s = data.draw(st.integers(1, min(top_k, n_cells - top_k)))
     claimed = np.array(everything(votes, sigma, f"{top_k - s + 1}/{top_k}", eta))
     assert np.isfinite(claimed).all() and (claimed >= 0).all() and (claimed < 60).all()
-    certificate = certify_votes(votes, make_spec(votes, sigma), beta=f"{top_k - s + 1}/{top_k}", eta=eta)
+    certificate = certify_votes(votes, spec_of(votes, sigma=sigma), beta=f"{top_k - s + 1}/{top_k}", eta=eta)
     assert not any(math.isnan(radius.l2) for radius in certificate.radii)
     # Bounds are wider than the shares, so the population claims less than the plug-in: for r = 0, which s < 50 has.
     for family in ("renyi", "neyman-pearson"):
@@ -359,7 +339,7 @@ def large_votes(n_cells: int, top_k: int, m: int) -> VoteMap:
         room = np.flatnonzero(counts < m)[:missing]
         counts[room] += 1
         missing -= room.size
-    return vote_map(counts, m, top_k)
+    return vote_map(counts, n_samples=m, top_k=top_k)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +355,7 @@ def large_votes(n_cells: int, top_k: int, m: int) -> VoteMap:
 def test_a_million_cells_are_certified_within_seconds(top_k: int, m: int, beta: str) -> None:
     votes = large_votes(MILLION, top_k, m)
     start = time.process_time()
-    certificate = certify_votes(votes, make_spec(votes), beta=beta, eta=0.001)
+    certificate = certify_votes(votes, spec_of(votes), beta=beta, eta=0.001)
     elapsed_s = time.process_time() - start
     assert elapsed_s < 10
     radii = [radius.l2 for radius in certificate.radii]
@@ -386,7 +366,7 @@ def test_a_million_cells_are_certified_within_seconds(top_k: int, m: int, beta: 
 
 def test_the_other_certificates_of_a_million_cells_are_as_fast() -> None:
     votes = large_votes(MILLION, 10_000, 1000)
-    spec = make_spec(votes)
+    spec = spec_of(votes)
     start = time.process_time()
     rerun = rerun_radius(votes, spec, beta="0.5", eta=0.001, eta_rerun=0.001)
     curve = overlap_curve(votes, spec, eta=0.001)
@@ -422,7 +402,7 @@ def test_region_and_label_at_every_eta(m: int, eta: float) -> None:
         certificate = certify_region(hits, 1.0, eta=eta)
         assert 0 <= certificate.share_lower <= max(certificate.observed, 0) and certificate.share_lower < 1
     for agreeing in (0, m // 2, m):
-        label = certify_label(vote_map([m, 0], m, 1, agreeing=agreeing), 1.0, eta_label=eta)
+        label = certify_label(vote_map([m, 0], n_samples=m, top_k=1, positive_copies=agreeing), 1.0, eta_label=eta)
         assert 0 <= label.l2 < 10 and (label.l2 > 0) == (label.share_lower > 0.5)
     assert label.share_lower == pytest.approx(eta ** (1 / m), rel=1e-6)
 

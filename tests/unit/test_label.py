@@ -12,21 +12,13 @@ from scipy.stats import norm
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.label import certify_label, joint_claim
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.vote_factory import vote_map
 
 
 def make_votes(positive_copies: int, m: int, *, positive: bool = True) -> VoteMap:
     counts = np.zeros((4, 4), np.int64)
     counts[0, :2] = m
-    return VoteMap(
-        counts=counts,
-        n_samples=m,
-        top_k=2,
-        input_shape=(8, 8),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=positive,
-        positive_copies=positive_copies,
-    )
+    return vote_map(counts, n_samples=m, top_k=2, positive=positive, positive_copies=positive_copies)
 
 
 @pytest.mark.parametrize("m", [8, 100, 10_000, 1_000_000])

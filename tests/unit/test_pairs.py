@@ -21,6 +21,7 @@ from monai_robustinterp.certificates.pairs import (
     sampled_edge_radii,
 )
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.vote_factory import vote_map
 
 # ---- peeling
 
@@ -245,17 +246,8 @@ def test_more_copies_allowed_failures_and_eta_widen_the_radius() -> None:
 def votes_of(copies: np.ndarray, top_k: int) -> VoteMap:
     """Vote map with joint counts, from masks [m, c]."""
     ones = copies.astype(np.int64)
-    return VoteMap(
-        counts=ones.sum(axis=0)[None],
-        n_samples=len(ones),
-        top_k=top_k,
-        input_shape=(1, ones.shape[1]),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=len(ones),
-        joint=(ones.T.astype(np.float32) @ ones.astype(np.float32)).astype(np.int64),
-    )
+    joint = (ones.T.astype(np.float32) @ ones.astype(np.float32)).astype(np.int64)
+    return vote_map(ones.sum(axis=0), n_samples=len(ones), top_k=top_k, joint=joint)
 
 
 def identity_copies(x: np.ndarray, top_k: int, m: int, seed: int, common: float = 0.0) -> np.ndarray:

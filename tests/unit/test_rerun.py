@@ -14,6 +14,7 @@ from scipy.stats import binom, norm
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds
 from monai_robustinterp.certificates.rerun import Side, largest_shift, rerun_radius
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.vote_factory import spec_of, vote_map
 
 shares = st.sampled_from([0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.9, 0.97, 0.999, 1.0])
 
@@ -82,22 +83,12 @@ def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness:
     rng = np.random.default_rng(5)
     noisy = rng.normal(size=side * side) * sharpness + rng.normal(size=(n_samples, side * side))
     top = np.argpartition(-noisy, top_k, axis=1)[:, :top_k]
-    return VoteMap(
-        counts=np.bincount(top.ravel(), minlength=side * side).reshape(side, side).astype(np.int64),
-        n_samples=n_samples,
-        top_k=top_k,
-        input_shape=(128, 128),
-        image_sha256="",
-        logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=n_samples,
-    )
+    counts = np.bincount(top.ravel(), minlength=side * side).reshape(side, side)
+    return vote_map(counts, n_samples=n_samples, top_k=top_k)
 
 
 def make_spec(votes: VoteMap, sigma: float = 0.1) -> SmoothingSpec:
-    return SmoothingSpec(
-        sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, cell_size=8, interpreter="gradient", target=1
-    )
+    return spec_of(votes, sigma=sigma)
 
 
 def test_the_radius_is_the_shift_of_the_bounds_of_all_cells_and_below_the_population_radius() -> None:
