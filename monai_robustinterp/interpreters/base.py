@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
+
+ROWS = 32
+"""Images a forward pass where an interpreter needs many passes a copy: memory does not grow with their number."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,27 @@ class Attribution:
 
 
 class Interpreter(ABC):
-    """One interpretation method. It explains logits, and each copy's map depends on that copy alone.
+    """One interpretation method: a fixed function of the input, with each copy's map depending on that copy alone.
+
+    A method with draws of its own (masks, baselines, inner noise) takes the same ones, from its own seed, for every
+    copy: the certificate is about the function with these draws.
 
     Attributes:
         name: its key in ``INTERPRETERS``.
         needs_hooks: whether it looks into the network's layers, which TorchScript modules do not allow.
+        needs_gradient: whether it differentiates the network; the others work with any callable classifier.
+        explains_target: whether the map is one of the target; otherwise it is one of all classes together.
     """
 
     name: ClassVar[str]
     needs_hooks: ClassVar[bool] = False
+    needs_gradient: ClassVar[bool] = True
+    explains_target: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, which are attributes of the same names: plain values, for the record."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @abstractmethod
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
@@ -45,6 +62,28 @@ class Interpreter(ABC):
 
         Raises:
             ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
+        """
+
+
+class IterativeInterpreter(Interpreter):
+    """An interpreter of so many passes that a user wants to see them go by."""
+
+    @property
+    @abstractmethod
+    def n_steps(self) -> int:
+        """Passes over a batch."""
+
+    @abstractmethod
+    def attribute(
+        self, network: nn.Module, inputs: torch.Tensor, target: int, progress: Callable[[int], object] | None = None
+    ) -> Attribution:
+        """See :meth:`Interpreter.attribute`.
+
+        Args:
+            network: as there.
+            inputs: as there.
+            target: as there.
+            progress: called with the number of steps just done; in the end they are ``n_steps``.
         """
 
 

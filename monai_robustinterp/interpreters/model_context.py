@@ -33,11 +33,16 @@ def explaining(network: nn.Module) -> Iterator[nn.Module]:
 
     Raises:
         TypeError: if ``network`` is no module.
-        ValueError: if a batch norm takes its statistics from the batch: the output for one copy would depend on the
-            other copies, which voids the certificate (docs/certificates.md, section 1).
+        ValueError: if the weights are not float32, or if a batch norm takes its statistics from the batch: the output
+            for one copy would depend on the other copies, which voids the certificate (docs/certificates.md,
+            section 1).
     """
     if not isinstance(network, nn.Module):
-        raise TypeError(f"the network is a {type(network).__name__}; an explanation needs a torch.nn.Module.")
+        raise TypeError(
+            f"the network is a {type(network).__name__}; an explanation needs a torch.nn.Module. Wrap a function or a "
+            "remote classifier in networks.CallableClassifier, for the interpreters that need no gradient."
+        )
+    _refuse_other_precision(network)
     with ExitStack() as stack:
         stack.callback(_restorer(network))
         network.eval()
@@ -55,6 +60,15 @@ def explaining(network: nn.Module) -> Iterator[nn.Module]:
 def _eager(network: nn.Module) -> list[Any]:
     """The modules that are no TorchScript: those that can be changed and hooked."""
     return [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]
+
+
+def _refuse_other_precision(network: nn.Module) -> None:
+    for name, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ValueError(
+                f"the network's weight {name!r} is {parameter.dtype}; explanations and certificates are of a float32 "
+                "network. Pass network.float(); weights that were rounded to fewer bits keep their values in it."
+            )
 
 
 def _refuse_batch_statistics(network: nn.Module) -> None:
@@ -131,15 +145,29 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
         return layer
     candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]
     if layer is not None or (not candidates and any(_outermost_scripts(network))):
-        from monai_robustinterp.interpreters.registry import without_hooks
-
-        raise LayerNotFoundError(
-            "the network, or the target layer in it, is a TorchScript module, which allows no hooks, and this "
-            f"interpreter needs one. Use one of those that need none, {without_hooks()}, or the network as Python code."
-        )
+        raise _no_hooks()
     raise LayerNotFoundError(
         f"target_layer is {name!r}; it must name a layer with a spatial output, usually the last one before pooling. "
         f"The last candidates of this network are {candidates[-8:]}."
+    )
+
+
+def refuse_torchscript(network: nn.Module) -> None:
+    """Refuses what an interpreter that changes how layers compute cannot see into.
+
+    Raises:
+        LayerNotFoundError: with the interpreters that need no hooks, if a part of the network is TorchScript.
+    """
+    if any(_outermost_scripts(network)):
+        raise _no_hooks()
+
+
+def _no_hooks() -> LayerNotFoundError:
+    from monai_robustinterp.interpreters.registry import without_hooks
+
+    return LayerNotFoundError(
+        "the network, or the target layer in it, is a TorchScript module, which allows no hooks, and this "
+        f"interpreter needs one. Use one of those that need none, {without_hooks()}, or the network as Python code."
     )
 
 
