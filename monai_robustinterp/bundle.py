@@ -31,6 +31,7 @@ class SaliencyBundle:
         network: classifier in eval mode, with its weights.
         preprocessing: invertible transforms of ``{"image": path}`` to the network's input [1, H, W].
         inferer: the smoothing, interpretation and certification.
+        interpreter_arguments: what interpreters must know of the network: ``target_layer``, ``activation``.
         device: where the network runs.
     """
 
@@ -42,10 +43,12 @@ class SaliencyBundle:
         network: nn.Module,
         preprocessing: Compose,
         inferer: CertifiedSaliencyInferer,
+        interpreter_arguments: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.root, self.device = Path(root), torch.device(device)
         self.network, self.preprocessing, self.inferer = network.eval(), preprocessing, inferer
+        self.interpreter_arguments = dict(interpreter_arguments or {})
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.
         self.preprocessing.log_stats = False
         self.hashes = {

@@ -271,6 +271,7 @@ class CertifiedSaliencyInferer(Inferer):
             top_k=self.top_k,
             cell_size=self.cell_size,
             interpreter=self.interpreter.name,
+            interpreter_settings=self.interpreter.settings,
             target=target,
             seed=self.seed,
             looks=self.looks if self.until_radius is not None else (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,6 @@ NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 class SmoothingSpec:
     """How a map was smoothed: what fixes the law of the votes and the draws, apart from image and network.
 
-    Settings of the interpreter's own (a layer, say) are not in it; the record's hashes stand for them.
-
     Attributes:
         sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input.
         n_samples: number of noisy copies m.
@@ -29,6 +27,7 @@ class SmoothingSpec:
         target: index of the explained logit, fixed once and never taken from a noisy copy.
         seed: user seed of the noise key (the image's hash is the other part).
         noise: name and version of the generator.
+        interpreter_settings: arguments of the interpreter, plain JSON values by name: its layer, steps, own draws.
         looks: sample sizes, fixed before the noise, at which sampling was allowed to stop; ``n_samples`` is one of
             them. Every certificate splits its eta over them. Empty if ``n_samples`` was fixed.
 
@@ -44,6 +43,7 @@ class SmoothingSpec:
     target: int
     seed: int = 0
     noise: str = NOISE_PROTOCOL
+    interpreter_settings: dict[str, Any] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

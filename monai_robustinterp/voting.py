@@ -13,10 +13,13 @@ class NonFiniteMapError(ValueError):
 
 
 def pool_cells(maps: torch.Tensor, cell_size: int) -> torch.Tensor:
-    """Sums the attribution magnitude over square cells.
+    """Sums the attribution over square cells.
+
+    Where an interpreter gives signed values a cell's sum is its net evidence, and the cells of a complete method still
+    add up to the change of the logit.
 
     Args:
-        maps: [B, 1, H, W]; larger = more important. With ``cell_size`` 1 signed values are kept as they are.
+        maps: [B, 1, H, W]; larger = more important.
         cell_size: side of a cell in pixels; it must divide H and W.
 
     Returns:
@@ -31,9 +34,7 @@ def pool_cells(maps: torch.Tensor, cell_size: int) -> torch.Tensor:
             f"cell_size is {cell_size} and the map {height} x {width} pixels: cells must tile the map. "
             f"Choose a cell_size that divides both."
         )
-    if cell_size == 1:
-        return maps[:, 0]
-    cells = maps[:, 0].abs().unfold(1, cell_size, cell_size).unfold(2, cell_size, cell_size)
+    cells = maps[:, 0].unfold(1, cell_size, cell_size).unfold(2, cell_size, cell_size)
     return cells.sum(dim=(-2, -1))
 
 

@@ -14,7 +14,10 @@ import numpy as np
 from monai_robustinterp.audit.strict import AuditError, strict_json
 
 VOTES_FORMAT = "monai_robustinterp/votes/1"
-SPEC_KEYS = ("sigma", "n_samples", "top_k", "cell_size", "interpreter", "target", "seed", "noise", "looks")
+SPEC_KEYS = (
+    *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings"),
+    *("target", "seed", "noise", "looks"),
+)
 _ARRAYS = (
     *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "positive"),
     *("positive_copies", "tied_copies", "constant_copies", "spec", "provenance"),
@@ -153,6 +156,7 @@ def _spec(spec: Any) -> dict[str, Any]:
         _whole(look, 1)
     if spec["n_samples"] >= _MOST_COPIES:
         raise ValueError
+    _of(dict, spec["interpreter_settings"])
     _whole(spec["target"])
     _of(int, spec["seed"])
     return dict(spec)

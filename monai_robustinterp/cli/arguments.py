@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.interpreters import INTERPRETERS
 
 Number = TypeVar("Number", int, float)
 
@@ -32,3 +40,75 @@ def confidence(text: str) -> float:
     if not (0 < eta < 1 and 1 - eta < 1):
         raise ValueError
     return eta
+
+
+class InterpreterChoice(NamedTuple):
+    """An interpreter's name and the settings that the user gave it."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+def interpreter(text: str) -> InterpreterChoice:
+    """Parses ``NAME[:ARGUMENT=VALUE...]``; values are JSON, or text."""
+    name, *settings = text.split(":")
+    if name not in INTERPRETERS:
+        raise argparse.ArgumentTypeError(f"{name!r} is no interpreter; choose from {', '.join(sorted(INTERPRETERS))}")
+    pairs = [setting.partition("=") for setting in settings]
+    if not all(equals for _, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME or NAME:ARGUMENT=VALUE, with a colon before each")
+    return InterpreterChoice(name, {argument: _value(value) for argument, _, value in pairs})
+
+
+def _value(text: str) -> Any:
+    # MONAI evaluates text with these signs where it stands in a configuration.
+    if set(text) & set("$@%"):
+        raise argparse.ArgumentTypeError(f"a setting is {text!r}; it must not hold $, @ or %")
+    try:
+        return json.loads(text, parse_constant=str)
+    except json.JSONDecodeError:
+        return text
+
+
+def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds those that choose classifier, finding and device."""
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one",
+    )
+    parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
+    parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
+
+
+def classifier_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The bundle's keys of those arguments; None for what was not given.
+
+    Raises:
+        InputRefused: if the target is no name.
+    """
+    target = arguments.target
+    # A name goes into the configuration as text; a leading $, @ or % would be evaluated by MONAI.
+    if target is not None and target[:1] in "$@%":
+        raise InputRefused(f"target {target!r} is no name of a finding.")
+    if target == "predicted":
+        target = "$None"
+    elif target is not None and target.isdecimal():
+        target = int(target)
+    device = None if arguments.device is None else f"$torch.device('{arguments.device}')"
+    return {"target": target, "device": device}
+
+
+def one_line(error: Exception) -> str:
+    """What a user reads of an expected error."""
+    return error.strerror or "input or output failed" if isinstance(error, OSError) else str(error)
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"device {text!r} is not available here") from error
+    return device

@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.units import readable
-from monai_robustinterp.cli.arguments import confidence, positive
+from monai_robustinterp.cli.arguments import (
+    add_classifier_arguments,
+    classifier_overrides,
+    confidence,
+    interpreter,
+    one_line,
+    positive,
+)
 from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import INTERPRETERS
@@ -28,14 +33,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments; a value that is not given is the bundle's."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add_classifier_arguments(parser)
     parser.add_argument(
-        "--bundle",
-        type=Path,
-        metavar="DIR",
-        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one",
+        "--interpreter",
+        type=interpreter,
+        metavar="NAME[:ARGUMENT=VALUE...]",
+        help=f"interpretation method: {', '.join(sorted(INTERPRETERS))}",
     )
-    parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
-    parser.add_argument("--interpreter", choices=sorted(INTERPRETERS), help="interpretation method")
+    _add_settings(parser)
+    parser.add_argument("--batch-size", type=positive(int), metavar="B", help="copies per forward pass (speed only)")
+    parser.add_argument("--reference", type=Path, metavar="DICOM", help="patient and study for non-DICOM inputs")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
+    )
+    parser.add_argument(
+        "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """What the certificate depends on."""
     parser.add_argument("--sigma", type=positive(float), help="noise, in units of the network's input")
     parser.add_argument("--samples", type=positive(int), metavar="M", help="noisy copies per image")
     parser.add_argument(
@@ -64,18 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beta", type=_beta, help="certified share of the top-k, a decimal in (0, 1]")
     parser.add_argument("--confidence", type=confidence, metavar="P", help="confidence per image, such as 0.999")
     parser.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the certificate")
-    parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
-    parser.add_argument("--batch-size", type=positive(int), metavar="B", help="copies per forward pass (speed only)")
-    parser.add_argument("--reference", type=Path, metavar="DICOM", help="patient and study for non-DICOM inputs")
-    parser.add_argument(
-        "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
-    )
-    parser.add_argument(
-        "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
-    parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
             show_progress=not arguments.quiet,
         )
     except (InputRefused, OSError) as error:
-        print(f"monai-robustinterp: {_one_line(error)}", file=sys.stderr)
+        print(f"monai-robustinterp: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("monai-robustinterp: interrupted; the images that summary.json lists are finished", file=sys.stderr)
@@ -153,9 +161,10 @@ def _row(result: ImageResult) -> str:
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    target = arguments.target
-    overrides = {
-        "interpreter_name": arguments.interpreter,
+    return {
+        "interpreter_name": arguments.interpreter and arguments.interpreter.name,
+        # The bundle's settings are those of its own interpreter.
+        "interpreter_settings": arguments.interpreter and arguments.interpreter.settings,
         "sigma": arguments.sigma,
         "n_samples": arguments.samples,
         "until_radius": arguments.until_radius,
@@ -168,15 +177,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "batch_size": arguments.batch_size,
         "strict": arguments.strict or None,
-        "device": None if arguments.device is None else f"$torch.device('{arguments.device}')",
-        "target": int(target) if target is not None and target.isdecimal() else target,
+        **classifier_overrides(arguments),
     }
-    # A name goes into the configuration as text; a leading $, @ or % would be evaluated by MONAI.
-    if isinstance(target, str) and target[:1] in "$@%":
-        raise InputRefused(f"target {target!r} is no name of a finding.")
-    if target == "predicted":
-        overrides["target"] = "$None"
-    return overrides
 
 
 def _region(text: str) -> RegionSource:
@@ -189,16 +191,3 @@ def _region(text: str) -> RegionSource:
 def _beta(text: str) -> str:
     exact_beta(text)
     return text
-
-
-def _device(text: str) -> torch.device:
-    try:
-        device = torch.device(text)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"device {text!r} is not available here") from error
-    return device
-
-
-def _one_line(error: Exception) -> str:
-    return error.strerror or "input or output failed" if isinstance(error, OSError) else str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,8 +49,10 @@ class Interpreter(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, which are attributes of the same names: plain values, for the record."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """The constructor's arguments, which are attributes of the same names, as JSON values: for the record."""
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False))
+        return settings
 
     @abstractmethod
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
@@ -120,10 +123,12 @@ def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> t
         ValueError: if the network let no gradient through.
     """
     if not logits.requires_grad:
+        from monai_robustinterp.interpreters.registry import without_gradient
+
         raise ValueError(
-            "the network's logits have no gradient with respect to its input, which every interpreter here needs. "
-            "Remove no_grad and detach from its forward; of a TorchScript module take the file from before "
-            "torch.jit.optimize_for_inference."
+            "the network's logits have no gradient with respect to its input, which this interpreter needs. Use one of "
+            f"those that need none, {without_gradient()}. Or remove no_grad and detach from the network's forward; of "
+            "a TorchScript module take the file from before torch.jit.optimize_for_inference."
         )
     (gradient,) = torch.autograd.grad(logits[:, target].sum(), source)
     return gradient

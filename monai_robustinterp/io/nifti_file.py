@@ -83,6 +83,30 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
     )
 
 
+def stored_like(path: Path, values: npt.NDArray[np.float32]) -> Any:
+    """A NIfTI image of new values on the voxel grid of a file that :func:`read_nifti` takes.
+
+    Args:
+        path: the file whose geometry is taken, and nothing else of its header.
+        values: on the grid that :func:`read_nifti` gives, rows first, [H, W].
+    """
+    head = path.read_bytes()[:2]
+    with gzip.open(path) if head == b"\x1f\x8b" else path.open("rb") as stream:
+        content = stream.read()
+    image_class = nib.Nifti1Image if content[344:348] == b"n+1\0" else nib.Nifti2Image
+    source: Any = image_class.from_bytes(content)
+    row, column = _image_axes(source)
+    plane = _flipped(source, values, (row, column))
+    stored = (plane.T if row > column else plane).reshape(source.shape)
+    image = nib.Nifti1Image(stored, None)  # type: ignore[no-untyped-call]
+    header, kept = image.header, source.header
+    header.set_qform(kept.get_qform(), int(kept["qform_code"]))
+    header.set_sform(kept.get_sform(), int(kept["sform_code"]))
+    header.set_zooms(kept.get_zooms()[: len(source.shape)])
+    header.set_xyzt_units(*kept.get_xyzt_units())  # type: ignore[no-untyped-call]
+    return image
+
+
 def _image_axes(image: Any) -> tuple[int, int]:
     """The voxel axes that become rows and columns."""
     if image.get_data_dtype().kind not in "uif":
@@ -117,8 +141,13 @@ def _rows_first(image: Any, array: npt.NDArray[Any], axes: tuple[int, int]) -> n
     plane = array.reshape([n for n in array.shape if n > 1])
     if row > column:
         plane = plane.T
-    signs = _orientation(image)[[row, column], 1]
-    return np.ascontiguousarray(plane[:: -1 if signs[0] > 0 else 1, :: -1 if signs[1] > 0 else 1])
+    return np.ascontiguousarray(_flipped(image, plane, axes))
+
+
+def _flipped(image: Any, plane: npt.NDArray[Any], axes: tuple[int, int]) -> npt.NDArray[Any]:
+    """Rows and columns turned to run to the left, back or feet; a second time turns them back."""
+    signs = _orientation(image)[list(axes), 1]
+    return plane[:: -1 if signs[0] > 0 else 1, :: -1 if signs[1] > 0 else 1]
 
 
 def _axes_step(image: Any, axes: tuple[int, int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from monai_robustinterp.certificates.label import LabelCertificate, joint_claim
 from monai_robustinterp.certificates.rerun import RerunRadius
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
-from monai_robustinterp.types import Certificate, Family
+from monai_robustinterp.types import Certificate, Family, SmoothingSpec
 
 _FAMILIES: dict[Family, str] = {
     "renyi": "Renyi",
@@ -127,9 +127,14 @@ def _how(certificate: Certificate) -> str:
     )
     looks = f" (of at most {spec.looks[-1]}; eta split over {len(spec.looks)} looks)" if spec.looks else ""
     return (
-        f"{families}; {spec.interpreter}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, {certificate.n_cells} "
-        f"cells of {spec.cell_size} px, seed {spec.seed}"
+        f"{families}; {_interpreter(spec)}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, "
+        f"{certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
     )
+
+
+def _interpreter(spec: SmoothingSpec) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in spec.interpreter_settings.items())
+    return f"{spec.interpreter} ({settings})" if settings else spec.interpreter
 
 
 def _confidence(*etas: float) -> str:
