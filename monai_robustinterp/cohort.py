@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from monai_robustinterp import pipeline
@@ -20,7 +18,7 @@ from monai_robustinterp.bundle import SaliencyBundle, file_sha256
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.control import fixed_map_votes
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.errors import InputRefused, own_message, raised_in
+from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.inputs import RESULT_PREFIX, find_images
 from monai_robustinterp.io.atomic import atomic_folder, atomic_write
@@ -28,8 +26,6 @@ from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.regions import RegionSource
 from monai_robustinterp.types import Explanation
-
-logger = logging.getLogger(__name__)
 
 _SUMMARY, _INDEX = "summary.json", "index.json"
 _EXISTS = (
@@ -200,7 +196,7 @@ def _certify_one(
         return ImageResult(number=number, status="refused", reason=_EXISTS.format(target.name)), None
     except Exception as error:
         elapsed_s = time.monotonic() - start
-        return ImageResult(number=number, status="refused", reason=_reason(error), elapsed_s=elapsed_s), None
+        return ImageResult(number=number, status="refused", reason=refusal_reason(error), elapsed_s=elapsed_s), None
     return _result(number, target.name, explanation, time.monotonic() - start), explanation
 
 
@@ -213,18 +209,6 @@ def _control(explanation: Explanation) -> dict[str, float]:
         "l_max": fixed.l_max,
         "rerun": rerun_radius(votes, spec, beta=beta, eta=eta, eta_rerun=eta).l2,
     }
-
-
-def _reason(error: Exception) -> str:
-    ours = own_message(error)
-    if ours is not None:
-        return ours
-    if isinstance(error, OSError):
-        return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
-    if isinstance(error, torch.OutOfMemoryError):
-        return "the device ran out of memory: pass a smaller --batch-size."
-    logger.debug("unexpected failure", exc_info=error)
-    return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it (--verbose shows more)."
 
 
 def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float) -> ImageResult:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+import torch
+
+logger = logging.getLogger(__name__)
+
 
 class InputRefused(ValueError):
     """A file that the reader will not turn into an image.
@@ -35,3 +41,16 @@ def raised_in(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+
+
+def refusal_reason(error: Exception) -> str:
+    """Why one input or method of many was not done, in a sentence without patient data."""
+    ours = own_message(error)
+    if ours is not None:
+        return ours
+    if isinstance(error, OSError):
+        return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the device ran out of memory: pass a smaller --batch-size."
+    logger.debug("unexpected failure", exc_info=error)
+    return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it (--verbose shows more)."

@@ -23,7 +23,7 @@ from monai_robustinterp.interpreters import Interpreter, explaining, interpreter
 from monai_robustinterp.interpreters.base import target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
-from monai_robustinterp.tally import VoteTally
+from monai_robustinterp.tally import VoteTally, check_finite_logits
 from monai_robustinterp.types import NOISE_PROTOCOL, Certificate, Region, SmoothingSpec, Stages, VoteMap
 
 Activation = Literal["softmax", "sigmoid"]
@@ -165,10 +165,11 @@ class CertifiedSaliencyInferer(Inferer):
             # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
             clean = clean.clone()
             with torch.no_grad():
-                logits = network(clean[None])
+                logits = network(clean[None].clone())
             target = int(logits.argmax()) if self.target is None else self.target
             logits = target_logits(logits, target)
             self._check_classes(logits)
+            check_finite_logits(logits)
             spec = self._spec(target, self.n_samples)
             tally = self._tally(clean, digest, target, regions)
             for look in self.looks:

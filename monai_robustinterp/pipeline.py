@@ -53,7 +53,7 @@ def run(
     share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
     scale = native_scale(bundle.preprocessing, image.meta, votes.input_shape)
     native = native_record(certificate.l_max, scale, certificate.n_pixels)
-    record = bundle.inferer.record(votes, certificate) | {"native": native} | _origin(image, bundle, source)
+    record = bundle.inferer.record(votes, certificate) | {"native": native} | origin(image, bundle, source)
     return Explanation(
         votes=votes,
         certificate=certificate,
@@ -84,8 +84,14 @@ def save(
     save_votes(folder / "votes.npz", explanation.votes, explanation.certificate.spec, record["provenance"])
 
 
-def _origin(image: MetaTensor, bundle: SaliencyBundle, source: str | Path) -> dict[str, dict[str, object]]:
-    """Where the numbers come from: source, software and hashes; no names and no dates."""
+def origin(image: MetaTensor, bundle: SaliencyBundle, source: str | Path) -> dict[str, dict[str, object]]:
+    """Where the numbers come from: source, software and hashes; no names and no dates.
+
+    Args:
+        image: preprocessed, with the reader's metadata.
+        bundle: the classifier.
+        source: the file.
+    """
     meta = image.meta
     return {
         "source": {

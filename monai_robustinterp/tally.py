@@ -10,7 +10,7 @@ from torch import nn
 from monai_robustinterp.interpreters.base import Attribution
 from monai_robustinterp.noise import CounterNoise
 from monai_robustinterp.types import Region, VoteMap
-from monai_robustinterp.voting import pool_cells, top_k_votes
+from monai_robustinterp.voting import NonFiniteMapError, pool_cells, top_k_votes
 
 
 class VoteTally:
@@ -58,6 +58,7 @@ class VoteTally:
         """Noisy copies [B, 1, H, W], pooled maps [B, h, w] and top-k masks [B, h * w]; counts ties and labels."""
         copies = self.clean + self.sigma * self.noise.normal(samples, tuple(self.clean.shape))
         attribution = self.attribute(network, copies)
+        check_finite_logits(attribution.logits)
         cells = pool_cells(attribution.maps, self.cell_size)
         top = top_k_votes(
             cells.flatten(1), self.top_k, lambda rows: self.noise.order(samples[rows], self.counts.numel())
@@ -107,3 +108,16 @@ class VoteTally:
         if region.cells.shape != self.grid:
             raise ValueError(f"a region has {region.cells.shape} cells and the map {self.grid}: they must agree.")
         return torch.from_numpy(region.cells.ravel()).to(self.clean.device, torch.float32)
+
+
+def check_finite_logits(logits: torch.Tensor) -> None:
+    """Refuses logits [B, classes] that decide nothing.
+
+    Raises:
+        NonFiniteMapError: if one is NaN or infinite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise NonFiniteMapError(
+            "the network gives logits that are NaN or infinite, which neither find nor miss a finding: check its "
+            "weights, its preprocessing, and that it runs in float32."
+        )

@@ -63,8 +63,8 @@ class SmoothingSpec:
             )
 
 
-def top_k_set(counts: npt.NDArray[np.int64], top_k: int) -> npt.NDArray[np.bool_]:
-    """The k cells with the most votes, in the shape of the counts; equal counts are taken in reading order."""
+def top_k_set(counts: npt.NDArray[Any], top_k: int) -> npt.NDArray[np.bool_]:
+    """The k cells with the most votes (or largest values), in the shape of the counts; ties go by reading order."""
     mask = np.zeros(counts.size, dtype=bool)
     mask[np.argsort(-counts.ravel(), kind="stable")[:top_k]] = True
     return mask.reshape(counts.shape)

@@ -2,9 +2,24 @@
 
 from monai_robustinterp.interpreters.base import Attribution as Attribution
 from monai_robustinterp.interpreters.base import Interpreter as Interpreter
+from monai_robustinterp.interpreters.cam import CAM as CAM
+from monai_robustinterp.interpreters.deep_lift import DeepLift as DeepLift
+from monai_robustinterp.interpreters.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from monai_robustinterp.interpreters.grad_cam import GradCAM as GradCAM
+from monai_robustinterp.interpreters.grad_cam_pp import GradCAMpp as GradCAMpp
 from monai_robustinterp.interpreters.gradient import Gradient as Gradient
+from monai_robustinterp.interpreters.gradient_shap import GradientShap as GradientShap
+from monai_robustinterp.interpreters.guided_backprop import GuidedBackprop as GuidedBackprop
+from monai_robustinterp.interpreters.input_x_gradient import InputXGradient as InputXGradient
+from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients as IntegratedGradients
+from monai_robustinterp.interpreters.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from monai_robustinterp.interpreters.model_context import explaining as explaining
 from monai_robustinterp.interpreters.registry import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.interpreters.registry import interpreter_class as interpreter_class
+from monai_robustinterp.interpreters.registry import make_interpreter as make_interpreter
+from monai_robustinterp.interpreters.registry import without_gradient as without_gradient
 from monai_robustinterp.interpreters.registry import without_hooks as without_hooks
+from monai_robustinterp.interpreters.rise import RISE as RISE
+from monai_robustinterp.interpreters.robust_activation_map import RobustActivationMap as RobustActivationMap
+from monai_robustinterp.interpreters.robust_perturbation import RobustPerturbation as RobustPerturbation
+from monai_robustinterp.interpreters.smooth_grad import SmoothGrad as SmoothGrad

@@ -132,3 +132,23 @@ def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> t
         )
     (gradient,) = torch.autograd.grad(logits[:, target].sum(), source)
     return gradient
+
+
+def input_gradient(network: nn.Module, inputs: torch.Tensor, target: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient of each copy's target logit with respect to its input, and the logits, by one pass.
+
+    Args:
+        network: as for :meth:`Interpreter.attribute`.
+        inputs: as there.
+        target: as there.
+
+    Returns:
+        Float [B, C, H, W] and [B, classes], detached.
+
+    Raises:
+        ValueError: as there.
+    """
+    inputs = inputs.detach().requires_grad_()
+    # A clone: a network that works in place may not overwrite a leaf.
+    logits = target_logits(network(inputs.clone()), target)
+    return logit_gradient(logits, target, inputs), logits.detach()

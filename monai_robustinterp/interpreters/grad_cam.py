@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
-from monai_robustinterp.interpreters.model_context import find_layer, recorded_output
+from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient
+from monai_robustinterp.interpreters.layer_output import layer_output
 
 
 class GradCAM(Interpreter):
@@ -26,14 +26,8 @@ class GradCAM(Interpreter):
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        with recorded_output(find_layer(network, self.target_layer)) as outputs:
-            logits = target_logits(network(inputs.detach().requires_grad_()), target)
-        activation = outputs[-1]
-        if activation.ndim != 4:
-            raise ValueError(
-                f"layer {self.target_layer!r} returned shape {tuple(activation.shape)}; Grad-CAM needs [B, K, h, w]: "
-                "choose a layer before the pooling."
-            )
+        images = inputs.detach().requires_grad_()
+        activation, logits = layer_output(network, images, target, target_layer=self.target_layer)
         weights = logit_gradient(logits, target, activation).mean(dim=(2, 3), keepdim=True)
         cam = torch.relu((weights * activation.detach()).sum(dim=1, keepdim=True))
         maps = nn.functional.interpolate(cam, size=inputs.shape[-2:], mode="bilinear", align_corners=False)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient
 
 
 class Gradient(Interpreter):
@@ -17,7 +17,5 @@ class Gradient(Interpreter):
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        inputs = inputs.detach().requires_grad_()
-        logits = target_logits(network(inputs), target)
-        gradient = logit_gradient(logits, target, inputs)
-        return Attribution(maps=gradient.abs().sum(dim=1, keepdim=True), logits=logits.detach())
+        gradient, logits = input_gradient(network, inputs, target)
+        return Attribution(maps=gradient.abs().sum(dim=1, keepdim=True), logits=logits)

@@ -146,6 +146,13 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
     candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]
     if layer is not None or (not candidates and any(_outermost_scripts(network))):
         raise _no_hooks()
+    if not candidates:
+        from monai_robustinterp.interpreters.registry import without_gradient
+
+        raise LayerNotFoundError(
+            f"target_layer is {name!r}, and the network has no layers to look into. Use an interpreter that needs "
+            f"none and no gradient, {without_gradient()}, or the network as a torch module."
+        )
     raise LayerNotFoundError(
         f"target_layer is {name!r}; it must name a layer with a spatial output, usually the last one before pooling. "
         f"The last candidates of this network are {candidates[-8:]}."

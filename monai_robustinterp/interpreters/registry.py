@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from monai_robustinterp.interpreters.base import Interpreter
-from monai_robustinterp.interpreters.grad_cam import GradCAM
-from monai_robustinterp.interpreters.gradient import Gradient
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
-INTERPRETERS: dict[str, type[Interpreter]] = {cls.name: cls for cls in (Gradient, GradCAM)}
+from monai_robustinterp.interpreters.base import Interpreter
+from monai_robustinterp.interpreters.cam import CAM
+from monai_robustinterp.interpreters.deep_lift import DeepLift
+from monai_robustinterp.interpreters.extremal_perturbation import ExtremalPerturbation
+from monai_robustinterp.interpreters.grad_cam import GradCAM
+from monai_robustinterp.interpreters.grad_cam_pp import GradCAMpp
+from monai_robustinterp.interpreters.gradient import Gradient
+from monai_robustinterp.interpreters.gradient_shap import GradientShap
+from monai_robustinterp.interpreters.guided_backprop import GuidedBackprop
+from monai_robustinterp.interpreters.input_x_gradient import InputXGradient
+from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients
+from monai_robustinterp.interpreters.meaningful_perturbation import MeaningfulPerturbation
+from monai_robustinterp.interpreters.rise import RISE
+from monai_robustinterp.interpreters.robust_activation_map import RobustActivationMap
+from monai_robustinterp.interpreters.robust_perturbation import RobustPerturbation
+from monai_robustinterp.interpreters.smooth_grad import SmoothGrad
+
+INTERPRETERS: dict[str, type[Interpreter]] = {
+    cls.name: cls
+    for cls in (
+        Gradient,
+        GradCAM,
+        RISE,
+        CAM,
+        GradCAMpp,
+        RobustActivationMap,
+        InputXGradient,
+        IntegratedGradients,
+        DeepLift,
+        GuidedBackprop,
+        GradientShap,
+        SmoothGrad,
+        MeaningfulPerturbation,
+        ExtremalPerturbation,
+        RobustPerturbation,
+    )
+}
 
 
 def without_hooks() -> list[str]:
     """Names of the interpreters that need no hooks: those for TorchScript modules."""
     return sorted(name for name, cls in INTERPRETERS.items() if not cls.needs_hooks)
+
+
+def without_gradient() -> list[str]:
+    """Names of the interpreters that need neither a gradient nor hooks: those for any callable classifier."""
+    return sorted(name for name, cls in INTERPRETERS.items() if not (cls.needs_gradient or cls.needs_hooks))
 
 
 def interpreter_class(name: str) -> type[Interpreter]:
@@ -23,3 +64,29 @@ def interpreter_class(name: str) -> type[Interpreter]:
     if name not in INTERPRETERS:
         raise ValueError(f"interpreter is {name!r}; it must be one of {sorted(INTERPRETERS)}.")
     return INTERPRETERS[name]
+
+
+def make_interpreter(
+    name: str, *, known: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> Interpreter:
+    """An interpreter with what is known of the network, and settings of its own.
+
+    Args:
+        name: key in ``INTERPRETERS``.
+        known: arguments for whichever interpreters take them: ``target_layer`` and ``activation`` of a network.
+        settings: arguments of this one, which go before those.
+
+    Raises:
+        ValueError: if the name or a setting is unknown, or a value is refused.
+    """
+    cls = interpreter_class(name)
+    parameters = inspect.signature(cls).parameters
+    settings = settings or {}
+    unknown = sorted(settings.keys() - parameters.keys())
+    if unknown:
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; its settings are {sorted(parameters)}.")
+    arguments = {key: value for key, value in (known or {}).items() if key in parameters}
+    try:
+        return cls(**{**arguments, **settings})
+    except TypeError as error:
+        raise ValueError(f"a setting of {name} has a value of the wrong type: {dict(settings)}.") from error

@@ -1,5 +1,6 @@
-"""Networks that can be certified on one gray channel: an adapter, and one file for each checkpoint format."""
+"""Networks that can be certified on one gray channel: adapters, and one file for each checkpoint format."""
 
+from monai_robustinterp.networks.callable_classifier import CallableClassifier as CallableClassifier
 from monai_robustinterp.networks.densenet121 import densenet121_state_dict as densenet121_state_dict
 from monai_robustinterp.networks.densenet121 import load_densenet121 as load_densenet121
 from monai_robustinterp.networks.grayscale import GrayscaleInput as GrayscaleInput

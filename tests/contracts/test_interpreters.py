@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import json
+import random
 from collections import OrderedDict
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from monai_robustinterp.interpreters import (
     INTERPRETERS,
@@ -16,54 +23,114 @@ from monai_robustinterp.interpreters import (
     Gradient,
     Interpreter,
     explaining,
+    without_gradient,
     without_hooks,
 )
+from monai_robustinterp.interpreters.base import ROWS, IterativeInterpreter
 from monai_robustinterp.interpreters.model_context import LayerNotFoundError
+from tests.unit.test_model_context import assert_same, state
 
-ARGUMENTS = {"grad_cam": {"target_layer": "features.norm5"}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"n_steps": 4},
+    "gradient_shap": {"n_samples": 4},
+    "smooth_grad": {"n_samples": 4},
+    "rise": {"n_masks": 9, "grid": 3, "keep": 0.7},
+    "grad_cam": {"target_layer": "features.norm5"},
+    "cam": {"target_layer": "features.norm5"},
+    "grad_cam_pp": {"target_layer": "features.norm5"},
+    "robust_activation_map": {"target_layer": "features.norm5"},
+    "meaningful_perturbation": {"iterations": 3},
+    "extremal_perturbation": {"iterations": 3},
+    "robust_perturbation": {"iterations": 3},
+}
+
+
+def make(name: str, **changes: Any) -> Interpreter:
+    """An interpreter with small settings for ``dense``; changes of arguments that it does not take are left out."""
+    cls = INTERPRETERS[name]
+    arguments = ARGUMENTS.get(name, {}) | changes
+    return cls(**{key: value for key, value in arguments.items() if key in inspect.signature(cls).parameters})
 
 
 @pytest.fixture(params=sorted(INTERPRETERS))
 def interpreter(request: pytest.FixtureRequest) -> Interpreter:
-    return INTERPRETERS[request.param](**ARGUMENTS.get(request.param, {}))
+    return make(request.param)
+
+
+_EXPORTS: dict[str, nn.Module] = {}
 
 
 @pytest.fixture(params=["scripted", "traced", "inside a module"])
 def torchscript(request: pytest.FixtureRequest, dense: nn.Module) -> nn.Module:
-    """The network ``dense`` as TorchScript, with its in-place ReLUs compiled in."""
-    if request.param == "traced":
-        return torch.jit.trace(copy.deepcopy(dense), torch.rand(1, 1, 32, 32))
-    script = torch.jit.script(copy.deepcopy(dense))
-    return script if request.param == "scripted" else nn.Sequential(OrderedDict(script=script))
+    """The network ``dense`` as TorchScript, with its in-place ReLUs compiled in; exported once."""
+    kind = request.param
+    if kind not in _EXPORTS:
+        if kind == "traced":
+            _EXPORTS[kind] = torch.jit.trace(copy.deepcopy(dense), torch.rand(1, 1, 32, 32), check_trace=False)
+        else:
+            script = torch.jit.script(copy.deepcopy(dense))
+            _EXPORTS[kind] = script if kind == "scripted" else nn.Sequential(OrderedDict(script=script))
+    return _EXPORTS[kind]
+
+
+def noisy(*shape: int) -> torch.Tensor:
+    """Images in [0, 1] plus noise: values outside occur."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(shape, generator=generator) + 0.1 * torch.randn(shape, generator=generator)
 
 
 @pytest.fixture
 def batch() -> torch.Tensor:
-    return torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    return noisy(4, 1, 32, 32)
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal up to the round-off of logits, which the differences of a weak map keep."""
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def surroundings(network: nn.Module) -> list[Any]:
+    """What one interpretation could leave behind, in the network and around it."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [
+        [list(getattr(module, kind)) for module in network.modules() for kind in kinds],
+        [(type(module), module.training, vars(module).get("forward")) for module in network.modules()],
+        [(parameter.requires_grad, parameter.grad) for parameter in network.parameters()],
+        [_get_current_function_mode_stack(), _get_current_dispatch_mode_stack()],
+        [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()],
+        [nn.functional.relu, torch.relu, torch.Tensor.relu, nn.ReLU.forward, nn.Module.__call__],
+    ]
 
 
 class TestEveryInterpreter:
     def test_is_registered_under_its_name(self, interpreter: Interpreter) -> None:
         assert INTERPRETERS[interpreter.name] is type(interpreter)
 
-    def test_returns_one_finite_map_and_the_logits_of_the_network(self, interpreter, dense, batch) -> None:
+    @pytest.mark.parametrize("shape", [(4, 1, 32, 32), (1, 1, 32, 32), (2, 1, 32, 48)])
+    def test_returns_one_finite_map_and_the_logits_of_the_network(self, interpreter, dense, shape) -> None:
+        images = noisy(*shape)
         with explaining(dense):
-            result = interpreter.attribute(dense, batch, 1)
-        assert result.maps.shape == (5, 1, 32, 32) and result.maps.dtype == torch.float32
-        assert torch.isfinite(result.maps).all() and result.maps.std() > 0
+            result = interpreter.attribute(dense, images, 1)
+        assert result.maps.shape == shape and result.maps.dtype == torch.float32
+        assert torch.isfinite(result.maps).all() and all(float(one.std()) > 0 for one in result.maps)
         assert not result.maps.requires_grad and not result.logits.requires_grad
-        assert torch.allclose(result.logits, dense(batch), atol=1e-5)
+        assert result.logits.dtype == torch.float32
+        assert torch.allclose(result.logits, dense(images), atol=1e-5)
 
     def test_a_copy_is_interpreted_alone(self, interpreter, dense, batch) -> None:
         with explaining(dense):
             together = interpreter.attribute(dense, batch, 0).maps
-            alone = torch.cat([interpreter.attribute(dense, batch[i : i + 1], 0).maps for i in range(5)])
-        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-6 * together.abs().max())
+            alone = torch.cat([interpreter.attribute(dense, batch[i : i + 1], 0).maps for i in range(4)])
+            backwards = interpreter.attribute(dense, batch.flip(0), 0).maps.flip(0)
+        for i in range(4):
+            assert_close(alone[i], together[i])
+            assert_close(backwards[i], together[i])
 
-    def test_explains_the_target(self, interpreter, dense, batch) -> None:
+    def test_says_whether_it_explains_the_target(self, interpreter, dense, batch) -> None:
         with explaining(dense):
             first, second = (interpreter.attribute(dense, batch, target).maps for target in (0, 1))
-        assert not torch.allclose(first, second)
+        assert torch.equal(first, second) is not interpreter.explains_target
+        assert torch.allclose(first, second) is not interpreter.explains_target
 
     def test_repeats_exactly_and_leaves_the_inputs(self, interpreter, dense, batch) -> None:
         before = batch.clone()
@@ -73,23 +140,28 @@ class TestEveryInterpreter:
         assert torch.equal(first, second)
         assert torch.equal(batch, before) and not batch.requires_grad and batch.grad is None
 
-    @pytest.mark.parametrize("target", [-1, 2])
-    def test_refuses_a_target_out_of_range(self, interpreter, dense, batch, target) -> None:
-        with explaining(dense), pytest.raises(ValueError, match="2 logits"):
-            interpreter.attribute(dense, batch, target)
+    def test_its_settings_as_json_are_all_that_it_is(self, interpreter, dense, batch) -> None:
+        settings = json.loads(json.dumps(interpreter.settings, allow_nan=False))
+        assert list(settings) == list(inspect.signature(type(interpreter)).parameters)
+        again = type(interpreter)(**settings)
+        assert again.settings == interpreter.settings == settings
+        with explaining(dense):
+            maps = [one.attribute(dense, batch, 1).maps for one in (interpreter, again)]
+        assert torch.equal(*maps)
+        assert interpreter.settings == settings
 
-    def test_refuses_a_network_without_logits(self, interpreter, dense, batch) -> None:
-        class Wrapped(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.features = dense.features
-
-            def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-                return {"logits": dense(x)}
-
-        network = Wrapped()
-        with explaining(network), pytest.raises(ValueError, match="returned dict"):
-            interpreter.attribute(network, batch, 0)
+    def test_neither_reads_nor_moves_the_global_random_state(self, interpreter, dense, batch) -> None:
+        maps = []
+        for seed in (1, 2):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+                fresh = make(interpreter.name)
+                with explaining(dense):
+                    maps.append(fresh.attribute(dense, batch, 1).maps)
+                assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1]
+                assert np.array_equal(np.random.get_state()[1], states[2])
+        assert torch.equal(*maps)
 
     def test_works_under_no_grad_and_inference_mode(self, interpreter, dense, batch) -> None:
         with explaining(dense):
@@ -98,37 +170,136 @@ class TestEveryInterpreter:
             with mode(), explaining(dense):
                 assert torch.equal(interpreter.attribute(dense, batch.clone(), 1).maps, expected)
 
-    def test_leaves_no_trace_after_many_calls(self, interpreter, dense, batch) -> None:
-        hooks = sum(len(m._forward_hooks) + len(m._backward_hooks) for m in dense.modules())
-        for _ in range(20):
-            with explaining(dense):
-                interpreter.attribute(dense, batch[:1], 0)
-        assert sum(len(m._forward_hooks) + len(m._backward_hooks) for m in dense.modules()) == hooks
-        assert all(p.grad is None for p in dense.parameters())
+    def test_a_network_in_training_gives_the_same_and_stays_in_training(self, interpreter, tiny, batch) -> None:
+        interpreter = make(interpreter.name, target_layer="features.3")
+        with explaining(tiny):
+            expected = interpreter.attribute(tiny, batch, 1)
+        tiny.train()
+        before = state(tiny)
+        with explaining(tiny):
+            found = interpreter.attribute(tiny, batch, 1)
+        assert torch.equal(found.maps, expected.maps) and torch.equal(found.logits, expected.logits)
+        assert tiny.training
+        assert_same(before, state(tiny))
 
-    def test_a_network_that_lets_no_gradient_through_is_refused(self, interpreter, dense, batch) -> None:
+    def test_frozen_parameters_give_the_same(self, interpreter, dense, batch) -> None:
+        with explaining(dense):
+            expected = interpreter.attribute(dense, batch, 1).maps
+        dense.requires_grad_(False)
+        with explaining(dense):
+            assert torch.equal(interpreter.attribute(dense, batch, 1).maps, expected)
+
+    @pytest.mark.parametrize("layout", ["channels last", "columns first", "every second pixel"])
+    def test_the_layout_in_memory_changes_nothing(self, interpreter, dense, batch, layout) -> None:
+        with explaining(dense):
+            expected = interpreter.attribute(dense, batch, 1).maps
+        network = dense
+        if layout == "channels last":
+            network = copy.deepcopy(dense).to(memory_format=torch.channels_last)
+            images = batch.to(memory_format=torch.channels_last)
+        elif layout == "columns first":
+            images = batch.transpose(2, 3).contiguous().transpose(2, 3)
+        else:
+            images = batch.repeat_interleave(2, dim=3)[..., ::2]
+        assert images.stride() != batch.stride() and torch.equal(images, batch)
+        with explaining(network):
+            assert_close(interpreter.attribute(network, images, 1).maps, expected)
+
+    @pytest.mark.parametrize("copies", [1, 5, 36])
+    def test_a_forward_pass_holds_a_bounded_number_of_images(self, interpreter, dense, copies) -> None:
+        seen = []
+        dense.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+        with explaining(dense):
+            interpreter.attribute(dense, noisy(copies, 1, 16, 16), 1)
+        # One more for a reference image.
+        assert max(seen) <= max(copies, ROWS) + 1
+
+    def test_leaves_no_trace_after_many_calls(self, interpreter, dense, batch) -> None:
+        outside = surroundings(dense)
+        with explaining(dense):
+            inside = surroundings(dense)
+            for _ in range(3):
+                interpreter.attribute(dense, batch[:1], 0)
+                assert surroundings(dense) == inside
+        assert surroundings(dense) == outside
+
+    @pytest.mark.parametrize("when", ["first pass", "last pass", "backward"])
+    def test_an_exception_in_the_network_leaves_no_trace(self, interpreter, dense, batch, when) -> None:
+        class Stopped(Exception):
+            pass
+
+        passes, last, backward = [], 0, when == "backward"
+
+        def stop(*_: object) -> None:
+            raise Stopped
+
+        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+            passes.append(1)
+            if len(passes) == last and not backward:
+                raise Stopped
+            if last and backward and output.requires_grad:
+                output.register_hook(stop)
+
+        if backward and not interpreter.needs_gradient:
+            return
+        dense.class_layers.register_forward_hook(hook)
+        before = state(dense)
+        with explaining(dense):
+            expected = interpreter.attribute(dense, batch[:2], 1).maps
+            last = 1 if when != "last pass" else len(passes)
+            passes.clear()
+            inside = surroundings(dense)
+            with pytest.raises(Stopped):
+                interpreter.attribute(dense, batch[:2], 1)
+            assert surroundings(dense) == inside
+            last = 0
+            assert torch.equal(interpreter.attribute(dense, batch[:2], 1).maps, expected)
+        assert_same(before, state(dense))
+
+    def test_a_network_that_lets_no_gradient_through(self, interpreter, dense, batch) -> None:
+        with explaining(dense):
+            expected = interpreter.attribute(dense, batch, 1)
         dense.class_layers.register_forward_hook(lambda module, inputs, output: output.detach())
-        with explaining(dense), pytest.raises(ValueError, match="no gradient with respect to its input"):
-            interpreter.attribute(dense, batch, 1)
+        if interpreter.needs_gradient:
+            assert interpreter.name not in without_gradient()
+            with explaining(dense), pytest.raises(ValueError, match="no gradient with respect to its input") as refusal:
+                interpreter.attribute(dense, batch, 1)
+            assert str(without_gradient()) in str(refusal.value)
+        else:
+            assert (interpreter.name in without_gradient()) is not interpreter.needs_hooks
+            with explaining(dense):
+                found = interpreter.attribute(dense, batch, 1)
+            assert torch.equal(found.maps, expected.maps) and torch.equal(found.logits, expected.logits)
+
+    def test_progress_adds_up(self, interpreter, dense, batch) -> None:
+        if not isinstance(interpreter, IterativeInterpreter):
+            assert "progress" not in inspect.signature(interpreter.attribute).parameters
+            return
+        steps: list[int] = []
+        with explaining(dense):
+            quiet = interpreter.attribute(dense, batch, 1).maps
+            maps = interpreter.attribute(dense, batch, 1, steps.append).maps
+        assert torch.equal(maps, quiet)
+        assert sum(steps) == interpreter.n_steps and all(type(step) is int and step > 0 for step in steps)
+        assert len(steps) > 1
 
 
 class TestTorchScript:
     @pytest.mark.parametrize("name", without_hooks())
     def test_without_hooks_the_maps_are_those_of_the_eager_network(self, name, dense, torchscript, batch) -> None:
-        interpreter = INTERPRETERS[name](**ARGUMENTS.get(name, {}))
+        interpreter = make(name)
         with explaining(dense):
             expected = interpreter.attribute(dense, batch, 1)
-        atol = 1e-6 * float(expected.maps.abs().max())
         for _ in range(3):  # the compiler optimizes after the first runs
             with explaining(torchscript):
                 found = interpreter.attribute(torchscript, batch, 1)
-            torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=atol)
+            assert_close(found.maps, expected.maps)
             torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("name", sorted(INTERPRETERS.keys() - set(without_hooks())))
     @pytest.mark.parametrize("layer", [None, "features.norm5", "script.features.norm5", "nothing"])
     def test_with_hooks_it_is_refused_with_the_interpreters_that_work(self, name, layer, torchscript, batch) -> None:
-        interpreter = INTERPRETERS[name](target_layer=layer)
+        interpreter = make(name, target_layer=layer)
         with explaining(torchscript), pytest.raises(LayerNotFoundError, match="TorchScript") as refusal:
             interpreter.attribute(torchscript, batch, 1)
         assert str(without_hooks()) in str(refusal.value)
@@ -144,6 +315,11 @@ class TestTorchScript:
     def test_interpreters_without_hooks_are_those_of_the_registry(self) -> None:
         assert "gradient" in without_hooks() and "grad_cam" not in without_hooks()
         assert not any(INTERPRETERS[name].needs_hooks for name in without_hooks())
+
+    def test_interpreters_without_gradient_are_those_of_the_registry(self) -> None:
+        assert "rise" in without_gradient() and "gradient" not in without_gradient()
+        assert not any(INTERPRETERS[name].needs_gradient for name in without_gradient())
+        assert set(without_gradient()) < set(without_hooks())
 
 
 def test_gradient_is_captums_saliency(dense, batch) -> None:
@@ -189,14 +365,3 @@ def test_grad_cam_is_right_behind_a_functional_inplace_relu(dense, batch) -> Non
     with explaining(network):
         found = GradCAM("features.norm5").attribute(network, batch, 1).maps
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-8)
-
-
-@pytest.mark.parametrize("layer", [None, "features.nothing", ""])
-def test_grad_cam_lists_the_candidates_for_a_wrong_layer(dense, batch, layer) -> None:
-    with explaining(dense), pytest.raises(LayerNotFoundError, match=r"features\.norm5"):
-        GradCAM(layer).attribute(dense, batch, 0)
-
-
-def test_grad_cam_refuses_a_layer_without_space(dense, batch) -> None:
-    with explaining(dense), pytest.raises(ValueError, match="before the pooling"):
-        GradCAM("class_layers.out").attribute(dense, batch, 0)

@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
 from monai_robustinterp.certificates import certificate_from_json, certify_votes
-from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
+from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, explaining
 from monai_robustinterp.voting import NonFiniteMapError
 
 
@@ -164,7 +164,7 @@ class Broken(nn.Module):
 
 
 def test_a_network_that_returns_nan_is_reported_and_never_voted(image) -> None:
-    with pytest.raises(NonFiniteMapError, match="16 of 16"):
+    with pytest.raises(NonFiniteMapError, match="logits that are NaN"):
         make_inferer(target=0).vote(image, Broken(float("nan")))
 
 
@@ -206,3 +206,31 @@ def test_stored_votes_can_be_certified_again_at_another_beta(tiny, image) -> Non
     votes, spec = inferer.vote(image, tiny)
     radii = [certify_votes(votes, spec, beta=beta, eta=0.05).l_max for beta in ("0.9", "0.5", "0.1")]
     assert radii == sorted(radii) and radii[-1] > radii[0]
+
+
+@pytest.mark.parametrize("interpreter", [Gradient(), RISE(n_masks=8)], ids=lambda each: each.name)
+def test_a_network_that_overwrites_its_input_changes_neither_image_nor_votes(tiny, image, interpreter) -> None:
+    class Centered(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.network, self.in_place = tiny, in_place
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            # Autograd refuses a leaf that is overwritten, so Gradient gives a copy of its own.
+            return self.network(image.sub_(0.5) if self.in_place else image - 0.5)
+
+    before = image.clone()
+    expected, _ = make_inferer(interpreter=interpreter).vote(image, Centered(in_place=False))
+    found, _ = make_inferer(interpreter=interpreter).vote(image, Centered(in_place=True))
+    assert torch.equal(image, before)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    assert found.positive_copies == expected.positive_copies
+
+
+def test_a_logit_that_is_nan_is_not_voted_away(tiny, image) -> None:
+    """Class 2 is not explained, so the map of class 0 is finite; but nobody knows what the network decides."""
+    with torch.no_grad():
+        tiny.head.weight[2] = float("nan")
+    with pytest.raises(NonFiniteMapError, match="logits that are NaN"):
+        make_inferer(target=0).vote(image, tiny)

@@ -18,6 +18,7 @@ LAYERS = (
     {"transforms", "bundle", "attacks"},
     {"regions", "native"},
     {"pipeline", "training"},
+    {"explain"},
     {"cohort"},
     {"__init__"},
     {"cli", "__main__"},

@@ -1,0 +1,84 @@
+"""Cost and certified radius of every interpreter at an equal budget of CPU time, and the panel of all of them.
+
+usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part all|cost|votes|page]
+
+An interrupted run resumes, and a longer budget goes on from the votes of a shorter one. Each process uses one thread;
+``--share I/N`` takes every N-th pair of method and image, so that N processes do the work together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from benchmarks.certificates.__main__ import ROOT, software
+from benchmarks.certificates.tables import strict
+from benchmarks.interpreters import cost, page
+from benchmarks.interpreters.plan import FULL_MINUTES, Method, methods
+from benchmarks.interpreters.radii import radii
+from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
+from monai_robustinterp import SaliencyBundle
+from monai_robustinterp.inputs import find_images
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.records import json_bytes
+
+
+def images(bundle: SaliencyBundle) -> dict[str, torch.Tensor]:
+    """Preprocessed sample images by name."""
+    paths = find_images([ROOT / "sample_data"]).images
+    return {
+        path.name.partition(".")[0]: bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths
+    }
+
+
+def copies(method: Method, bundle: SaliencyBundle, minutes: float, output: Path) -> int:
+    """Copies that the budget allows: measured once a method, before any is drawn, and kept."""
+    path = output / f"seconds-{method.slug}.json"
+    if not path.exists():
+        atomic_write(path, lambda file: file.write(json_bytes({"seconds": seconds_per_copy(bundle)})), overwrite=True)
+    return max(1, int(60 * minutes / json.loads(path.read_text())["seconds"]))
+
+
+def vote(output: Path, minutes: float, share: tuple[int, int]) -> None:
+    """Takes the votes of every method and image, and notes what follows from them."""
+    index = 0
+    for method in methods():
+        bundle = method_bundle(method)
+        for name, image in images(bundle).items():
+            index += 1
+            if index % share[1] != share[0]:
+                continue
+            n_samples = copies(method, bundle, minutes, output)
+            votes, spec = take_votes(output / f"votes-{method.slug}-{name}.npz", bundle, image, n_samples)
+            row = {"method": method.label, "image": name, **radii(votes, spec, bundle.inferer)}
+            path = output / f"radii-{method.slug}-{name}.json"
+            atomic_write(path, lambda file, row=row: file.write(json_bytes(strict(row))), overwrite=True)
+            print(f"  {row}", flush=True)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measures, writes results and the page."""
+    torch.set_num_threads(1)
+    output, part = arguments.output, arguments.part
+    output.mkdir(parents=True, exist_ok=True)
+    index, _, of = arguments.share.partition("/")
+    if part in ("all", "votes"):
+        vote(output, arguments.minutes, (int(index) % int(of), int(of)))
+    if part in ("all", "cost"):
+        bundle = method_bundle(methods()[0])
+        rows = cost.measure(methods(), bundle, next(iter(images(bundle).values())))
+        atomic_write(output / "cost.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
+    if part in ("all", "page"):
+        page.write(ROOT / "docs", output, minutes=arguments.minutes, software=software())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.interpreters")
+    parser.add_argument("output", type=Path, help="folder of votes and results")
+    parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="CPU minutes an image and method")
+    parser.add_argument("--part", choices=("all", "votes", "cost", "page"), default="all")
+    parser.add_argument("--share", default="1/1", metavar="I/N", help="this process's part of the votes")
+    main(parser.parse_args())

@@ -1,0 +1,92 @@
+"""Seconds and memory of one image, for each method, at the model's size and at 512 pixels."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.interpreters.plan import Method
+from monai_robustinterp import SaliencyBundle
+from monai_robustinterp.interpreters import Interpreter, explaining, make_interpreter
+from monai_robustinterp.interpreters.base import IterativeInterpreter
+
+SIDES = (128, 512)
+# A method of many passes is timed over so many of them: each pass does the same.
+TIMED_STEPS = 20
+
+
+def measure(methods: Sequence[Method], bundle: SaliencyBundle, image: torch.Tensor) -> list[dict[str, Any]]:
+    """A row a method and size.
+
+    Args:
+        methods: to measure.
+        bundle: the classifier.
+        image: float [1, H, W], resized to each size.
+    """
+    rows = []
+    for side in SIDES:
+        resized = nn.functional.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False)
+        rows.append({"method": "bare network, forward and backward", "side": side, **_bare(bundle.network, resized)})
+        for method in methods:
+            rows.append({"method": method.label, "side": side, **_cost(method, bundle, resized)})
+            print(f"  {side} px, {method.label}: {rows[-1]}", flush=True)
+    return rows
+
+
+def _bare(network: nn.Module, inputs: torch.Tensor) -> dict[str, Any]:
+    def once() -> None:
+        x = inputs.clone().requires_grad_()
+        torch.autograd.grad(network(x)[:, 0].sum(), x)
+
+    with explaining(network):
+        return _timed(once, repeats=3) | {"scaled_from": None}
+
+
+def _cost(method: Method, bundle: SaliencyBundle, inputs: torch.Tensor) -> dict[str, Any]:
+    interpreter = make_interpreter(method.name, known=bundle.interpreter_arguments, settings=method.settings)
+    timed, scale = _shortened(interpreter, bundle, method)
+
+    def once() -> None:
+        timed.attribute(bundle.network, inputs.clone(), 0)
+
+    with explaining(bundle.network):
+        found = _timed(once, repeats=1 if scale > 1 else 3)
+    found["seconds"] *= scale
+    return found | {"scaled_from": timed.n_steps if isinstance(timed, IterativeInterpreter) and scale > 1 else None}
+
+
+def _shortened(interpreter: Interpreter, bundle: SaliencyBundle, method: Method) -> tuple[Interpreter, float]:
+    """The interpreter with fewer steps, and what its time is to be multiplied by."""
+    if not isinstance(interpreter, IterativeInterpreter) or interpreter.n_steps <= TIMED_STEPS:
+        return interpreter, 1.0
+    steps = "n_masks" if "n_masks" in interpreter.settings else "iterations"
+    settings = {**method.settings, steps: TIMED_STEPS}
+    shorter = make_interpreter(method.name, known=bundle.interpreter_arguments, settings=settings)
+    return shorter, interpreter.n_steps / TIMED_STEPS
+
+
+def _timed(run: Any, *, repeats: int) -> dict[str, Any]:
+    """Fastest of the repeats, and the peak of memory above what was held before."""
+    run()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": min(seconds), "megabytes": (_status("VmHWM") - before) / 1024}
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{key}:")).split()[1])

@@ -1,0 +1,120 @@
+"""Votes of one method on one image for a budget of CPU time; a longer budget goes on where a shorter one ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+
+import monai_robustinterp
+from benchmarks.interpreters.plan import BUNDLE, Method
+from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
+from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.io.votes_npz import load_votes, save_votes
+from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.tally import VoteTally
+from monai_robustinterp.types import NOISE_PROTOCOL
+
+CALIBRATION_COPIES = 32
+
+
+def method_bundle(method: Method) -> SaliencyBundle:
+    """The findings' classifier with this method, on the CPU; the finding is the arg-max of each image."""
+    overrides = {
+        "device": "$torch.device('cpu')",
+        "target": "$None",
+        "interpreter_name": method.name,
+        "interpreter_settings": dict(method.settings),
+    }
+    return load_bundle(BUNDLE, overrides)
+
+
+def seconds_per_copy(bundle: SaliencyBundle) -> float:
+    """CPU seconds of a copy, with its noise and votes, on an image that is none of the table's.
+
+    It fixes the number of copies before any of them is drawn.
+    """
+    image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
+    taken = []
+    with explaining(bundle.network):
+        tally = _tally(bundle, image, 0)
+        size = bundle.inferer.batch_size
+        for start in range(0, CALIBRATION_COPIES, size):
+            begin = time.process_time()
+            tally.add(bundle.network, torch.arange(start, start + size))
+            taken.append(time.process_time() - begin)
+    return min(taken) / size
+
+
+def take_votes(
+    path: Path, bundle: SaliencyBundle, image: torch.Tensor, n_samples: int
+) -> tuple[VoteMap, SmoothingSpec]:
+    """The first ``n_samples`` copies; those that the file holds of the same settings are not repeated.
+
+    Args:
+        path: where the votes are kept.
+        bundle: of the method.
+        image: float [1, H, W], preprocessed.
+        n_samples: copies; a file with more of them is taken as it is.
+    """
+    inferer, network = bundle.inferer, bundle.network
+    with explaining(network):
+        with torch.no_grad():
+            logits = network(image[None])
+        target = int(logits.argmax())
+        spec = _spec(bundle, target)
+        provenance = {
+            "weights_sha256": bundle.hashes["weights_sha256"],
+            "monai_robustinterp": monai_robustinterp.__version__,
+            "torch": torch.__version__,
+            "image_sha256": image_sha256(image),
+        }
+        tally = _tally(bundle, image, target)
+        _restore(tally, path, spec, provenance)
+        for start in range(tally.n_samples, n_samples, inferer.batch_size):
+            tally.add(network, torch.arange(start, min(start + inferer.batch_size, n_samples)))
+    votes, spec = tally.votes(logits, image_sha256(image)), dataclasses.replace(spec, n_samples=tally.n_samples)
+    path.unlink(missing_ok=True)
+    save_votes(path, votes, spec, provenance)
+    return votes, spec
+
+
+def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
+    """Goes on from the votes of an earlier run, if they are of the same settings."""
+    if not path.exists():
+        return
+    votes, stored, origin = load_votes(path)
+    if dataclasses.replace(stored, n_samples=1) != spec or origin != provenance:
+        return
+    tally.counts += torch.from_numpy(votes.counts).flatten()
+    tally.n_samples, tally.positive = votes.n_samples, votes.positive_copies
+    tally.tied, tally.constant = votes.tied_copies, votes.constant_copies
+
+
+def _spec(bundle: SaliencyBundle, target: int) -> SmoothingSpec:
+    inferer = bundle.inferer
+    return SmoothingSpec(
+        sigma=inferer.sigma,
+        n_samples=1,
+        top_k=inferer.top_k,
+        cell_size=inferer.cell_size,
+        interpreter=inferer.interpreter.name,
+        interpreter_settings=inferer.interpreter.settings,
+        target=target,
+        seed=inferer.seed,
+    )
+
+
+def _tally(bundle: SaliencyBundle, image: torch.Tensor, target: int) -> VoteTally:
+    inferer = bundle.inferer
+    return VoteTally(
+        image,
+        noise=CounterNoise(seed=inferer.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
+        sigma=inferer.sigma,
+        attribute=lambda network, copies: inferer.interpreter.attribute(network, copies, target),
+        finds=lambda logits: inferer.finds(logits, target),
+        top_k=inferer.top_k,
+        cell_size=inferer.cell_size,
+    )

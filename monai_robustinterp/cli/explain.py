@@ -1,0 +1,97 @@
+"""``explain``: one image by several interpreters, side by side. Nothing is certified."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from monai_robustinterp.bundle import file_sha256, load_bundle
+from monai_robustinterp.cli.arguments import (
+    InterpreterChoice,
+    add_classifier_arguments,
+    classifier_overrides,
+    interpreter,
+    one_line,
+)
+from monai_robustinterp.errors import InputRefused, own_message
+from monai_robustinterp.explain import Comparison, comparison_record, explain, save_comparison
+from monai_robustinterp.inputs import RESULT_PREFIX
+from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
+from monai_robustinterp.io.atomic import atomic_folder
+
+HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG)")
+    parser.add_argument(
+        "--interpreter",
+        type=_interpreters,
+        required=True,
+        metavar="A[:ARGUMENT=VALUE...],B,...",
+        help=f"interpretation methods, or 'all': {', '.join(sorted(INTERPRETERS))}",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add_classifier_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars and no table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    # MONAI logs what a failed transform was given, which may name the patient.
+    logging.basicConfig(level=logging.CRITICAL)
+    try:
+        bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
+        known = bundle.interpreter_arguments
+        interpreters = [make_interpreter(name, known=known, settings=given) for name, given in arguments.interpreter]
+        target = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-maps"
+        if target.exists() and not arguments.overwrite:
+            raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")
+        with warnings.catch_warnings():
+            # The reader's warnings are in explain.json.
+            warnings.simplefilter("ignore", UserWarning)
+            comparison = explain(
+                arguments.input, bundle, interpreters, progress=None if arguments.quiet else _progress_bar
+            )
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(target, overwrite=arguments.overwrite) as folder:
+            save_comparison(comparison, folder)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f"monai-robustinterp: {own_message(error) or one_line(error)}", file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        print(table(comparison))
+        print(f"\nMaps, not certified: {target}/ (panel.png)")
+    return 1 if comparison.refused else 0
+
+
+def table(comparison: Comparison) -> str:
+    """The finding, and a line a method."""
+    finding = comparison_record(comparison)["finding"]
+    lines = [f"{finding['name']}: score {finding['score']:.2f} (not calibrated)"]
+    lines += [f"  {plain.label:<24} {plain.elapsed_s:8.2f} s" for plain in comparison.maps]
+    lines += [f"  {label:<24} refused: {reason}" for label, reason in comparison.refused.items()]
+    return "\n".join(lines)
+
+
+def _progress_bar(label: str, n_steps: int) -> Callable[[int], object]:
+    bar = tqdm(total=n_steps, desc=label, unit=" steps", leave=False)
+
+    def update(steps: int) -> None:
+        bar.update(steps)
+        if bar.n >= n_steps:
+            bar.close()
+
+    return update
+
+
+def _interpreters(text: str) -> list[InterpreterChoice]:
+    return [interpreter(part) for part in (sorted(INTERPRETERS) if text == "all" else text.split(","))]

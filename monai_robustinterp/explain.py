@@ -1,0 +1,283 @@
+"""One image interpreted by several methods, side by side. Ordinary interpretations: nothing here is certified."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from monai.data import MetaTensor
+from scipy.special import expit, softmax
+
+from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.errors import InputRefused, refusal_reason
+from monai_robustinterp.inferers import Activation, CertifiedSaliencyInferer, Progress
+from monai_robustinterp.interpreters import Interpreter, explaining
+from monai_robustinterp.interpreters.base import IterativeInterpreter, target_logits
+from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter, MaskSnapshot
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.io.map_nifti import save_map
+from monai_robustinterp.pipeline import origin
+from monai_robustinterp.records import json_bytes
+from monai_robustinterp.tally import check_finite_logits
+from monai_robustinterp.transforms import InvertSaliencyd
+from monai_robustinterp.types import top_k_set
+from monai_robustinterp.visualize.mask_iterations import MaskIteration, mask_iterations_figure, probability_table
+from monai_robustinterp.visualize.panel import Panel, panel_figure
+from monai_robustinterp.voting import NonFiniteMapError, pool_cells
+
+FORMAT = "monai_robustinterp/explanations/1"
+CLAIM = "none: ordinary interpretations, which a tiny change of the image may move; `certify` makes a claim"
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainMap:
+    """What one method says of the image.
+
+    Attributes:
+        label: name of its files: the interpreter's, with a number if it was asked for twice.
+        interpreter: with its settings.
+        values: raw values on the network's grid, float32 [H, W]; larger = more important.
+        iterations: of the optimisation behind it, if there is one.
+        elapsed_s: seconds.
+    """
+
+    label: str
+    interpreter: Interpreter
+    values: Array
+    iterations: tuple[MaskIteration, ...]
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Interpretations of one image.
+
+    Attributes:
+        image: the network's input [1, H, W], with the metadata of its source.
+        bundle: classifier, preprocessing, finding and cells.
+        source: the file.
+        target: the explained logit.
+        logits: of the image, float32 [classes].
+        maps: one a method that gave a map, in order, at least one.
+        refused: label of each other method, and why it gave none.
+    """
+
+    image: MetaTensor
+    bundle: SaliencyBundle
+    source: Path
+    target: int
+    logits: Array
+    maps: tuple[PlainMap, ...]
+    refused: dict[str, str]
+
+
+def explain(
+    source: str | Path,
+    bundle: SaliencyBundle,
+    interpreters: Sequence[Interpreter],
+    *,
+    progress: Callable[[str, int], Progress] | None = None,
+) -> Comparison:
+    """Interprets one image file by each method. What a method refuses is recorded, and the rest goes on.
+
+    Args:
+        source: DICOM, NIfTI or PNG/JPEG file.
+        bundle: classifier, preprocessing, finding and cells.
+        interpreters: in the order of the panel.
+        progress: gives, for a method's label and number of steps, what is called with the number of steps just done.
+
+    Raises:
+        InputRefused: if the file is no image that can be explained, or no method gave a map.
+        ValueError: if the target is no logit, or a logit is not finite.
+    """
+    image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
+    inputs = image.as_tensor().detach().to(torch.float32)[None]
+    maps, refused = [], {}
+    with explaining(bundle.network):
+        with torch.no_grad():
+            logits = bundle.network(inputs.clone())
+        target = int(logits.argmax()) if bundle.inferer.target is None else bundle.inferer.target
+        logits = target_logits(logits, target)
+        check_finite_logits(logits)
+        for label, interpreter in _labelled(interpreters):
+            report = progress(label, _n_steps(interpreter)) if progress is not None else _silent
+            try:
+                maps.append(_plain_map(label, interpreter, bundle, inputs.clone(), target, report))
+            except Exception as error:
+                refused[label] = refusal_reason(error)
+    if not maps:
+        raise InputRefused("no method gave a map. " + " ".join(f"{label}: {why}" for label, why in refused.items()))
+    return Comparison(
+        image=image,
+        bundle=bundle,
+        source=Path(source),
+        target=target,
+        logits=logits[0].cpu().numpy(),
+        maps=tuple(maps),
+        refused=refused,
+    )
+
+
+def _labelled(interpreters: Sequence[Interpreter]) -> Iterator[tuple[str, Interpreter]]:
+    seen: dict[str, int] = {}
+    for interpreter in interpreters:
+        seen[interpreter.name] = number = seen.get(interpreter.name, 0) + 1
+        yield interpreter.name if number == 1 else f"{interpreter.name}_{number}", interpreter
+
+
+def _n_steps(interpreter: Interpreter) -> int:
+    return interpreter.n_steps if isinstance(interpreter, IterativeInterpreter) else 1
+
+
+def _silent(_steps: int) -> None:
+    pass
+
+
+def _plain_map(
+    label: str,
+    interpreter: Interpreter,
+    bundle: SaliencyBundle,
+    inputs: torch.Tensor,
+    target: int,
+    report: Progress,
+) -> PlainMap:
+    start = time.perf_counter()
+    snapshots: tuple[MaskSnapshot, ...] = ()
+    if isinstance(interpreter, MaskInterpreter):
+        last = interpreter.n_steps
+        shown = sorted({0, last // 15, last // 3, last})
+        run = interpreter.optimise(bundle.network, inputs, target, snapshots=shown, progress=report)
+        attribution, snapshots = run.attribution, run.snapshots
+    elif isinstance(interpreter, IterativeInterpreter):
+        attribution = interpreter.attribute(bundle.network, inputs, target, report)
+    else:
+        attribution = interpreter.attribute(bundle.network, inputs, target)
+        report(1)
+    if not bool(torch.isfinite(attribution.maps).all()):
+        raise NonFiniteMapError("the map has NaN or infinite values: check the network's weights and the settings.")
+    return PlainMap(
+        label=label,
+        interpreter=interpreter,
+        values=attribution.maps[0, 0].cpu().numpy(),
+        iterations=tuple(_iteration(interpreter, bundle, inputs, snapshot) for snapshot in snapshots),
+        elapsed_s=time.perf_counter() - start,
+    )
+
+
+def _iteration(
+    interpreter: Interpreter, bundle: SaliencyBundle, inputs: torch.Tensor, snapshot: MaskSnapshot
+) -> MaskIteration:
+    assert isinstance(interpreter, MaskInterpreter)  # only these have snapshots
+    blend, activation = interpreter.blend(inputs), bundle.inferer.activation
+    return MaskIteration(
+        iteration=snapshot.iteration,
+        mask=snapshot.masks[0, 0].cpu().numpy(),
+        perturbed=blend(snapshot.masks)[0, 0].cpu().numpy(),
+        reversed=blend(1 - snapshot.masks)[0, 0].cpu().numpy(),
+        perturbed_scores=_scores(snapshot.perturbed[0].cpu().numpy(), activation),
+        reversed_scores=_scores(snapshot.reversed[0].cpu().numpy(), activation),
+    )
+
+
+def save_comparison(comparison: Comparison, folder: Path) -> None:
+    """Writes panel.png, maps.npz, explain.json, a NIfTI a map on the source's grid, and the iterations of masks.
+
+    Args:
+        comparison: result of :func:`explain`.
+        folder: an existing folder without these files.
+    """
+    gray, finding = comparison.image[0].cpu().numpy(), _finding(comparison)
+    arrays = {"input": gray, "logits": comparison.logits} | {plain.label: plain.values for plain in comparison.maps}
+    atomic_write(folder / "maps.npz", lambda file: np.savez_compressed(file, **arrays))
+    for plain, values in zip(comparison.maps, _on_source(comparison)):
+        save_map(folder / f"{plain.label}.nii.gz", values, comparison.image.meta)
+        if plain.iterations:
+            title = f"{plain.label}: {finding['name']}"
+            figure = mask_iterations_figure(gray, iterations=plain.iterations, title=title, **_classes(comparison))
+            _save_figure(folder / f"{plain.label}_iterations.png", figure)
+    _save_figure(folder / "panel.png", comparison_figure(comparison))
+    atomic_write(folder / "explain.json", lambda file: file.write(json_bytes(comparison_record(comparison))))
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """The input and all maps side by side, each on its own scale, with the cells that it would vote for."""
+    inferer, finding = comparison.bundle.inferer, _finding(comparison)
+    panels = [Panel(plain.label, plain.values, _top_k(plain, inferer)) for plain in comparison.maps]
+    title = f"{finding['name']}: score {finding['score']:.2f} (not calibrated); yellow: top {inferer.top_k} cells"
+    return panel_figure(comparison.image[0].cpu().numpy(), panels, title=title)
+
+
+def comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """Content of explain.json: plain values, no names and no dates."""
+    classes = _classes(comparison)
+    maps = [
+        {
+            "label": plain.label,
+            "name": plain.interpreter.name,
+            "settings": plain.interpreter.settings,
+            "minimum": float(plain.values.min()),
+            "maximum": float(plain.values.max()),
+            "elapsed_s": plain.elapsed_s,
+            "iterations": probability_table(iterations=plain.iterations, **classes),
+        }
+        for plain in comparison.maps
+    ]
+    return {
+        "format": FORMAT,
+        "claim": CLAIM,
+        "finding": _finding(comparison),
+        "logits": [float(logit) for logit in comparison.logits],
+        "maps": maps,
+        "refused": [{"label": label, "reason": reason} for label, reason in comparison.refused.items()],
+        **origin(comparison.image, comparison.bundle, comparison.source),
+    }
+
+
+def _finding(comparison: Comparison) -> dict[str, Any]:
+    classes, target = _classes(comparison), comparison.target
+    return {"name": classes["class_names"][target], "target": target, "score": float(classes["scores"][target])}
+
+
+def _classes(comparison: Comparison) -> dict[str, Any]:
+    """What tables and pictures of iterations need to know of the classifier."""
+    inferer = comparison.bundle.inferer
+    return {
+        "scores": _scores(comparison.logits, inferer.activation),
+        "class_names": [inferer.class_name(i) for i in range(len(comparison.logits))],
+        "target": comparison.target,
+    }
+
+
+def _scores(logits: Array, activation: Activation) -> npt.NDArray[np.float64]:
+    """Sigmoid or softmax of logits [classes]; a network's own, not calibrated."""
+    values = logits.astype(np.float64)
+    scores: npt.NDArray[np.float64] = expit(values) if activation == "sigmoid" else softmax(values)
+    return scores
+
+
+def _top_k(plain: PlainMap, inferer: CertifiedSaliencyInferer) -> npt.NDArray[np.bool_]:
+    """The cells that a copy with this map would vote for, bool [H, W]; a tie falls by reading order."""
+    cells = pool_cells(torch.from_numpy(plain.values)[None, None], inferer.cell_size)[0].numpy()
+    top = top_k_set(cells, inferer.top_k)
+    return top.repeat(inferer.cell_size, axis=0).repeat(inferer.cell_size, axis=1)
+
+
+def _on_source(comparison: Comparison) -> Array:
+    """The maps on the source's grid, float32 [maps, H, W]; 0 outside the network's field."""
+    maps = MetaTensor(torch.from_numpy(np.stack([plain.values for plain in comparison.maps])))
+    invert = InvertSaliencyd("maps", transform=comparison.bundle.preprocessing, orig_keys="image")
+    values: Array = invert({"image": comparison.image, "maps": maps})["maps"].numpy()
+    return values
+
+
+def _save_figure(path: Path, figure: Figure) -> None:
+    atomic_write(path, lambda file: figure.savefig(file, format="png"))

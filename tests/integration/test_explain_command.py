@@ -1,0 +1,149 @@
+"""``explain`` on the shipped bundle and real images: every file that it promises, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_robustinterp import ChestXRayReader, load_bundle
+from monai_robustinterp.cli.main import main
+from monai_robustinterp.explain import explain as explain_image
+from monai_robustinterp.interpreters import explaining, make_interpreter
+
+SAMPLES = Path(__file__).parents[2] / "sample_data"
+EFFUSION = SAMPLES / "nih_00000282_000_effusion.png"
+CHEAP = "gradient,grad_cam:target_layer=features.denseblock4,robust_perturbation:iterations=6,gradient"
+
+
+def explain(source: Path, interpreters: str, output: Path, *more: str) -> int:
+    bundle = ["--bundle", "chest_xray_findings", "--quiet"]
+    return main(["explain", str(source), "--interpreter", interpreters, "--output", str(output), *bundle, *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("explain")
+    assert explain(EFFUSION, CHEAP, output, "--target", "Effusion") == 0
+    (found,) = output.glob("cxr-*-maps")
+    return found
+
+
+def test_it_writes_what_the_reference_lists_and_nothing_else(folder) -> None:
+    labels = ["gradient", "gradient_2", "grad_cam", "robust_perturbation"]
+    names = {f"{label}.nii.gz" for label in labels} | {"panel.png", "maps.npz", "explain.json"}
+    assert {path.name for path in folder.iterdir()} == names | {"robust_perturbation_iterations.png"}
+    for picture in folder.glob("*.png"):
+        assert np.asarray(Image.open(picture).convert("L")).std() > 10
+
+
+def test_the_stored_map_is_that_of_the_method(folder) -> None:
+    bundle = load_bundle("chest_xray_findings")
+    image = bundle.preprocessing({"image": str(EFFUSION)})["image"].as_tensor()[None]
+    interpreter = make_interpreter("grad_cam", settings={"target_layer": "features.denseblock4"})
+    with explaining(bundle.network):
+        expected = interpreter.attribute(bundle.network, image, 4).maps[0, 0].numpy()
+    with np.load(folder / "maps.npz") as maps:
+        np.testing.assert_allclose(maps["grad_cam"], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(maps["gradient"], maps["gradient_2"])
+        np.testing.assert_allclose(maps["input"], image[0, 0], atol=1e-6)
+        assert maps["logits"].shape == (11,)
+
+
+def test_the_record_says_that_nothing_is_certified_and_how_each_map_was_made(folder) -> None:
+    record = json.loads((folder / "explain.json").read_text())
+    assert record["claim"].startswith("none") and record["refused"] == []
+    assert record["finding"]["name"] == "Effusion" and 0 < record["finding"]["score"] < 1
+    by_label = {entry["label"]: entry for entry in record["maps"]}
+    assert by_label["grad_cam"]["settings"] == {"target_layer": "features.denseblock4"}
+    assert by_label["robust_perturbation"]["settings"]["activation"] == "sigmoid"
+    table = by_label["robust_perturbation"]["iterations"]
+    assert [row["iteration"] for row in table] == [0, 2, 6]
+    assert table[0]["target_x"] == pytest.approx(record["finding"]["score"], abs=1e-5)
+    assert by_label["gradient"]["iterations"] == []
+
+
+def test_the_nifti_lies_over_the_source_pixel_by_pixel(folder) -> None:
+    values, _ = ChestXRayReader().get_data(EFFUSION)
+    written = nib.load(folder / "gradient.nii.gz")
+    assert written.shape == (values.shape[2], values.shape[1], 1)
+    with np.load(folder / "maps.npz") as maps:
+        # 1,024 pixels a side and 128 of the network: each value fills 8 x 8 pixels.
+        np.testing.assert_array_equal(written.get_fdata(dtype=np.float32)[::8, ::8, 0].T, maps["gradient"])
+
+
+def test_what_one_method_refuses_is_recorded_and_the_rest_is_written(tmp_path, capsys) -> None:
+    methods = "grad_cam:target_layer=features.nothing,gradient,cam:target_layer=class_layers.out"
+    assert explain(EFFUSION, methods, tmp_path) == 1
+    (found,) = tmp_path.glob("cxr-*-maps")
+    record = json.loads((found / "explain.json").read_text())
+    assert [entry["label"] for entry in record["maps"]] == ["gradient"]
+    reasons = {entry["label"]: entry["reason"] for entry in record["refused"]}
+    assert "features.norm5" in reasons["grad_cam"] and "pooling" in reasons["cam"]
+
+
+def test_no_map_at_all_writes_nothing(tmp_path, capsys) -> None:
+    assert explain(EFFUSION, "grad_cam:target_layer=nothing", tmp_path / "out") == 1
+    assert not list(tmp_path.iterdir()) and "features.norm5" in capsys.readouterr().err
+
+
+def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
+    before = (folder / "explain.json").read_bytes()
+    assert explain(EFFUSION, "gradient", folder.parent) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (folder / "explain.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("gradient:steps=3", "no setting 'steps'"),
+        ("integrated_gradients:n_steps=many", "n_steps"),
+        ("smooth_grad:n_samples=0", "n_samples"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -> None:
+    assert explain(EFFUSION, arguments, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("interpreter", ["magic", "gradient:x", "rise:seed=$print(1)", "", "gradient,"])
+@pytest.mark.parametrize("command", ["explain", "certify"])
+def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
+    assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_what_is_no_image_is_one_sentence_without_its_name(content, tmp_path, capsys) -> None:
+    source = tmp_path / "DOE^JANE.png"
+    source.write_bytes(content)
+    assert explain(source, "gradient", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "DOE" not in error and "Traceback" not in error
+
+
+def test_certify_takes_settings_and_the_record_names_them(tmp_path) -> None:
+    arguments = ["--bundle", "chest_xray_findings", "--samples", "16", "--confidence", "0.5", "--quiet"]
+    source = str(SAMPLES / "kermany_IM-0525-0001_normal.jpg")
+    interpreter = ["--interpreter", "smooth_grad:n_samples=2:sigma=0.05"]
+    assert main(["certify", source, *interpreter, "--output", str(tmp_path), *arguments]) == 0
+    (path,) = tmp_path.glob("cxr-*/certificate.json")
+    spec = json.loads(path.read_text())["spec"]
+    assert spec["interpreter"] == "smooth_grad"
+    assert spec["interpreter_settings"] == {"n_samples": 2, "sigma": 0.05, "seed": 0}
+
+
+def test_logits_that_are_nan_are_refused() -> None:
+    bundle = load_bundle("chest_xray_findings")
+    with torch.no_grad():
+        bundle.network.class_layers.out.weight[4] = float("nan")
+    with pytest.raises(ValueError, match="logits that are NaN"):
+        explain_image(EFFUSION, bundle, [make_interpreter("gradient")])
