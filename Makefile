@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all bench study-classifiers study-certificates lint wheel clean
+.PHONY: demo test test-all bench study-classifiers study-certificates study-interpreters study-robust-map lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -36,6 +36,12 @@ study-classifiers: $(INSTALLED)
 
 study-certificates: $(INSTALLED)
 	$(BIN)/python -m benchmarks.certificates study_output/certificates
+
+study-interpreters: $(INSTALLED)
+	$(BIN)/python -m benchmarks.interpreters study_output/interpreters
+
+study-robust-map: $(INSTALLED)
+	$(BIN)/python -m benchmarks.robust_activation_map $(CHEST_XRAY14_DIR) study_output/robust_activation_map
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

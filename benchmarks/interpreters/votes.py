@@ -17,7 +17,7 @@ from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.tally import VoteTally
 from monai_robustinterp.types import NOISE_PROTOCOL
 
-CALIBRATION_COPIES = 32
+LONG_COPY_S = 0.5
 
 
 def method_bundle(method: Method) -> SaliencyBundle:
@@ -37,15 +37,17 @@ def seconds_per_copy(bundle: SaliencyBundle) -> float:
     It fixes the number of copies before any of them is drawn.
     """
     image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
-    taken = []
+    seconds = []
     with explaining(bundle.network):
         tally = _tally(bundle, image, 0)
-        size = bundle.inferer.batch_size
-        for start in range(0, CALIBRATION_COPIES, size):
-            begin = time.process_time()
-            tally.add(bundle.network, torch.arange(start, start + size))
-            taken.append(time.process_time() - begin)
-    return min(taken) / size
+        # A first copy alone; where it takes long there is nothing to gain from a batch.
+        for size in (1, *[bundle.inferer.batch_size] * 3):
+            start = time.process_time()
+            tally.add(bundle.network, torch.arange(tally.n_samples, tally.n_samples + size))
+            seconds.append((time.process_time() - start) / size)
+            if seconds[-1] > LONG_COPY_S:
+                break
+    return min(seconds)
 
 
 def take_votes(

@@ -130,7 +130,12 @@ def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> t
             f"those that need none, {without_gradient()}. Or remove no_grad and detach from the network's forward; of "
             "a TorchScript module take the file from before torch.jit.optimize_for_inference."
         )
-    (gradient,) = torch.autograd.grad(logits[:, target].sum(), source)
+    (gradient,) = torch.autograd.grad(logits[:, target].sum(), source, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            "the explained logit does not depend on the layer that was chosen, or on the input: choose a layer that "
+            "the logits come from."
+        )
     return gradient
 
 

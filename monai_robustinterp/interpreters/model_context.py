@@ -183,12 +183,31 @@ def recorded_output(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Records a layer's output of each forward pass; later in-place operations touch a clone, not the record."""
     outputs: list[torch.Tensor] = []
 
-    def record(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    def record(_module: nn.Module, _inputs: Any, output: Any) -> torch.Tensor:
+        if not isinstance(output, torch.Tensor):
+            raise LayerNotFoundError(
+                f"the target layer returns a {type(output).__name__}; it must return one tensor [B, K, h, w]. Name a "
+                "layer inside it, or the next one."
+            )
         outputs.append(output)
         return output.clone()
 
     handle = layer.register_forward_hook(record)
     try:
         yield outputs
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def replaced_output(layer: nn.Module, replacement: torch.Tensor) -> Iterator[None]:
+    """Lets a layer return the replacement, in those of its calls that return something of that shape."""
+
+    def replace(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return replacement.clone() if output.shape == replacement.shape else output
+
+    handle = layer.register_forward_hook(replace)
+    try:
+        yield
     finally:
         handle.remove()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.layer_output import layer_output
-from monai_robustinterp.interpreters.model_context import find_layer
+from monai_robustinterp.interpreters.model_context import find_layer, replaced_output
 
 TOLERANCE = 1e-3
 """How far the head's logits may lie from the network's, in shares of the sum of the absolute terms of each logit."""
@@ -80,7 +78,7 @@ def pooled_features(
     found = f"no linear layer of {output.shape[1]} inputs and {logits.shape[1]} outputs"
     if heads:
         probe = _probe(output)
-        with _replaced_output(find_layer(network, target_layer), probe):
+        with replaced_output(find_layer(network, target_layer), probe):
             answer = network(inputs[:1].repeat(len(probe), 1, 1, 1))
         head = min(heads, key=lambda candidate: candidate.misfit(probe, answer))
         misfit = max(head.misfit(probe, answer), head.misfit(output, logits))
@@ -124,17 +122,3 @@ def _probe(output: torch.Tensor) -> torch.Tensor:
     uniform = torch.rand(2, *output.shape[1:], generator=generator)
     scale = 2 + 8 * torch.rand(output.shape[1], 1, 1, generator=generator)
     return (scale * torch.stack([-uniform[0], 2 * uniform[1] - 1])).to(output)
-
-
-@contextmanager
-def _replaced_output(layer: nn.Module, replacement: torch.Tensor) -> Iterator[None]:
-    """Lets a layer return the replacement, in those of its calls that return something of that shape."""
-
-    def replace(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return replacement.clone() if output.shape == replacement.shape else output
-
-    handle = layer.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()

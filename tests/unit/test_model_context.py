@@ -140,3 +140,34 @@ def test_torchscript_that_mixes_copies_is_refused(network, refused, inside) -> N
 def test_a_function_is_no_network() -> None:
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"), explaining(lambda x: x):
         pass
+
+
+def test_a_layer_that_returns_no_tensor_is_refused(tiny) -> None:
+    class Pair(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    tiny.features[2] = Pair()
+    tiny.features.insert(3, Second())
+    with explaining(tiny), pytest.raises(ValueError, match="returns a tuple"):
+        GradCAM("features.2").attribute(tiny, torch.rand(2, 1, 32, 32), 0)
+
+
+class Second(torch.nn.Module):
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return pair[1]
+
+
+def test_a_layer_beside_the_way_to_the_logits_is_refused(tiny) -> None:
+    class Beside(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.aside, self.network = torch.nn.Conv2d(1, 2, 3), tiny
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.aside(x)
+            return self.network(x)
+
+    network = Beside().eval()
+    with explaining(network), pytest.raises(ValueError, match="does not depend on the layer"):
+        GradCAM("aside").attribute(network, torch.rand(2, 1, 32, 32), 0)
