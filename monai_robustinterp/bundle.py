@@ -80,7 +80,7 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
         parser = ConfigParser()
         parser.read_config(str(folder / _CONFIG))
         parser["bundle_root"] = str(folder)
-        for key, value in (overrides or {}).items():
+        for key, value in _with_own_settings(parser, overrides or {}).items():
             if value is not None:
                 _check_key(parser, key)
                 parser[key] = value
@@ -101,6 +101,15 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             f"'saliency_bundle' of the bundle is a {type(bundle).__name__}; it must be a SaliencyBundle."
         )
     return bundle
+
+
+def _with_own_settings(parser: ConfigParser, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides; settings of the interpreter that the bundle has go on top of the bundle's own."""
+    settings = overrides.get("interpreter_settings")
+    own = parser.get("interpreter_settings") or {}
+    if settings is None or overrides.get("interpreter_name") != parser.get("interpreter_name"):
+        return dict(overrides)
+    return dict(overrides) | {"interpreter_settings": {**own, **settings}}
 
 
 def _check_key(parser: ConfigParser, key: str) -> None:

@@ -51,6 +51,6 @@ def refusal_reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
     if isinstance(error, torch.OutOfMemoryError):
-        return "the device ran out of memory: pass a smaller --batch-size."
+        return "the device ran out of memory: take a smaller batch size, a smaller image or another device."
     logger.debug("unexpected failure", exc_info=error)
-    return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it (--verbose shows more)."
+    return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it."

@@ -46,7 +46,7 @@ class PlainMap:
         label: name of its files: the interpreter's, with a number if it was asked for twice.
         interpreter: with its settings.
         values: raw values on the network's grid, float32 [H, W]; larger = more important.
-        iterations: of the optimisation behind it, if there is one.
+        iterations: of the optimization behind it, if there is one.
         elapsed_s: seconds.
     """
 
@@ -105,7 +105,7 @@ def explain(
     with explaining(bundle.network):
         with torch.no_grad():
             logits = bundle.network(inputs.clone())
-        target = int(logits.argmax()) if bundle.inferer.target is None else bundle.inferer.target
+        target = int(target_logits(logits, 0).argmax()) if bundle.inferer.target is None else bundle.inferer.target
         logits = target_logits(logits, target)
         check_finite_logits(logits)
         for label, interpreter in _labelled(interpreters):
@@ -155,7 +155,7 @@ def _plain_map(
     if isinstance(interpreter, MaskInterpreter):
         last = interpreter.n_steps
         shown = sorted({0, last // 15, last // 3, last})
-        run = interpreter.optimise(bundle.network, inputs, target, snapshots=shown, progress=report)
+        run = interpreter.optimize(bundle.network, inputs, target, snapshots=shown, progress=report)
         attribution, snapshots = run.attribution, run.snapshots
     elif isinstance(interpreter, IterativeInterpreter):
         attribution = interpreter.attribute(bundle.network, inputs, target, report)
@@ -211,9 +211,13 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
 def comparison_figure(comparison: Comparison) -> Figure:
     """The input and all maps side by side, each on its own scale, with the cells that it would vote for."""
     inferer, finding = comparison.bundle.inferer, _finding(comparison)
-    panels = [Panel(plain.label, plain.values, _top_k(plain, inferer)) for plain in comparison.maps]
+    panels = [Panel(_title(plain), plain.values, _top_k(plain, inferer)) for plain in comparison.maps]
     title = f"{finding['name']}: score {finding['score']:.2f} (not calibrated); yellow: top {inferer.top_k} cells"
     return panel_figure(comparison.image[0].cpu().numpy(), panels, title=title)
+
+
+def _title(plain: PlainMap) -> str:
+    return plain.label if plain.interpreter.explains_target else f"{plain.label} (of all classes)"
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
@@ -224,6 +228,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
             "label": plain.label,
             "name": plain.interpreter.name,
             "settings": plain.interpreter.settings,
+            "explains_target": plain.interpreter.explains_target,
             "minimum": float(plain.values.min()),
             "maximum": float(plain.values.max()),
             "elapsed_s": plain.elapsed_s,
@@ -265,9 +270,11 @@ def _scores(logits: Array, activation: Activation) -> npt.NDArray[np.float64]:
 
 
 def _top_k(plain: PlainMap, inferer: CertifiedSaliencyInferer) -> npt.NDArray[np.bool_]:
-    """The cells that a copy with this map would vote for, bool [H, W]; a tie falls by reading order."""
+    """The cells that a copy with this map would vote for, bool [H, W]; none where a tie leaves that to chance."""
     cells = pool_cells(torch.from_numpy(plain.values)[None, None], inferer.cell_size)[0].numpy()
     top = top_k_set(cells, inferer.top_k)
+    if cells[top].min() == cells[~top].max(initial=-np.inf):
+        top = np.zeros_like(top)
     return top.repeat(inferer.cell_size, axis=0).repeat(inferer.cell_size, axis=1)
 
 

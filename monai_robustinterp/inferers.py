@@ -19,8 +19,8 @@ from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import swap_count
 from monai_robustinterp.certificates.pairs import MAX_CELLS
 from monai_robustinterp.certificates.sequence import look_schedule
-from monai_robustinterp.interpreters import Interpreter, explaining, interpreter_class
-from monai_robustinterp.interpreters.base import target_logits
+from monai_robustinterp.interpreters import Interpreter, explaining, make_interpreter
+from monai_robustinterp.interpreters.base import attribute_copies, target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
 from monai_robustinterp.tally import VoteTally, check_finite_logits
@@ -81,7 +81,9 @@ class CertifiedSaliencyInferer(Inferer):
             raise ValueError(f"activation is {activation!r}; it must be 'softmax' or 'sigmoid'.")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be >= 1.")
-        self.interpreter = interpreter_class(interpreter)() if isinstance(interpreter, str) else interpreter
+        if isinstance(interpreter, str):
+            interpreter = make_interpreter(interpreter, known={"activation": activation})
+        self.interpreter = interpreter
         if until_radius is not None and not 0 < until_radius < float("inf"):
             raise ValueError(f"until_radius is {until_radius}; it must be finite and > 0, or None.")
         if until_radius is not None and n_samples > max_samples:
@@ -166,7 +168,7 @@ class CertifiedSaliencyInferer(Inferer):
             clean = clean.clone()
             with torch.no_grad():
                 logits = network(clean[None].clone())
-            target = int(logits.argmax()) if self.target is None else self.target
+            target = int(target_logits(logits, 0).argmax()) if self.target is None else self.target
             logits = target_logits(logits, target)
             self._check_classes(logits)
             check_finite_logits(logits)
@@ -252,7 +254,7 @@ class CertifiedSaliencyInferer(Inferer):
             clean,
             noise=CounterNoise(seed=self.seed, image_hash=digest, protocol=NOISE_PROTOCOL),
             sigma=self.sigma,
-            attribute=lambda network, copies: self.interpreter.attribute(network, copies, target),
+            attribute=lambda network, copies: attribute_copies(self.interpreter, network, copies, target),
             finds=lambda logits: self.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
@@ -273,6 +275,7 @@ class CertifiedSaliencyInferer(Inferer):
             cell_size=self.cell_size,
             interpreter=self.interpreter.name,
             interpreter_settings=self.interpreter.settings,
+            explains_target=self.interpreter.explains_target,
             target=target,
             seed=self.seed,
             looks=self.looks if self.until_radius is not None else (),

@@ -28,6 +28,7 @@ class SmoothingSpec:
         seed: user seed of the noise key (the image's hash is the other part).
         noise: name and version of the generator.
         interpreter_settings: arguments of the interpreter, plain JSON values by name: its layer, steps, own draws.
+        explains_target: whether the map is one of the target; else it is one of several classes together.
         looks: sample sizes, fixed before the noise, at which sampling was allowed to stop; ``n_samples`` is one of
             them. Every certificate splits its eta over them. Empty if ``n_samples`` was fixed.
 
@@ -44,6 +45,7 @@ class SmoothingSpec:
     seed: int = 0
     noise: str = NOISE_PROTOCOL
     interpreter_settings: dict[str, Any] = field(default_factory=dict)
+    explains_target: bool = True
     looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

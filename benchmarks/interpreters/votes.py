@@ -12,6 +12,7 @@ import monai_robustinterp
 from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
 from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.interpreters.base import attribute_copies
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.tally import VoteTally
@@ -115,7 +116,7 @@ def _tally(bundle: SaliencyBundle, image: torch.Tensor, target: int) -> VoteTall
         image,
         noise=CounterNoise(seed=inferer.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
         sigma=inferer.sigma,
-        attribute=lambda network, copies: inferer.interpreter.attribute(network, copies, target),
+        attribute=lambda network, copies: attribute_copies(inferer.interpreter, network, copies, target),
         finds=lambda logits: inferer.finds(logits, target),
         top_k=inferer.top_k,
         cell_size=inferer.cell_size,

@@ -178,12 +178,13 @@ def _check(
         raise ValueError("the certificate abstains: it claims no radius, so there is nothing to attack.")
     if image_sha256(image) != votes.image_sha256:
         raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
-    here = (inferer.interpreter.name, inferer.sigma, inferer.top_k, inferer.cell_size)
-    there = (spec.interpreter, spec.sigma, spec.top_k, spec.cell_size)
+    interpreter = inferer.interpreter
+    here = (interpreter.name, interpreter.settings, inferer.sigma, inferer.top_k, inferer.cell_size)
+    there = (spec.interpreter, spec.interpreter_settings, spec.sigma, spec.top_k, spec.cell_size)
     if here != there:
         raise ValueError(
-            f"the inferer has (interpreter, sigma, top_k, cell_size) = {here} and the certificate {there}: they must "
-            "be those of one run."
+            f"the inferer has (interpreter, its settings, sigma, top_k, cell_size) = {here} and the certificate "
+            f"{there}: they must be those of one run."
         )
     votes.check_spec(spec)
     if seed == spec.seed:

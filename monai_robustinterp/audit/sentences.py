@@ -19,6 +19,7 @@ ASSUMPTIONS = (
     "float32 and a counter-based generator approximate it."
 )
 PLUG_IN = "estimate: the formula at the observed shares, which claims nothing"
+_ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
 _ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
 
 
@@ -102,9 +103,9 @@ def of_a_region(share: float, *, eta: float, l2: float) -> str:
     return f"certified (population level): {claim} at every input of l2 distance below {floored(l2, 6)} {scope}"
 
 
-def notes(*, tied: int, constant: int, n_samples: int) -> list[str]:
-    """What is noted of ties and constant maps."""
-    sentences = []
+def notes(*, tied: int, constant: int, n_samples: int, explains_target: bool) -> list[str]:
+    """What is noted of the map's classes, of ties and of constant maps."""
+    sentences = [] if explains_target else [_ALL_CLASSES]
     if tied:
         sentences.append(f"{tied} of {n_samples} copies had a tie at the k-th value, broken by a random order.")
     if constant:

@@ -94,7 +94,12 @@ def _expected(case: Case) -> dict[str, Any]:
         "claim": claims.claim(case),
         "radii": claims.radii(case),
         "notes": _all_same(
-            sentences.notes(tied=votes.tied_copies, constant=votes.constant_copies, n_samples=votes.n_samples)
+            sentences.notes(
+                tied=votes.tied_copies,
+                constant=votes.constant_copies,
+                n_samples=votes.n_samples,
+                explains_target=votes.spec["explains_target"],
+            )
         ),
         "spec": _all_same(votes.spec),
         "label": claims.label(case),

@@ -13,9 +13,9 @@ import numpy as np
 
 from monai_robustinterp.audit.strict import AuditError, strict_json
 
-VOTES_FORMAT = "monai_robustinterp/votes/1"
+VOTES_FORMAT = "monai_robustinterp/votes/2"
 SPEC_KEYS = (
-    *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings"),
+    *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
     *("target", "seed", "noise", "looks"),
 )
 _ARRAYS = (
@@ -157,6 +157,7 @@ def _spec(spec: Any) -> dict[str, Any]:
     if spec["n_samples"] >= _MOST_COPIES:
         raise ValueError
     _of(dict, spec["interpreter_settings"])
+    _of(bool, spec["explains_target"])
     _whole(spec["target"])
     _of(int, spec["seed"])
     return dict(spec)

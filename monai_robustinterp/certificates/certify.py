@@ -15,6 +15,8 @@ from monai_robustinterp.types import Certificate, Level, Radius, SmoothingSpec, 
 ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
 ESTIMATE = "estimate: the formula at the observed shares, which claims nothing"
 
+ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
+
 ASSUMPTIONS = (
     "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
     "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
@@ -67,7 +69,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         n_pixels=votes.input_shape[0] * votes.input_shape[1],
         radii=radii,
         status=_status(l_max, required, spec, eta),
-        notes=_notes(votes),
+        notes=_notes(votes, spec),
         spec=spec,
     )
 
@@ -117,8 +119,8 @@ def _status(l_max: float, required: int, spec: SmoothingSpec, eta: float) -> str
     )
 
 
-def _notes(votes: VoteMap) -> tuple[str, ...]:
-    notes = []
+def _notes(votes: VoteMap, spec: SmoothingSpec) -> tuple[str, ...]:
+    notes = [] if spec.explains_target else [ALL_CLASSES]
     if votes.tied_copies:
         notes.append(
             f"{votes.tied_copies} of {votes.n_samples} copies had a tie at the k-th value, broken by a random order."

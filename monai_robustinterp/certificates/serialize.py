@@ -75,8 +75,13 @@ def spec_to_json(spec: SmoothingSpec) -> dict[str, Any]:
 
 
 def spec_from_json(data: dict[str, Any]) -> SmoothingSpec:
-    """The spec of :func:`spec_to_json`."""
-    return SmoothingSpec(**data | {"looks": tuple(data["looks"])})
+    """The spec of :func:`spec_to_json`.
+
+    Raises:
+        KeyError: if it does not say what function was smoothed.
+    """
+    fixed = {key: data[key] for key in ("interpreter_settings", "explains_target")}
+    return SmoothingSpec(**data | fixed | {"looks": tuple(data["looks"])})
 
 
 def _in_units(l2: float, n_pixels: int) -> dict[str, Any]:

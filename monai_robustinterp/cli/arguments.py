@@ -57,17 +57,21 @@ def interpreter(text: str) -> InterpreterChoice:
     pairs = [setting.partition("=") for setting in settings]
     if not all(equals for _, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME or NAME:ARGUMENT=VALUE, with a colon before each")
-    return InterpreterChoice(name, {argument: _value(value) for argument, _, value in pairs})
+    values = {argument: _value(value) for argument, _, value in pairs}
+    if len(values) != len(pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} sets an argument twice")
+    return InterpreterChoice(name, values)
 
 
 def _value(text: str) -> Any:
-    # MONAI evaluates text with these signs where it stands in a configuration.
-    if set(text) & set("$@%"):
-        raise argparse.ArgumentTypeError(f"a setting is {text!r}; it must not hold $, @ or %")
     try:
-        return json.loads(text, parse_constant=str)
+        value = json.loads(text, parse_constant=str)
     except json.JSONDecodeError:
-        return text
+        value = text
+    # MONAI evaluates text with these signs where it stands in a configuration. Looked for after JSON's escapes.
+    if set(json.dumps(value, ensure_ascii=False)) & set("$@%"):
+        raise argparse.ArgumentTypeError(f"a setting is {text!r}; it must not hold $, @ or %")
+    return value
 
 
 def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:

@@ -163,7 +163,7 @@ def _row(result: ImageResult) -> str:
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "interpreter_name": arguments.interpreter and arguments.interpreter.name,
-        # The bundle's settings are those of its own interpreter.
+        # None of the bundle's settings goes to another interpreter than its own.
         "interpreter_settings": arguments.interpreter and arguments.interpreter.settings,
         "sigma": arguments.sigma,
         "n_samples": arguments.samples,

@@ -7,22 +7,23 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from monai_robustinterp.bundle import file_sha256, load_bundle
+from monai_robustinterp.bundle import SaliencyBundle, file_sha256, load_bundle
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
     add_classifier_arguments,
     classifier_overrides,
     interpreter,
-    one_line,
 )
-from monai_robustinterp.errors import InputRefused, own_message
+from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.explain import Comparison, comparison_record, explain, save_comparison
 from monai_robustinterp.inputs import RESULT_PREFIX
-from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
+from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
 from monai_robustinterp.io.atomic import atomic_folder
 
 HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
@@ -50,22 +51,22 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.CRITICAL)
     try:
         bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
-        known = bundle.interpreter_arguments
-        interpreters = [make_interpreter(name, known=known, settings=given) for name, given in arguments.interpreter]
+        interpreters = [_interpreter(bundle, choice) for choice in arguments.interpreter]
         target = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-maps"
         if target.exists() and not arguments.overwrite:
             raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), closing(ProgressBars()) as bars:
             # The reader's warnings are in explain.json.
             warnings.simplefilter("ignore", UserWarning)
-            comparison = explain(
-                arguments.input, bundle, interpreters, progress=None if arguments.quiet else _progress_bar
-            )
+            comparison = explain(arguments.input, bundle, interpreters, progress=None if arguments.quiet else bars)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with atomic_folder(target, overwrite=arguments.overwrite) as folder:
             save_comparison(comparison, folder)
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f"monai-robustinterp: {own_message(error) or one_line(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("monai-robustinterp: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f"monai-robustinterp: {refusal_reason(error)}", file=sys.stderr)
         return 1
     if not arguments.quiet:
         print(table(comparison))
@@ -82,15 +83,29 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _progress_bar(label: str, n_steps: int) -> Callable[[int], object]:
-    bar = tqdm(total=n_steps, desc=label, unit=" steps", leave=False)
+class ProgressBars:
+    """One bar at a time: a method's bar closes when the next one begins."""
 
-    def update(steps: int) -> None:
-        bar.update(steps)
-        if bar.n >= n_steps:
-            bar.close()
+    def __init__(self) -> None:
+        self._bar: Any = None
 
-    return update
+    def __call__(self, label: str, n_steps: int) -> Callable[[int], object]:
+        """The bar of a method; called with the number of steps just done."""
+        self.close()
+        self._bar = bar = tqdm(total=n_steps, desc=label, unit=" steps", leave=False)
+        return lambda steps: bar.update(steps)
+
+    def close(self) -> None:
+        """Takes the last bar off the screen."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpreter:
+    """The chosen interpreter; if it is the bundle's, with the bundle's settings where none was given."""
+    own = bundle.inferer.interpreter
+    settings = own.settings if own.name == choice.name else {}
+    return make_interpreter(choice.name, known=bundle.interpreter_arguments, settings={**settings, **choice.settings})
 
 
 def _interpreters(text: str) -> list[InterpreterChoice]:

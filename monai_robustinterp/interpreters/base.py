@@ -40,12 +40,15 @@ class Interpreter(ABC):
         needs_hooks: whether it looks into the network's layers, which TorchScript modules do not allow.
         needs_gradient: whether it differentiates the network; the others work with any callable classifier.
         explains_target: whether the map is one of the target; otherwise it is one of all classes together.
+        amplifies_round_off: whether round-off, which differs with the size of a batch and the place in it, can grow to
+            another map. Certified copies are then interpreted one by one: the certificate is about one function.
     """
 
     name: ClassVar[str]
     needs_hooks: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
     explains_target: ClassVar[bool] = True
+    amplifies_round_off: ClassVar[bool] = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,6 +69,21 @@ class Interpreter(ABC):
         Raises:
             ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
         """
+
+
+def attribute_copies(interpreter: Interpreter, network: nn.Module, copies: torch.Tensor, target: int) -> Attribution:
+    """Interprets noisy copies, each by the same function: together, or one by one where round-off would grow.
+
+    Args:
+        interpreter: the method.
+        network: as for :meth:`Interpreter.attribute`.
+        copies: float [B, C, H, W].
+        target: as there.
+    """
+    if not interpreter.amplifies_round_off:
+        return interpreter.attribute(network, copies, target)
+    each = [interpreter.attribute(network, copy[None], target) for copy in copies]
+    return Attribution(maps=torch.cat([one.maps for one in each]), logits=torch.cat([one.logits for one in each]))
 
 
 class IterativeInterpreter(Interpreter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from monai_robustinterp.interpreters.activation_rules import ActivationRules, Function
 from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
+from monai_robustinterp.interpreters.checks import check_finite, check_share
 from monai_robustinterp.interpreters.model_context import refuse_torchscript
 
 
@@ -40,10 +40,8 @@ class DeepLift(Interpreter):
     needs_hooks: ClassVar[bool] = True
 
     def __init__(self, *, baseline: float = 0.0, tolerance: float = 1e-3) -> None:
-        if not math.isfinite(baseline):
-            raise ValueError(f"baseline is {baseline}; it is a pixel value and must be finite.")
-        if not 0 < tolerance < 1:
-            raise ValueError(f"tolerance is {tolerance}; it must be a share, above 0 and below 1.")
+        check_finite(baseline=baseline)
+        check_share(tolerance=tolerance)
         self.baseline, self.tolerance = baseline, tolerance
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
@@ -56,17 +54,20 @@ class DeepLift(Interpreter):
         refuse_torchscript(network)
         rows = torch.cat([inputs.detach(), torch.full_like(inputs[:1], self.baseline)]).requires_grad_()
         with ActivationRules(_RULES):
-            logits = target_logits(network(rows), target)
+            logits = target_logits(network(rows.clone()), target)
         multipliers = logit_gradient(logits[:-1], target, rows)[:-1]
         maps = (multipliers * (inputs.detach() - self.baseline)).sum(dim=1, keepdim=True)
         logits = logits.detach()
-        self._check_sums(maps, logits[:-1, target] - logits[-1, target])
+        self._check_sums(maps, logits[:, target])
         return Attribution(maps=maps, logits=logits[:-1])
 
-    def _check_sums(self, maps: torch.Tensor, changes: torch.Tensor) -> None:
-        """Compares the maps [B, 1, H, W] with the changes of the logit [B]; NaN is left to who counts the votes."""
+    def _check_sums(self, maps: torch.Tensor, logits: torch.Tensor) -> None:
+        """Compares maps [B, 1, H, W] with logits [B + 1], the baseline's last; NaN is left to who counts the votes."""
+        changes = logits[:-1] - logits[-1]
         error = (maps.sum(dim=(1, 2, 3)) - changes).abs()
-        wrong = error > self.tolerance * maps.abs().sum(dim=(1, 2, 3))
+        # A large constant in the logits takes digits from their difference.
+        round_off = _ROUND_OFF * torch.maximum(logits[:-1].abs(), logits[-1].abs())
+        wrong = error > self.tolerance * maps.abs().sum(dim=(1, 2, 3)) + round_off
         if bool(wrong.any()):
             raise ValueError(
                 f"DeepLIFT's map sums to another value than the change of the logit from the baseline, by "
@@ -110,10 +111,11 @@ def _with_derivative(function: Function, inputs: torch.Tensor) -> tuple[torch.Te
     return outputs.detach(), lambda gradient: torch.autograd.grad(outputs, leaf, gradient, retain_graph=True)[0]
 
 
+_ROUND_OFF = 1e-6
 _ELEMENTWISE = (
-    *("abs", "celu", "clamp", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu"),
-    *("log_sigmoid", "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus"),
-    *("softshrink", "softsign", "special_expit", "tanh", "tanhshrink", "threshold"),
+    *("abs", "celu", "clamp", "clamp_max", "clamp_min", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish"),
+    *("hardtanh", "leaky_relu", "log_sigmoid", "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu"),
+    *("sigmoid", "silu", "softplus", "softshrink", "softsign", "special_expit", "tanh", "tanhshrink", "threshold"),
 )
 _MAXIMA = tuple(f"{kind}max_pool{dimensions}d" for kind in ("", "adaptive_") for dimensions in (1, 2, 3))
 _RULES = dict.fromkeys(_ELEMENTWISE, rescale) | dict.fromkeys(_MAXIMA, larger_maximum)

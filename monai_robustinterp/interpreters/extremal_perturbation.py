@@ -8,12 +8,11 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
+from monai_robustinterp.interpreters.checks import check_choice, check_share, check_whole
 from monai_robustinterp.interpreters.mask_optimization import (
     MaskInterpreter,
     MaskProblem,
     Network,
-    check_choice,
-    check_iterations,
 )
 from monai_robustinterp.interpreters.reference_image import (
     Blend,
@@ -33,6 +32,8 @@ _STEP, _SIGMA, _MAX_BLUR = 7, 21, 20
 _LEVELS = 8
 _LEARNING_RATE, _MOMENTUM = 0.01, 0.9
 _AREA_WEIGHT, _AREA_GROWTH = 300.0, 1.0035
+# Values in [0, 1] closer than 1 / _TIES are tied: sums of float32 differ by place.
+_TIES = 2.0**20
 # Of float32 logits, relative to the largest of them.
 _ROUND_OFF = 1e-6
 
@@ -52,7 +53,9 @@ class ExtremalPerturbation(MaskInterpreter):
     sigma 21, blur 20) are in pixels of 224 a side, and keep their share of the input's shorter side.
 
     The map is r, for both variants. A copy whose logit no mask changes has the map 0: its region would follow from the
-    area alone, one for all images, and be certified. Differences from the authors' code: the area is a share of the
+    area alone, one for all images, and be certified. Where the logit changes by little, the area term still has the
+    larger part in the region; tied values of r share their places in t, so that the order of the pixels draws nothing.
+    Differences from the authors' code: the area is a share of the
     image, and theirs of the image with its margin, which makes regions a third larger; and there are no horizontal
     flips at every second step, for in a chest X-ray they move the heart to the other side.
 
@@ -76,11 +79,10 @@ class ExtremalPerturbation(MaskInterpreter):
         reference: Reference = "blur",
         iterations: int = 800,
     ) -> None:
-        if not 0 < area < 1:
-            raise ValueError(f"area is {area}; it is a share of the image and must be above 0 and below 1.")
+        check_share(area=area)
         check_choice("variant", variant, get_args(Variant))
         check_choice("reference", reference, get_args(Reference))
-        check_iterations(iterations)
+        check_whole(1, iterations=iterations)
         self.area, self.variant, self.reference, self.iterations = area, variant, reference, iterations
 
     def blend(self, inputs: torch.Tensor) -> Blend:
@@ -102,8 +104,7 @@ class _Problem(MaskProblem):
         step = max(1, round(scaled(_STEP, of_px=_PAPER_PX, images=inputs)))
         self.smooth = SmoothMaximum(step, scaled(_SIGMA, of_px=_PAPER_PX, images=inputs), device=inputs.device)
         self.parameters = inputs.new_ones(len(inputs), 1, *(math.ceil(side / step) for side in self.size))
-        self.template = torch.zeros_like(self.smooth(self.parameters[:1]).flatten())
-        self.template[-max(1, round(method.area * math.prod(self.size))) :] = 1
+        self.wanted = max(1, round(method.area * math.prod(self.size)))
         self.parameters.requires_grad_()
         self.optimizer = torch.optim.SGD([self.parameters], lr=_LEARNING_RATE, momentum=_MOMENTUM, dampening=_MOMENTUM)
         self.area_weight = _AREA_WEIGHT
@@ -127,6 +128,17 @@ class _Problem(MaskProblem):
         region = self.smooth(self.parameters)
         logit = network(self.blend(self._kept(region)))[:, self.target]
         self.responds |= (logit.detach() - self.clean).abs() > self.round_off
-        misfit = (region.flatten(1).sort(dim=1, stable=True).values - self.template).square().mean(dim=1)
+        values = region.flatten(1).sort(dim=1).values
+        misfit = (values - self._template(values.detach())).square().mean(dim=1)
         yield self.area_weight * misfit + (-logit if self.preserve else logit)
         self.area_weight *= _AREA_GROWTH
+
+    def _template(self, values: torch.Tensor) -> torch.Tensor:
+        """What the ascending values [B, n] are to be: the last ones 1, all others 0, tied ones the mean of theirs.
+
+        Without that the order of the pixels would decide between tied ones, and draw a region that is not the image's.
+        """
+        ties = (values * _TIES).round()
+        first, end = (torch.searchsorted(ties, ties, right=right) for right in (False, True))
+        zeros = values.shape[1] - self.wanted
+        return ((end - zeros).clamp(min=0) - (first - zeros).clamp(min=0)) / (end - first)

@@ -16,8 +16,9 @@ class GuidedBackprop(Interpreter):
     """|gradient|, summed over the channels, with only positive gradients through the ReLUs (section 3.4).
 
     Captum's has the sign of the last step, which is not that of the evidence; the absolute value is as for
-    ``gradient``. ReLUs are modules and functions, in-place and used twice too; other activations, leaky ReLU or ReLU6
-    among them, keep their derivatives. One forward and one backward pass.
+    ``gradient``. ReLUs are modules and functions of that name, in-place and used twice too; all else keeps its
+    derivative: leaky ReLU, ReLU6, and a ReLU that is written as a clamp, a maximum or a threshold. One
+    forward and one backward pass.
 
     The map shows edges of the image more than what the classifier uses, and hardly depends on the weights of its last
     layers (Adebayo et al. 2018, arXiv:1810.03292): it is here to be compared with.
@@ -35,7 +36,7 @@ class GuidedBackprop(Interpreter):
         refuse_torchscript(network)
         inputs = inputs.detach().requires_grad_()
         with ActivationRules({"relu": positive_only}) as rules:
-            logits = target_logits(network(inputs), target)
+            logits = target_logits(network(inputs.clone()), target)
         gradient = logit_gradient(logits, target, inputs)
         if rules.calls == 0:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient, target_logits
+from monai_robustinterp.interpreters.checks import check_finite, check_whole
 
 
 class IntegratedGradients(Interpreter):
@@ -31,10 +31,8 @@ class IntegratedGradients(Interpreter):
     name: ClassVar[str] = "integrated_gradients"
 
     def __init__(self, n_steps: int = 32, *, baseline: float = 0.0) -> None:
-        if not (isinstance(n_steps, int) and n_steps >= 1):
-            raise ValueError(f"n_steps is {n_steps}; it must be an integer >= 1.")
-        if not math.isfinite(baseline):
-            raise ValueError(f"baseline is {baseline}; it is a pixel value and must be finite.")
+        check_whole(1, n_steps=n_steps)
+        check_finite(baseline=baseline)
         self.n_steps, self.baseline = n_steps, baseline
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:

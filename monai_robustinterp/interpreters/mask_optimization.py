@@ -1,8 +1,7 @@
-"""Masks that are optimised for each copy: the loop, what it shows of itself, and what its methods share."""
+"""Masks that are optimized for each copy: the loop, what it shows of itself, and what its methods share."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class MaskSnapshot:
 
 @dataclass(frozen=True)
 class MaskRun:
-    """What an optimisation found, and how it got there.
+    """What an optimization found, and how it got there.
 
     Attributes:
         attribution: maps and the logits of the clean inputs.
@@ -49,7 +48,7 @@ class MaskRun:
 
 
 class MaskProblem(ABC):
-    """The masks of one batch while they are optimised, all copies together and none through another.
+    """The masks of one batch while they are optimized, all copies together and none through another.
 
     Attributes:
         parameters: float [B, 1, h, w] in [0, 1], a leaf with gradient; what they mean is the method's.
@@ -96,7 +95,7 @@ class MaskProblem(ABC):
 
 
 class MaskInterpreter(IterativeInterpreter):
-    """Optimises one mask a copy, ``iterations`` steps long."""
+    """Optimizes one mask a copy, ``iterations`` steps long."""
 
     iterations: int
 
@@ -111,15 +110,15 @@ class MaskInterpreter(IterativeInterpreter):
 
     @abstractmethod
     def _problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
-        """The optimisation of a batch, at its start."""
+        """The optimization of a batch, at its start."""
 
     def attribute(
         self, network: nn.Module, inputs: torch.Tensor, target: int, progress: Callable[[int], object] | None = None
     ) -> Attribution:
         """See :meth:`IterativeInterpreter.attribute`."""
-        return self.optimise(network, inputs, target, progress=progress).attribution
+        return self.optimize(network, inputs, target, progress=progress).attribution
 
-    def optimise(
+    def optimize(
         self,
         network: nn.Module,
         inputs: torch.Tensor,
@@ -167,7 +166,7 @@ def _check_snapshots(snapshots: Sequence[int], n_steps: int) -> None:
 def _differentiable_logits(network: nn.Module, inputs: torch.Tensor, target: int) -> torch.Tensor:
     """Logits of the clean inputs; a network that lets no gradient through is refused before the first of many steps."""
     inputs = inputs.detach().requires_grad_()
-    logits = target_logits(network(inputs), target)
+    logits = target_logits(network(inputs.clone()), target)
     logit_gradient(logits, target, inputs)
     return logits.detach()
 
@@ -195,34 +194,3 @@ def refuse_one_softmax_logit(logits: torch.Tensor, activation: Activation) -> No
             "the network has one logit and the activation is 'softmax', so its probability is 1 whatever the mask. "
             "Pass activation='sigmoid'."
         )
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuses a value that is none of the choices.
-
-    Raises:
-        ValueError: with the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {list(choices)}.")
-
-
-def check_iterations(iterations: int) -> None:
-    """Refuses what is no number of steps.
-
-    Raises:
-        ValueError: with what was found.
-    """
-    if not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"iterations is {iterations!r}; it must be a whole number, at least 1.")
-
-
-def check_not_negative(**values: float) -> None:
-    """Refuses negative, infinite and undefined values.
-
-    Raises:
-        ValueError: with the name of the first one, and its value.
-    """
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; it must be at least 0, and finite.")

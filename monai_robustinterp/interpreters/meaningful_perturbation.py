@@ -8,14 +8,12 @@ from typing import ClassVar, get_args
 import torch
 from torch import nn
 
+from monai_robustinterp.interpreters.checks import check_choice, check_not_negative, check_seed, check_whole
 from monai_robustinterp.interpreters.mask_optimization import (
     Activation,
     MaskInterpreter,
     MaskProblem,
     Network,
-    check_choice,
-    check_iterations,
-    check_not_negative,
     probabilities,
     refuse_one_softmax_logit,
 )
@@ -57,6 +55,7 @@ class MeaningfulPerturbation(MaskInterpreter):
     """
 
     name: ClassVar[str] = "meaningful_perturbation"
+    amplifies_round_off: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -70,7 +69,8 @@ class MeaningfulPerturbation(MaskInterpreter):
     ) -> None:
         check_choice("activation", activation, get_args(Activation))
         check_choice("reference", reference, get_args(Reference))
-        check_iterations(iterations)
+        check_whole(1, iterations=iterations)
+        check_seed(seed)
         check_not_negative(sparsity=sparsity, smoothness=smoothness)
         self.activation, self.reference, self.iterations = activation, reference, iterations
         self.sparsity, self.smoothness, self.seed = sparsity, smoothness, seed

@@ -140,7 +140,7 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
             layer is TorchScript.
     """
     layers: dict[str, nn.Module] = dict(network.named_modules())
-    layer = layers.get(name) if name else None
+    layer = layers.get(name) if isinstance(name, str) and name else None
     if layer is not None and not isinstance(layer, torch.jit.ScriptModule):
         return layer
     candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import ROWS, Attribution, IterativeInterpreter, target_logits
+from monai_robustinterp.interpreters.checks import check_choice, check_seed, check_share, check_whole
 
 # Of float32 logits, relative to the largest of them.
 _ROUND_OFF = 1e-6
@@ -21,7 +22,8 @@ class RISE(IterativeInterpreter):
     (grid + 1) times the size of a cell by bilinear interpolation, cropped at random. The map is S less the mean score,
     and E[M] is the mean of the masks that were drawn, at each pixel, instead of ``keep``: all copies share these masks,
     so their surplus at a pixel would be a fixed pattern, in proportion to the score, in every copy's map. A classifier
-    that ignores the image would show that pattern, and certify it; here its map is zero. The expectation is the paper's
+    that ignores the image would show that pattern, and certify it; here its map is zero. One that reacts to any
+    blackening still shows the masks' pattern, in every image alike: compare two seeds. The expectation is the paper's
     up to a constant, which changes no rank.
 
     What is masked becomes 0, black, in the [0, 1] of the network's input; the paper's zeros are those behind the
@@ -51,14 +53,12 @@ class RISE(IterativeInterpreter):
         activation: Literal["softmax", "sigmoid"] | None = None,
         seed: int = 0,
     ) -> None:
-        if not n_masks >= 1:
-            raise ValueError(f"n_masks is {n_masks}; it must be >= 1.")
-        if not grid >= 2:
-            raise ValueError(f"grid is {grid}; it must be >= 2, for a mask of one cell keeps all or nothing.")
-        if not 0 < keep < 1:
-            raise ValueError(f"keep is {keep}; it must be a probability in (0, 1), without the ends.")
-        if activation not in ("softmax", "sigmoid", None):
-            raise ValueError(f"activation is {activation!r}; it must be 'softmax', 'sigmoid' or None, for the logit.")
+        check_whole(1, n_masks=n_masks)
+        # A mask of one cell keeps all or nothing.
+        check_whole(2, grid=grid)
+        check_share(keep=keep)
+        check_choice("activation", activation, ("softmax", "sigmoid", None))
+        check_seed(seed)
         self.n_masks, self.grid, self.keep, self.activation, self.seed = n_masks, grid, keep, activation, seed
 
     @property

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
+from monai_robustinterp.interpreters.checks import check_whole
 from monai_robustinterp.interpreters.pooled_head import PooledHead, pooled_features, weighted_sum
 
 
@@ -38,11 +39,7 @@ class RobustActivationMap(Interpreter):
     explains_target: ClassVar[bool] = False
 
     def __init__(self, target_layer: str | None = None, top_classes: int = 5) -> None:
-        if not isinstance(top_classes, int) or isinstance(top_classes, bool) or top_classes < 1:
-            raise ValueError(
-                f"top_classes is {top_classes!r}; it is the number of classes whose maps are averaged and must be an "
-                "integer of at least 1: the paper takes 5."
-            )
+        check_whole(1, top_classes=top_classes)
         self.target_layer = target_layer
         self.top_classes = top_classes
 

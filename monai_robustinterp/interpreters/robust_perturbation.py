@@ -7,14 +7,12 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
+from monai_robustinterp.interpreters.checks import check_choice, check_not_negative, check_seed, check_whole
 from monai_robustinterp.interpreters.mask_optimization import (
     Activation,
     MaskInterpreter,
     MaskProblem,
     Network,
-    check_choice,
-    check_iterations,
-    check_not_negative,
     probabilities,
     refuse_one_softmax_logit,
 )
@@ -53,8 +51,8 @@ class RobustPerturbation(MaskInterpreter):
     weighted as above, so that the same mask on another grid has the same loss.
 
     Round-off grows along the steps: on a shipped bundle (128 pixels, ``mean``, sparsity 1) a copy alone and the same
-    one in a batch of 4 differed in a fifth of their top 38 cells after 150 steps. At one batch size a copy's map does
-    not depend on the other copies, to the bit.
+    one in a batch of 4 differed in a fifth of their top 38 cells after 150 steps. So maps depend on the batch size and
+    on a copy's place in the batch, though never on the other copies.
 
     With softmax and two classes p_NT is 1 - p_T, so that the first two terms cancel: what is left asks for the smallest
     region that, kept alone, keeps the target's probability. Without other classes (one logit, sigmoid) their terms
@@ -80,6 +78,7 @@ class RobustPerturbation(MaskInterpreter):
     """
 
     name: ClassVar[str] = "robust_perturbation"
+    amplifies_round_off: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -96,7 +95,8 @@ class RobustPerturbation(MaskInterpreter):
         check_choice("activation", activation, get_args(Activation))
         check_choice("divergence", divergence, get_args(Divergence))
         check_choice("reference", reference, get_args(Reference))
-        check_iterations(iterations)
+        check_whole(1, iterations=iterations)
+        check_seed(seed)
         check_not_negative(sparsity=sparsity, smoothness=smoothness, noise=noise)
         self.activation, self.divergence, self.reference = activation, divergence, reference
         self.iterations, self.sparsity, self.smoothness = iterations, sparsity, smoothness

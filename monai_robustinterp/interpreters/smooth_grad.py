@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient, target_logits
+from monai_robustinterp.interpreters.checks import check_not_negative, check_seed, check_whole
 
 
 class SmoothGrad(Interpreter):
@@ -31,10 +31,9 @@ class SmoothGrad(Interpreter):
     name: ClassVar[str] = "smooth_grad"
 
     def __init__(self, n_samples: int = 16, *, sigma: float = 0.1, seed: int = 0) -> None:
-        if not (isinstance(n_samples, int) and n_samples >= 1):
-            raise ValueError(f"n_samples is {n_samples}; it must be an integer >= 1.")
-        if not 0 <= sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}; it is a standard deviation and must be >= 0 and finite.")
+        check_whole(1, n_samples=n_samples)
+        check_not_negative(sigma=sigma)
+        check_seed(seed)
         self.n_samples, self.sigma, self.seed = n_samples, sigma, seed
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:

@@ -100,7 +100,9 @@ def stored_like(path: Path, values: npt.NDArray[np.float32]) -> Any:
     stored = (plane.T if row > column else plane).reshape(source.shape)
     image = nib.Nifti1Image(stored, None)  # type: ignore[no-untyped-call]
     header, kept = image.header, source.header
-    header.set_qform(kept.get_qform(), int(kept["qform_code"]))  # type: ignore[no-untyped-call]
+    # An unused quaternion may be none, which nibabel would refuse to read.
+    if kept["qform_code"] > 0 and not kept["sform_code"] > 0:
+        header.set_qform(kept.get_qform(), int(kept["qform_code"]))  # type: ignore[no-untyped-call]
     header.set_sform(kept.get_sform(), int(kept["sform_code"]))  # type: ignore[no-untyped-call]
     header.set_zooms(kept.get_zooms()[: len(source.shape)])  # type: ignore[no-untyped-call]
     header.set_xyzt_units(*kept.get_xyzt_units())  # type: ignore[no-untyped-call]

@@ -134,7 +134,7 @@ def _how(certificate: Certificate) -> str:
 
 def _interpreter(spec: SmoothingSpec) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in spec.interpreter_settings.items())
-    return f"{spec.interpreter} ({settings})" if settings else spec.interpreter
+    return f"{spec.interpreter} (its own settings: {settings})" if settings else spec.interpreter
 
 
 def _confidence(*etas: float) -> str:

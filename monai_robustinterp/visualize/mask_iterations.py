@@ -1,4 +1,4 @@
-"""How an optimised mask came about: the mask, the two images that it makes and what the network says of them."""
+"""How an optimized mask came about: the mask, the two images that it makes and what the network says of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_CERTIFIED = (
 
 @dataclass(frozen=True, kw_only=True)
 class MaskIteration:
-    """The mask after some steps of its optimisation.
+    """The mask after some steps of its optimization.
 
     Attributes:
         iteration: number of steps; 0 is the initial mask.

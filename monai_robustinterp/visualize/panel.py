@@ -21,7 +21,8 @@ _SATURATED = 99.5
 
 NOT_CERTIFIED = (
     "Ordinary interpretations of one image: nothing here is certified, and a tiny change of the image may move each of "
-    "them. Each map has its own scale; red is evidence for the finding, blue against it. NOT FOR DIAGNOSIS."
+    "them. Each map has its own scale: red where its values are positive, blue where negative; what they say is the "
+    "method's. NOT FOR DIAGNOSIS."
 )
 
 
@@ -31,7 +32,7 @@ class Panel(NamedTuple):
     Attributes:
         title: above it.
         values: float [H, W]; larger = more important.
-        top_k: the cells that a noisy copy with this map would vote for, bool [H, W].
+        top_k: the cells that a noisy copy with this map would vote for, bool [H, W]; none if chance would choose them.
     """
 
     title: str
@@ -74,6 +75,7 @@ def _show_map(figure: Figure, axes: Axes, panel: Panel) -> None:
     scale = float(np.percentile(magnitude, _SATURATED)) or float(magnitude.max()) or 1.0
     picture = axes.imshow(panel.values, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
     picture.set_alpha(_ALPHA * np.minimum(magnitude / scale, 1))
-    axes.contour(outline(panel.top_k, 1), levels=[0.5], colors="yellow", linewidths=0.7)
+    if panel.top_k.any():
+        axes.contour(outline(panel.top_k, 1), levels=[0.5], colors="yellow", linewidths=0.7)
     bar = ScalarMappable(Normalize(-scale, scale), "RdBu_r")
     figure.colorbar(bar, ax=axes, shrink=0.75, format="%.2g", extend="both").ax.tick_params(labelsize=6)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from monai_robustinterp import ChestXRayReader, load_bundle
+from monai_robustinterp.bundle import _with_own_settings
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.explain import explain as explain_image
 from monai_robustinterp.interpreters import explaining, make_interpreter
@@ -113,7 +114,10 @@ def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -
     assert message in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("interpreter", ["magic", "gradient:x", "rise:seed=$print(1)", "", "gradient,"])
+@pytest.mark.parametrize(
+    "interpreter",
+    ["magic", "gradient:x", "rise:seed=$print(1)", 'cam:target_layer="\\u0024print(1)"', "", "rise:seed=1:seed=2"],
+)
 @pytest.mark.parametrize("command", ["explain", "certify"])
 def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -147,3 +151,28 @@ def test_logits_that_are_nan_are_refused() -> None:
         bundle.network.class_layers.out.weight[4] = float("nan")
     with pytest.raises(ValueError, match="logits that are NaN"):
         explain_image(EFFUSION, bundle, [make_interpreter("gradient")])
+
+
+def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not() -> None:
+    own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7}}
+    bundle = load_bundle(None, own)
+    assert bundle.inferer.interpreter.settings["n_masks"] == 7
+
+    def settings(**overrides) -> dict:
+        parser = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}
+        return _with_own_settings(parser, overrides)["interpreter_settings"]
+
+    assert settings(interpreter_name="rise", interpreter_settings={"n_masks": 9}) == {"n_masks": 9, "keep": 0.4}
+    assert settings(interpreter_name="cam", interpreter_settings={}) == {}
+
+
+def test_a_map_of_all_classes_is_called_so_in_panel_and_certificate(tmp_path, capsys) -> None:
+    assert explain(EFFUSION, "robust_activation_map", tmp_path / "maps") == 0
+    (folder,) = (tmp_path / "maps").glob("cxr-*-maps")
+    assert json.loads((folder / "explain.json").read_text())["maps"][0]["explains_target"] is False
+    arguments = ["--samples", "16", "--confidence", "0.5", "--interpreter", "robust_activation_map"]
+    assert main(["certify", str(EFFUSION), "--output", str(tmp_path / "out"), *arguments]) == 0
+    assert "several classes together" in capsys.readouterr().out
+    (record,) = (tmp_path / "out").glob("cxr-*/certificate.json")
+    assert "several classes together" in " ".join(json.loads(record.read_text())["notes"])
+    assert main(["verify", str(record), str(record.with_name("votes.npz"))]) == 0

@@ -348,7 +348,7 @@ def linear_shares(weights: Array, x: Array) -> Array:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_optimised_perturbation_of_a_linear_map_breaks_the_claim_inside_the_radius(seed: int) -> None:
+def test_no_optimized_perturbation_of_a_linear_map_breaks_the_claim_inside_the_radius(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weights, x = rng.normal(size=(3, 4)), rng.normal(size=4)
     top = int(np.argmax(linear_shares(weights, x)))

@@ -186,9 +186,9 @@ def test_votes_survive_the_file_and_tampering_does_not(tmp_path) -> None:
     np.savez(tmp_path / "changed.npz", **arrays)
     with pytest.raises(ValueError, match="sum to"):
         load_votes(tmp_path / "changed.npz")
-    arrays["format"] = np.array("monai_robustinterp/votes/2")
+    arrays["format"] = np.array("monai_robustinterp/votes/3")
     np.savez(tmp_path / "newer.npz", **arrays)
-    with pytest.raises(ValueError, match="votes/2"):
+    with pytest.raises(ValueError, match="votes/3"):
         load_votes(tmp_path / "newer.npz")
 
 
@@ -240,3 +240,23 @@ def test_a_bound_of_zero_inside_is_no_logarithm_of_zero() -> None:
     certificate = certify_votes(votes, spec, beta="0.25", eta=0.001)
     assert certificate.l_max > 0
     assert certify_votes(votes, spec, beta="1", eta=0.001).l_max == 0
+
+
+def test_a_map_of_all_classes_says_so_in_the_notes() -> None:
+    votes = make_votes()
+    for explains_target in (True, False):
+        spec = dataclasses.replace(make_spec(votes), explains_target=explains_target)
+        notes = " ".join(certify_votes(votes, spec, beta="0.5", eta=0.001).notes)
+        assert ("several classes together" in notes) is not explains_target
+
+
+def test_votes_without_the_interpreters_settings_are_refused(tmp_path) -> None:
+    votes = make_votes()
+    save_votes(tmp_path / "votes.npz", votes, make_spec(votes), {})
+    with np.load(tmp_path / "votes.npz") as data:
+        arrays = dict(data)
+    spec = json.loads(str(arrays["spec"]))
+    del spec["interpreter_settings"]
+    np.savez(tmp_path / "old.npz", **(arrays | {"spec": np.array(json.dumps(spec))}))
+    with pytest.raises(ValueError, match="lacks"):
+        load_votes(tmp_path / "old.npz")

@@ -105,7 +105,7 @@ ACTIVATIONS = [
     *(nn.Tanh(), nn.Hardtanh(), nn.Tanhshrink(), nn.Hardshrink(0.1), nn.Softshrink(0.1), nn.Softsign()),
     *(nn.Softplus(), nn.Threshold(0.1, 0.0), F.relu6, F.logsigmoid, torch.special.expit, abs, torch.abs),
     *(lambda x: x.clamp(-0.3, 0.4), lambda x: F.leaky_relu(x, 0.2, True), lambda x: F.hardtanh(x, inplace=True)),
-    *(torch.Tensor.sigmoid_, torch.Tensor.tanh),
+    *(torch.Tensor.sigmoid_, torch.Tensor.tanh, lambda x: x.clamp_min(0.1), lambda x: x.clamp_max_(0.3)),
 ]
 
 
@@ -318,7 +318,7 @@ class TestDeepLift:
         expected = maps_of(DeepLift(baseline=0.3), two_convolutions(nn.ReLU()), images())
         assert_close(maps_of(DeepLift(baseline=0.3), Functional(call), images()), expected)
 
-    @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+    @pytest.mark.parametrize("activation", ACTIVATIONS, ids=range(len(ACTIVATIONS)))
     def test_slopes_of_an_activation_are_those_of_its_values(self, activation) -> None:
         """One layer of units: the sum over units of weight in * slope * weight out, times the change of the input."""
         network = Activated(activation).eval()

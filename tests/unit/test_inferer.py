@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
 from monai_robustinterp.certificates import certificate_from_json, certify_votes
-from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, explaining
+from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, MeaningfulPerturbation, explaining
 from monai_robustinterp.voting import NonFiniteMapError
 
 
@@ -234,3 +234,26 @@ def test_a_logit_that_is_nan_is_not_voted_away(tiny, image) -> None:
         tiny.head.weight[2] = float("nan")
     with pytest.raises(NonFiniteMapError, match="logits that are NaN"):
         make_inferer(target=0).vote(image, tiny)
+
+
+def test_an_interpreter_by_name_gets_the_inferers_activation() -> None:
+    for activation in ("sigmoid", "softmax"):
+        inferer = make_inferer(interpreter="robust_perturbation", activation=activation)
+        assert inferer.interpreter.settings["activation"] == activation
+
+
+def test_where_round_off_would_grow_copies_are_interpreted_one_by_one(tiny, image) -> None:
+    """So that they are all interpreted by one function, whatever the batch size."""
+    sizes = set()
+    tiny.register_forward_pre_hook(lambda module, args: sizes.add(len(args[0])))
+    interpreter = MeaningfulPerturbation(iterations=2)
+    votes, _ = make_inferer(interpreter=interpreter, n_samples=8, batch_size=8).vote(image, tiny)
+    assert sizes == {1}
+    again, _ = make_inferer(interpreter=interpreter, n_samples=8, batch_size=3).vote(image, tiny)
+    np.testing.assert_array_equal(votes.counts, again.counts)
+
+
+def test_the_spec_names_what_fixes_the_smoothed_function(tiny, image) -> None:
+    _, spec = make_inferer(interpreter=RISE(n_masks=4, seed=3)).vote(image, tiny)
+    assert spec.interpreter_settings == {"n_masks": 4, "grid": 7, "keep": 0.5, "activation": None, "seed": 3}
+    assert spec.explains_target

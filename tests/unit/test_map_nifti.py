@@ -82,3 +82,12 @@ def test_the_same_map_gives_the_same_bytes_and_replaces_nothing(tmp_path, ramp) 
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     with pytest.raises(FileExistsError):
         save_map(tmp_path / "a.nii.gz", ramp, meta)
+
+
+def test_an_unused_quaternion_that_is_none_does_not_matter(tmp_path, ramp) -> None:
+    image = nib.Nifti1Image(ramp.T, np.diag([-0.2, -0.2, 1, 1]))
+    image.header["quatern_b"], image.header["quatern_c"], image.header["qform_code"] = 1.5, 1.0, 0
+    (tmp_path / "source.nii").write_bytes(image.to_bytes())
+    values, meta = ChestXRayReader().get_data(tmp_path / "source.nii")
+    save_map(tmp_path / "map.nii.gz", values[0], meta)
+    np.testing.assert_array_equal(nib.load(tmp_path / "map.nii.gz").get_fdata(dtype=np.float32), ramp.T)

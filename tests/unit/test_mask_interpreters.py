@@ -1,4 +1,4 @@
-"""The optimised masks: their parts against other libraries and formulas, and what they find in planted images."""
+"""The optimized masks: their parts against other libraries and formulas, and what they find in planted images."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ class TestExtremalParts:
         image = noisy(1, 1, 224, 224)
         problem = ExtremalPerturbation()._problem(image, torch.zeros(1, 2), 0)
         assert problem.parameters.shape == (1, 1, 32, 32) and problem.smooth.step == 7 and problem.smooth.margin == 21
-        assert int(problem.template.sum()) == round(0.1 * 224 * 224)
+        assert problem.wanted == round(0.1 * 224 * 224)
 
 
 class TestRobustParts:
@@ -380,7 +380,7 @@ class TestPlantedRegions:
         network = Textures(image, [[A], [B]])
         method = RobustPerturbation(activation="sigmoid", reference=reference, sparsity=2)
         with explaining(network):
-            run = method.optimise(network, image, target, snapshots=(150,))
+            run = method.optimize(network, image, target, snapshots=(150,))
         removed = run.attribution.maps[0, 0]
         own, other = ((A, B), (B, A))[target]
         outside = torch.ones(SIDE, SIDE, dtype=torch.bool)
@@ -428,7 +428,7 @@ class TestPlantedRegions:
             MeaningfulPerturbation(activation="sigmoid", reference="mean"),
         ):
             with explaining(network):
-                run = method.optimise(network, image, 0, snapshots=(method.iterations,))
+                run = method.optimize(network, image, 0, snapshots=(method.iterations,))
             pt = torch.sigmoid(run.snapshots[0].perturbed) - torch.sigmoid(run.attribution.logits)
             changes[method.name] = pt[0].tolist()
         assert all(change[0] < -0.3 for change in changes.values())
@@ -447,7 +447,7 @@ class TestRun:
         images = noisy(2, 1, SIDE, SIDE)
         interpreter = method(iterations=4)
         with explaining(tiny):
-            run = interpreter.optimise(tiny, images, 1, snapshots=(4, 0, 2))
+            run = interpreter.optimize(tiny, images, 1, snapshots=(4, 0, 2))
             logits = tiny(images)
         assert [snapshot.iteration for snapshot in run.snapshots] == [0, 2, 4]
         first, last = run.snapshots[0], run.snapshots[-1]
@@ -470,7 +470,7 @@ class TestRun:
 
     def test_extremal_deletion_keeps_what_it_does_not_delete(self, tiny) -> None:
         with explaining(tiny):
-            run = ExtremalPerturbation(variant="delete", iterations=3).optimise(
+            run = ExtremalPerturbation(variant="delete", iterations=3).optimize(
                 tiny, noisy(1, 1, SIDE, SIDE), 1, snapshots=(3,)
             )
         torch.testing.assert_close(run.attribution.maps, 1 - run.snapshots[0].masks, atol=1e-6, rtol=0)
@@ -479,13 +479,13 @@ class TestRun:
         images = noisy(2, 1, SIDE, SIDE)
         with explaining(tiny):
             plain = method(iterations=5).attribute(tiny, images, 1)
-            watched = method(iterations=5).optimise(tiny, images, 1, snapshots=range(6)).attribution
+            watched = method(iterations=5).optimize(tiny, images, 1, snapshots=range(6)).attribution
         assert torch.equal(plain.maps, watched.maps) and torch.equal(plain.logits, watched.logits)
 
     @pytest.mark.parametrize("wrong", [-1, 4, 1.5])
     def test_a_snapshot_outside_is_refused(self, method, tiny, wrong) -> None:
         with explaining(tiny), pytest.raises(ValueError, match=f"snapshot at iteration {wrong} was asked for.*to 3"):
-            method(iterations=3).optimise(tiny, noisy(1, 1, SIDE, SIDE), 1, snapshots=(0, wrong))
+            method(iterations=3).optimize(tiny, noisy(1, 1, SIDE, SIDE), 1, snapshots=(0, wrong))
 
     def test_progress_is_told_each_step(self, method, tiny) -> None:
         steps: list[int] = []
@@ -545,15 +545,15 @@ class TestArguments:
             (RobustPerturbation, "divergence", "js", "divergence is 'js'; it must be one of"),
             (RobustPerturbation, "activation", "relu", "activation is 'relu'"),
             (RobustPerturbation, "reference", "black", "reference is 'black'"),
-            (RobustPerturbation, "iterations", 0, "iterations is 0; it must be a whole number"),
+            (RobustPerturbation, "iterations", 0, "iterations is 0; it must be an integer >= 1"),
             (RobustPerturbation, "iterations", 1.5, "iterations is 1.5"),
-            (RobustPerturbation, "sparsity", -1.0, "sparsity is -1.0; it must be at least 0"),
+            (RobustPerturbation, "sparsity", -1.0, "sparsity is -1.0; it must be a number >= 0"),
             (RobustPerturbation, "smoothness", float("inf"), "smoothness is inf"),
             (RobustPerturbation, "noise", float("nan"), "noise is nan"),
             (MeaningfulPerturbation, "activation", "relu", "activation is 'relu'"),
             (MeaningfulPerturbation, "iterations", -1, "iterations is -1"),
             (MeaningfulPerturbation, "smoothness", -0.1, "smoothness is -0.1"),
-            (ExtremalPerturbation, "area", 0.0, "area is 0.0; it is a share of the image"),
+            (ExtremalPerturbation, "area", 0.0, "area is 0.0; it must be a share"),
             (ExtremalPerturbation, "area", 1, "area is 1;"),
             (ExtremalPerturbation, "variant", "dual", "variant is 'dual'"),
         ],
@@ -596,3 +596,13 @@ class TestArguments:
 def test_toward_is_linear() -> None:
     images, reference, masks = noisy(2, 1, 4, 4), noisy(2, 1, 4, 4, seed=1), noisy(2, 1, 4, 4, seed=2)
     torch.testing.assert_close(toward(images, reference)(masks), masks * images + (1 - masks) * reference)
+
+
+def test_ties_of_the_extremal_region_are_not_broken_by_place() -> None:
+    """All values are tied at the start: their push must be one and the same, and half-tied ranks share their target."""
+    problem = ExtremalPerturbation(area=0.25)._problem(noisy(1, 1, 32, 32), torch.zeros(1, 2), 0)
+    problem.wanted = 2
+    values = torch.tensor([[0.1, 0.5, 0.5, 0.5, 0.9]])
+    torch.testing.assert_close(problem._template(values), torch.tensor([[0, 1 / 3, 1 / 3, 1 / 3, 1]]))
+    torch.testing.assert_close(problem._template(torch.ones(1, 5)), torch.full((1, 5), 0.4))
+    torch.testing.assert_close(problem._template(values.cumsum(1)), torch.tensor([[0.0, 0, 0, 1, 1]]))

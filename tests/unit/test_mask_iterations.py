@@ -1,4 +1,4 @@
-"""The table and the figure of an optimised mask."""
+"""The table and the figure of an optimized mask."""
 
 from __future__ import annotations
 
