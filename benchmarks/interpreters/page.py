@@ -15,14 +15,18 @@ from monai_robustinterp.io.atomic import atomic_write
 
 _HEAD = """# Every interpreter: cost, and what can be certified of it
 
-Written by `python -m benchmarks.interpreters OUTPUT_DIR`. Bundle `chest_xray_findings` (DenseNet at 128 px, 11
-findings, sigmoid), the 8 images of `sample_data/`, each explained for the finding with the highest logit.
+Written by `python -m benchmarks.interpreters OUTPUT_DIR` (`make study-interpreters`). Bundle `chest_xray_findings`
+(DenseNet at 128 px, 11 findings, sigmoid), images of `sample_data/`, each explained for the finding with the highest
+logit; labels without a setting are the defaults of the bundle.
 
 ![all interpreters on a chest X-ray with effusion](../images/interpreters_effusion.png)
 
-The maps that were asked about one image, by `monai-robustinterp explain sample_data/nih_00000282_000_effusion.png
---bundle chest_xray_findings --target Effusion --interpreter all --output DIR`. They disagree, and none of them is
-certified: yellow are the 38 cells of 8 px that each would vote for.
+Fifteen answers to one question, by `monai-robustinterp explain sample_data/nih_00000282_000_effusion.png --bundle
+chest_xray_findings --target Effusion --interpreter all --output DIR`. They disagree, and none of them is certified:
+yellow are the 38 cells of 8 px that a noisy copy with this map would vote for. How the mask of `robust_perturbation`
+came about, with what the network says of the image (x), the perturbed one (x_pt) and the reversed one (x_rpt):
+
+![iterations of robust_perturbation](../images/interpreters_iterations.png)
 """
 
 
@@ -58,22 +62,25 @@ def _certified(output: Path, minutes: float) -> list[str]:
         *("control: a fixed map", "NP / control", "copies' agreement"),
     ]
     return [
-        f"## Certified radius at {minutes:g} CPU minutes an image",
+        f"## Certified radius at {minutes:g} CPU {'minute' if minutes == 1 else 'minutes'} an image",
         "",
         *prose(
-            "Medians over the images; m follows from the measured seconds of a copy, on another image, before any is",
-            "drawn. Settings of the bundle: sigma 0.1, 38 of 256 cells, beta 0.5, eta 0.001 an image and number. NP is",
-            "Neyman-Pearson; rerun is about a second run of as many copies, at 2 eta. A radius of 0 is no claim. The",
-            "control marks the same cells in every copy: no map certifies further at that m. NP / control is how much",
-            "of the possible radius a method has, and **a map that never changes would win this table**. Nothing here",
-            "says that a map is right. Agreement: mean share of the copies that vote for a reported cell.",
+            "Medians over the images that are done (8 when the study is complete); m follows from the measured",
+            "seconds of a copy, on another image, before any is drawn. Settings of the bundle: sigma 0.1, 38 of",
+            "256 cells, beta 0.5, eta 0.001 an image and number. NP is Neyman-Pearson; rerun is about a second",
+            "run of as many copies, at 2 eta. A radius of 0 is no claim. The control marks the same cells in",
+            "every copy: no map certifies further at that m. NP / control is how much of the possible radius a",
+            "method has, and **a map that never changes would win this table**. Nothing here says that a map is",
+            "right. Agreement: mean share of the copies that vote for a reported cell.",
         ),
         "",
         *table(header, rows),
         "",
         *prose(
-            "Read it by column: at few copies every method abstains whatever its map does: that is the price of its",
-            "inner passes; the plug-in column, which claims nothing, shows how steady its map is.",
+            "Few copies abstain whatever the map does: that is the price of inner passes. The plug-in column, which claims",
+            "nothing, shows how steady the map is. A row near its control deserves suspicion before praise: coarse maps",
+            "(4 x 4 positions behind `cam`, `grad_cam`, `grad_cam_pp`) and the shared masks of `rise` leave the noise",
+            "little to change, and part of what stays may be theirs and not the image's.",
         ),
     ]
 
