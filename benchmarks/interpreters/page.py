@@ -77,10 +77,11 @@ def _certified(output: Path, minutes: float) -> list[str]:
         *table(header, rows),
         "",
         *prose(
-            "Few copies abstain whatever the map does: that is the price of inner passes. The plug-in column, which claims",
-            "nothing, shows how steady the map is. A row near its control deserves suspicion before praise: coarse maps",
-            "(4 x 4 positions behind `cam`, `grad_cam`, `grad_cam_pp`) and the shared masks of `rise` leave the noise",
-            "little to change, and part of what stays may be theirs and not the image's.",
+            "Few copies abstain whatever the map does: that is the price of inner passes. The plug-in column,",
+            "which claims nothing, shows how steady the map is. A row near its control deserves suspicion before",
+            "praise: coarse maps (4 x 4 positions behind `cam`, `grad_cam`, `grad_cam_pp`) and the shared masks",
+            "of `rise` leave the noise little to change, and part of what stays may be theirs and not the",
+            "image's.",
         ),
     ]
 
