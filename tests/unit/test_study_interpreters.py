@@ -1,0 +1,94 @@
+"""The study of interpreters: votes that resume, budgets fixed beforehand, and the page's rows."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.certificates.tables import strict
+from benchmarks.interpreters import page
+from benchmarks.interpreters.plan import CHEAPER, Method, methods
+from benchmarks.interpreters.radii import radii
+from benchmarks.interpreters.votes import seconds_per_copy, take_votes
+from monai_robustinterp import CertifiedSaliencyInferer, certify_votes
+from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
+from tests.vote_factory import vote_map
+
+
+@pytest.fixture
+def bundle(tiny):
+    inferer = CertifiedSaliencyInferer(sigma=0.2, top_k=10, cell_size=4, batch_size=8)
+    return SimpleNamespace(network=tiny, inferer=inferer, hashes={"weights_sha256": "0" * 64})
+
+
+def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_path) -> None:
+    calls = []
+    bundle.network.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    short, _ = take_votes(tmp_path / "votes.npz", bundle, image, 12)
+    assert short.n_samples == 12 and sum(calls) == 1 + 12
+    long, spec = take_votes(tmp_path / "votes.npz", bundle, image, 30)
+    assert sum(calls) == 2 * 1 + 30 and spec.n_samples == 30
+    whole, _ = take_votes(tmp_path / "whole.npz", bundle, image, 30)
+    np.testing.assert_array_equal(long.counts, whole.counts)
+    assert (long.positive_copies, long.tied_copies) == (whole.positive_copies, whole.tied_copies)
+    target = int(bundle.network(image[None]).argmax())
+    bundle.inferer.n_samples, bundle.inferer.target = 30, target
+    np.testing.assert_array_equal(whole.counts, bundle.inferer.vote(image, bundle.network)[0].counts)
+
+
+@pytest.mark.parametrize("change", ["weights", "settings", "image"])
+def test_votes_of_other_settings_are_not_gone_on_with(bundle, image, tmp_path, change) -> None:
+    take_votes(tmp_path / "votes.npz", bundle, image, 12)
+    if change == "weights":
+        bundle.hashes = {"weights_sha256": "1" * 64}
+        with torch.no_grad():
+            bundle.network.features[0].weight.copy_(bundle.network.features[0].weight.flip(-1, -2))
+    elif change == "settings":
+        bundle.inferer.sigma = 0.3
+    else:
+        image = image.flip(-1)
+    found, _ = take_votes(tmp_path / "votes.npz", bundle, image, 16)
+    expected, _ = take_votes(tmp_path / "anew.npz", bundle, image, 16)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+
+
+def test_seconds_of_a_copy_are_those_of_the_process(bundle, monkeypatch) -> None:
+    ticks = iter(np.arange(0, 10, 0.25))
+    monkeypatch.setattr("time.process_time", lambda: next(ticks))
+    # 0.25 s for a copy alone, then for each batch of 8.
+    assert seconds_per_copy(bundle) == pytest.approx(0.25 / 8)
+
+
+def test_every_interpreter_has_a_row_and_every_cheaper_one_can_be_made() -> None:
+    assert {method.label for method in methods()} >= set(INTERPRETERS)
+    for method in CHEAPER:
+        made = make_interpreter(method.name, settings=method.settings).settings
+        assert dict(method.settings).items() <= made.items()
+    assert len({method.slug for method in methods()}) == len(methods())
+
+
+def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None:
+    votes, spec = take_votes(tmp_path / "votes.npz", bundle, image, 400)
+    row = radii(votes, spec, bundle.inferer)
+    certificate = certify_votes(votes, spec, beta="0.5", eta=0.001)
+    assert row["neyman_pearson"] == certificate.l_max and row["n_samples"] == 400
+    assert row["renyi"] <= row["neyman_pearson"] <= row["control"]
+    top = np.sort(votes.counts.ravel())[::-1][:10]
+    assert row["mean_share_of_top_k"] == pytest.approx(top.mean() / 400)
+    line = page._radii_row("gradient", [json.loads(json.dumps(strict(row)))])
+    assert line[:3] == ["gradient", "1", "400"] and float(line[5]) <= row["neyman_pearson"]
+
+
+def test_cells_in_common_are_those_of_pairs_of_images() -> None:
+    rows = [[9, 8, 1, 0], [9, 1, 8, 0], [0, 1, 8, 9]]
+    votes = [vote_map(counts, n_samples=9, top_k=2) for counts in rows]
+    # 1 of 2, 0 of 2, 1 of 2.
+    assert page._same_cells(votes) == "0.33" and page._same_cells(votes[:1]) == "-"
+
+
+def test_a_label_is_a_file_name() -> None:
+    assert Method("rise, 50 masks", "rise").slug == "rise-50-masks"
