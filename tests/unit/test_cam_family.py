@@ -366,7 +366,7 @@ class TestRobustActivationMap:
 
     @pytest.mark.parametrize("top_classes", [0, -1, 2.0, True, None, "5"])
     def test_a_number_of_classes_that_is_none_is_refused(self, top_classes) -> None:
-        with pytest.raises(ValueError, match="an integer of at least 1"):
+        with pytest.raises(ValueError, match="an integer >= 1"):
             RobustActivationMap("conv", top_classes)
 
     def test_its_settings_are_its_arguments(self) -> None:
