@@ -20,7 +20,7 @@ from monai_robustinterp.certificates.control import fixed_map_votes
 from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.inferers import Progress
-from monai_robustinterp.inputs import RESULT_PREFIX, find_images
+from monai_robustinterp.inputs import RESULT_PREFIX, find_images, refuse_irregular
 from monai_robustinterp.io.atomic import atomic_folder, atomic_write
 from monai_robustinterp.io.writer import Reference
 from monai_robustinterp.records import json_bytes
@@ -180,8 +180,7 @@ def _certify_one(
 ) -> tuple[ImageResult, Explanation | None]:
     start = time.monotonic()
     try:
-        if path.exists() and not path.is_file():
-            raise InputRefused("the path is no regular file (a pipe or device, say): pass an image file.")
+        refuse_irregular(path)
         target = output / f"{RESULT_PREFIX}{file_sha256(path)[:16]}"
         if target.exists() and not overwrite:
             raise InputRefused(_EXISTS.format(target.name))

@@ -13,19 +13,18 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
-from scipy.special import expit, softmax
 
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.inferers import Activation, CertifiedSaliencyInferer, Progress
+from monai_robustinterp.inferers import CertifiedSaliencyInferer, Progress
 from monai_robustinterp.interpreters import Interpreter, explaining
-from monai_robustinterp.interpreters.base import IterativeInterpreter, target_logits
+from monai_robustinterp.interpreters.base import IterativeInterpreter
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter, MaskSnapshot
+from monai_robustinterp.interpreters.reference_image import Blend
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.map_nifti import save_map
 from monai_robustinterp.pipeline import origin
 from monai_robustinterp.records import json_bytes
-from monai_robustinterp.tally import check_finite_logits
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import top_k_set
 from monai_robustinterp.visualize.mask_iterations import MaskIteration, mask_iterations_figure, probability_table
@@ -100,18 +99,14 @@ def explain(
         ValueError: if the target is no logit, or a logit is not finite.
     """
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
-    inputs = image.as_tensor().detach().to(torch.float32)[None]
+    clean = image.as_tensor().detach().to(torch.float32)
     maps, refused = [], {}
     with explaining(bundle.network):
-        with torch.no_grad():
-            logits = bundle.network(inputs.clone())
-        target = int(target_logits(logits, 0).argmax()) if bundle.inferer.target is None else bundle.inferer.target
-        logits = target_logits(logits, target)
-        check_finite_logits(logits)
+        logits, target = bundle.inferer.clean_logits(clean, bundle.network)
         for label, interpreter in _labelled(interpreters):
             report = progress(label, _n_steps(interpreter)) if progress is not None else _silent
             try:
-                maps.append(_plain_map(label, interpreter, bundle, inputs.clone(), target, report))
+                maps.append(_plain_map(label, interpreter, bundle, clean[None].clone(), target, report))
             except Exception as error:
                 refused[label] = refusal_reason(error)
     if not maps:
@@ -151,12 +146,13 @@ def _plain_map(
     report: Progress,
 ) -> PlainMap:
     start = time.perf_counter()
-    snapshots: tuple[MaskSnapshot, ...] = ()
+    iterations: tuple[MaskIteration, ...] = ()
     if isinstance(interpreter, MaskInterpreter):
         last = interpreter.n_steps
         shown = sorted({0, last // 15, last // 3, last})
         run = interpreter.optimize(bundle.network, inputs, target, snapshots=shown, progress=report)
-        attribution, snapshots = run.attribution, run.snapshots
+        attribution, blend = run.attribution, interpreter.blend(inputs)
+        iterations = tuple(_iteration(snapshot, blend, bundle.inferer) for snapshot in run.snapshots)
     elif isinstance(interpreter, IterativeInterpreter):
         attribution = interpreter.attribute(bundle.network, inputs, target, report)
     else:
@@ -168,23 +164,19 @@ def _plain_map(
         label=label,
         interpreter=interpreter,
         values=attribution.maps[0, 0].cpu().numpy(),
-        iterations=tuple(_iteration(interpreter, bundle, inputs, snapshot) for snapshot in snapshots),
+        iterations=iterations,
         elapsed_s=time.perf_counter() - start,
     )
 
 
-def _iteration(
-    interpreter: Interpreter, bundle: SaliencyBundle, inputs: torch.Tensor, snapshot: MaskSnapshot
-) -> MaskIteration:
-    assert isinstance(interpreter, MaskInterpreter)  # only these have snapshots
-    blend, activation = interpreter.blend(inputs), bundle.inferer.activation
+def _iteration(snapshot: MaskSnapshot, blend: Blend, inferer: CertifiedSaliencyInferer) -> MaskIteration:
     return MaskIteration(
         iteration=snapshot.iteration,
         mask=snapshot.masks[0, 0].cpu().numpy(),
         perturbed=blend(snapshot.masks)[0, 0].cpu().numpy(),
         reversed=blend(1 - snapshot.masks)[0, 0].cpu().numpy(),
-        perturbed_scores=_scores(snapshot.perturbed[0].cpu().numpy(), activation),
-        reversed_scores=_scores(snapshot.reversed[0].cpu().numpy(), activation),
+        perturbed_scores=inferer.scores(snapshot.perturbed[0].cpu().numpy()),
+        reversed_scores=inferer.scores(snapshot.reversed[0].cpu().numpy()),
     )
 
 
@@ -256,17 +248,10 @@ def _classes(comparison: Comparison) -> dict[str, Any]:
     """What tables and pictures of iterations need to know of the classifier."""
     inferer = comparison.bundle.inferer
     return {
-        "scores": _scores(comparison.logits, inferer.activation),
+        "scores": inferer.scores(comparison.logits),
         "class_names": [inferer.class_name(i) for i in range(len(comparison.logits))],
         "target": comparison.target,
     }
-
-
-def _scores(logits: Array, activation: Activation) -> npt.NDArray[np.float64]:
-    """Sigmoid or softmax of logits [classes]; a network's own, not calibrated."""
-    values = logits.astype(np.float64)
-    scores: npt.NDArray[np.float64] = expit(values) if activation == "sigmoid" else softmax(values)
-    return scores
 
 
 def _top_k(plain: PlainMap, inferer: CertifiedSaliencyInferer) -> npt.NDArray[np.bool_]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -24,9 +25,8 @@ from monai_robustinterp.interpreters.base import attribute_copies, target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
 from monai_robustinterp.tally import VoteTally, check_finite_logits
-from monai_robustinterp.types import NOISE_PROTOCOL, Certificate, Region, SmoothingSpec, Stages, VoteMap
+from monai_robustinterp.types import NOISE_PROTOCOL, Activation, Certificate, Region, SmoothingSpec, Stages, VoteMap
 
-Activation = Literal["softmax", "sigmoid"]
 Progress = Callable[[int], object]
 
 
@@ -166,12 +166,8 @@ class CertifiedSaliencyInferer(Inferer):
         with explaining(network):
             # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
             clean = clean.clone()
-            with torch.no_grad():
-                logits = network(clean[None].clone())
-            target = int(target_logits(logits, 0).argmax()) if self.target is None else self.target
-            logits = target_logits(logits, target)
+            logits, target = self.clean_logits(clean, network)
             self._check_classes(logits)
-            check_finite_logits(logits)
             spec = self._spec(target, self.n_samples)
             tally = self._tally(clean, digest, target, regions)
             for look in self.looks:
@@ -208,8 +204,31 @@ class CertifiedSaliencyInferer(Inferer):
 
     def score(self, votes: VoteMap, target: int) -> float:
         """Softmax or sigmoid of the target's logit for the clean image, in [0, 1]; a network's own, not calibrated."""
-        logits = votes.logits.astype(np.float64)
-        return float(expit(logits[target]) if self.activation == "sigmoid" else softmax(logits)[target])
+        return float(self.scores(votes.logits)[target])
+
+    def scores(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Softmax or sigmoid of the logits [classes] of one image."""
+        values = logits.astype(np.float64)
+        scores: npt.NDArray[np.float64] = expit(values) if self.activation == "sigmoid" else softmax(values)
+        return scores
+
+    def clean_logits(self, clean: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, int]:
+        """What the network says of the image, and the logit that is explained.
+
+        Args:
+            clean: float [1, H, W].
+            network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
+
+        Returns:
+            Logits [1, classes], and the target: the given one, or their arg-max.
+
+        Raises:
+            ValueError: if they are no logits, one is not finite, or the target is none of them.
+        """
+        with torch.no_grad():
+            logits = target_logits(network(clean[None].clone()), self.target or 0)
+        check_finite_logits(logits)
+        return logits, int(logits.argmax()) if self.target is None else self.target
 
     def class_name(self, target: int) -> str:
         """Name of a logit; "class 3" if it has none."""

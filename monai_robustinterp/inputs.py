@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_robustinterp.errors import InputRefused
+
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
 RESULT_PREFIX = "cxr-"
 
@@ -50,6 +52,16 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
         images += taken
         ignored += len(files) - len(taken)
     return FoundImages(images=tuple(images), ignored=ignored, refused=tuple(refused))
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuses what has no end or no content of its own, before anything of it is read.
+
+    Raises:
+        InputRefused: if the path is there and is no regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise InputRefused("the path is no regular file (a folder, pipe or device, say): pass an image file.")
 
 
 def _walk(folder: Path) -> Iterable[Path]:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 Level = Literal["plug-in", "population"]
 Family = Literal["renyi", "neyman-pearson", "discordant-pairs"]
 
+Activation = Literal["softmax", "sigmoid"]
+"""How logits become scores: of exclusive classes, or of independent findings."""
+
 NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 
 

@@ -22,7 +22,7 @@ from monai_robustinterp.cli.arguments import (
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.explain import Comparison, comparison_record, explain, save_comparison
-from monai_robustinterp.inputs import RESULT_PREFIX
+from monai_robustinterp.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
 from monai_robustinterp.io.atomic import atomic_folder
 
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
         interpreters = [_interpreter(bundle, choice) for choice in arguments.interpreter]
+        refuse_irregular(arguments.input)
         target = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-maps"
         if target.exists() and not arguments.overwrite:
             raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")

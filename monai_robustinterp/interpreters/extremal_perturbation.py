@@ -55,9 +55,9 @@ class ExtremalPerturbation(MaskInterpreter):
     The map is r, for both variants. A copy whose logit no mask changes has the map 0: its region would follow from the
     area alone, one for all images, and be certified. Where the logit changes by little, the area term still has the
     larger part in the region; tied values of r share their places in t, so that the order of the pixels draws nothing.
-    Differences from the authors' code: the area is a share of the
-    image, and theirs of the image with its margin, which makes regions a third larger; and there are no horizontal
-    flips at every second step, for in a chest X-ray they move the heart to the other side.
+    Differences from the authors' code: the area is a share of the image, and theirs of the image with its margin, which
+    makes regions a third larger; and there are no horizontal flips at every second step, for in a chest X-ray they move
+    the heart to the other side.
 
     Args:
         area: wanted share of the image, in (0, 1).

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient
-from monai_robustinterp.interpreters.layer_output import layer_output
+from monai_robustinterp.interpreters.layer_output import layer_output, positive_map
 
 
 class GradCAM(Interpreter):
@@ -29,6 +29,4 @@ class GradCAM(Interpreter):
         images = inputs.detach().requires_grad_()
         activation, logits = layer_output(network, images, target, target_layer=self.target_layer)
         weights = logit_gradient(logits, target, activation).mean(dim=(2, 3), keepdim=True)
-        cam = torch.relu((weights * activation.detach()).sum(dim=1, keepdim=True))
-        maps = nn.functional.interpolate(cam, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-        return Attribution(maps=maps, logits=logits.detach())
+        return Attribution(maps=positive_map(activation.detach(), weights, inputs), logits=logits.detach())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient
-from monai_robustinterp.interpreters.layer_output import layer_output
+from monai_robustinterp.interpreters.layer_output import layer_output, positive_map
 
 
 class GradCAMpp(Interpreter):
@@ -42,6 +42,4 @@ class GradCAMpp(Interpreter):
         denominator = 2 + gradient * activation.sum(dim=(2, 3), keepdim=True)
         alpha = torch.where(denominator == 0, 0, 1 / denominator)
         weights = (alpha * torch.relu(gradient)).sum(dim=(2, 3), keepdim=True)
-        cam = torch.relu((weights * activation).sum(dim=1, keepdim=True))
-        maps = nn.functional.interpolate(cam, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-        return Attribution(maps=maps, logits=logits.detach())
+        return Attribution(maps=positive_map(activation, weights, inputs), logits=logits.detach())

@@ -42,3 +42,15 @@ def layer_output(
             "activation maps need [B, K, h, w]: choose a layer before the pooling."
         )
     return output, logits
+
+
+def positive_map(activation: torch.Tensor, weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """ReLU of the channels' weighted sum, bilinear at the inputs' size: float [B, 1, H, W].
+
+    Args:
+        activation: float [B, K, h, w], detached.
+        weights: of the channels, float [B, K, 1, 1].
+        inputs: float [B, C, H, W].
+    """
+    cam = torch.relu((weights * activation).sum(dim=1, keepdim=True))
+    return nn.functional.interpolate(cam, size=inputs.shape[-2:], mode="bilinear", align_corners=False)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, IterativeInterpreter, logit_gradient, target_logits
+from monai_robustinterp.interpreters.base import Attribution, IterativeInterpreter, input_gradient
 from monai_robustinterp.interpreters.reference_image import Blend
+from monai_robustinterp.types import Activation
 
-Activation = Literal["softmax", "sigmoid"]
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -140,7 +139,8 @@ class MaskInterpreter(IterativeInterpreter):
             ValueError: as there, and if a snapshot is no iteration.
         """
         _check_snapshots(snapshots, self.n_steps)
-        logits = _differentiable_logits(network, inputs, target)
+        # With its gradient: a network that lets none through is refused before the first of many steps.
+        _, logits = input_gradient(network, inputs, target)
         problem = self._problem(inputs, logits, target)
         taken = [_look(problem, network, 0)] if 0 in snapshots else []
         for iteration in range(1, self.n_steps + 1):
@@ -161,14 +161,6 @@ def _check_snapshots(snapshots: Sequence[int], n_steps: int) -> None:
             f"a snapshot at iteration {outside[0]} was asked for; the iterations go from 0, the initial mask, to "
             f"{n_steps}: choose from them, or set more iterations."
         )
-
-
-def _differentiable_logits(network: nn.Module, inputs: torch.Tensor, target: int) -> torch.Tensor:
-    """Logits of the clean inputs; a network that lets no gradient through is refused before the first of many steps."""
-    inputs = inputs.detach().requires_grad_()
-    logits = target_logits(network(inputs.clone()), target)
-    logit_gradient(logits, target, inputs)
-    return logits.detach()
 
 
 @torch.no_grad()

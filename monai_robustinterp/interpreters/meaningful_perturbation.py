@@ -10,7 +10,6 @@ from torch import nn
 
 from monai_robustinterp.interpreters.checks import check_choice, check_not_negative, check_seed, check_whole
 from monai_robustinterp.interpreters.mask_optimization import (
-    Activation,
     MaskInterpreter,
     MaskProblem,
     Network,
@@ -18,6 +17,7 @@ from monai_robustinterp.interpreters.mask_optimization import (
     refuse_one_softmax_logit,
 )
 from monai_robustinterp.interpreters.reference_image import Blend, Reference, gaussian_blur, mean_gray, scaled, toward
+from monai_robustinterp.types import Activation
 
 _PAPER_PX = 224
 _CELLS = 28

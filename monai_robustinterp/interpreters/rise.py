@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, get_args
 
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import ROWS, Attribution, IterativeInterpreter, target_logits
 from monai_robustinterp.interpreters.checks import check_choice, check_seed, check_share, check_whole
+from monai_robustinterp.types import Activation
 
 # Of float32 logits, relative to the largest of them.
 _ROUND_OFF = 1e-6
@@ -50,14 +51,14 @@ class RISE(IterativeInterpreter):
         grid: int = 7,
         *,
         keep: float = 0.5,
-        activation: Literal["softmax", "sigmoid"] | None = None,
+        activation: Activation | None = None,
         seed: int = 0,
     ) -> None:
         check_whole(1, n_masks=n_masks)
         # A mask of one cell keeps all or nothing.
         check_whole(2, grid=grid)
         check_share(keep=keep)
-        check_choice("activation", activation, ("softmax", "sigmoid", None))
+        check_choice("activation", activation, (*get_args(Activation), None))
         check_seed(seed)
         self.n_masks, self.grid, self.keep, self.activation, self.seed = n_masks, grid, keep, activation, seed
 

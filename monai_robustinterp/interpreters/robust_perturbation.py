@@ -9,7 +9,6 @@ import torch
 
 from monai_robustinterp.interpreters.checks import check_choice, check_not_negative, check_seed, check_whole
 from monai_robustinterp.interpreters.mask_optimization import (
-    Activation,
     MaskInterpreter,
     MaskProblem,
     Network,
@@ -25,6 +24,7 @@ from monai_robustinterp.interpreters.reference_image import (
     scaled,
     toward,
 )
+from monai_robustinterp.types import Activation
 
 Divergence = Literal["bounded-log", "kl"]
 

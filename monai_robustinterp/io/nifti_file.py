@@ -90,9 +90,9 @@ def stored_like(path: Path, values: npt.NDArray[np.float32]) -> Any:
         path: the file whose geometry is taken, and nothing else of its header.
         values: on the grid that :func:`read_nifti` gives, rows first, [H, W].
     """
-    head = path.read_bytes()[:2]
-    with gzip.open(path) if head == b"\x1f\x8b" else path.open("rb") as stream:
-        content = stream.read()
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
     image_class = nib.Nifti1Image if content[344:348] == b"n+1\0" else nib.Nifti2Image
     source: Any = image_class.from_bytes(content)
     row, column = _image_axes(source)

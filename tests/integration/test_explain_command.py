@@ -125,6 +125,12 @@ def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, c
     assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("source", [Path("/dev/zero"), SAMPLES], ids=["device", "folder"])
+def test_what_is_no_regular_file_is_refused_before_it_is_read(source, tmp_path, capsys) -> None:
+    assert explain(source, "gradient", tmp_path / "out") == 1
+    assert "no regular file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"no image"])
 def test_what_is_no_image_is_one_sentence_without_its_name(content, tmp_path, capsys) -> None:
     source = tmp_path / "DOE^JANE.png"
