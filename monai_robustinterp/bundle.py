@@ -47,6 +47,9 @@ class SaliencyBundle:
         device: torch.device | str = "cpu",
     ) -> None:
         self.root, self.device = Path(root), torch.device(device)
+        if self.device.type == "cpu":
+            # Convolutions are faster in this layout there, and give the same values.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.preprocessing, self.inferer = network.eval(), preprocessing, inferer
         self.interpreter_arguments = dict(interpreter_arguments or {})
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.

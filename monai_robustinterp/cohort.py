@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from monai_robustinterp import pipeline
-from monai_robustinterp.bundle import SaliencyBundle, file_sha256
+from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.control import fixed_map_votes
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.inferers import Progress
-from monai_robustinterp.inputs import RESULT_PREFIX, find_images, refuse_irregular
-from monai_robustinterp.io.atomic import atomic_folder, atomic_write
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.inputs import find_images
+from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.writer import Reference
+from monai_robustinterp.read_ahead import ImageRun, ReadAhead
 from monai_robustinterp.records import json_bytes
 from monai_robustinterp.regions import RegionSource
 from monai_robustinterp.types import Explanation
 
 _SUMMARY, _INDEX = "summary.json", "index.json"
-_EXISTS = (
-    "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
-    "output folder."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +43,8 @@ class ImageResult:
         n_samples: copies taken.
         warnings: what the reader warned of.
         notes: what the certificate notes: ties, constant maps.
-        elapsed_s: seconds, reading and writing included.
+        elapsed_s: seconds of work on it, reading and writing included. Images overlap, so these add up to more than the
+            run took.
     """
 
     number: int
@@ -119,6 +112,9 @@ def certify_cohort(
 ) -> CohortSummary:
     """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
 
+    While the network works on an image the next one is read and those before are written
+    (:mod:`~monai_robustinterp.read_ahead`); the results are those of :func:`pipeline.run` for each.
+
     Args:
         inputs: image files and folders.
         output_dir: made if missing.
@@ -142,23 +138,19 @@ def certify_cohort(
     output.mkdir(parents=True, exist_ok=True)
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
-    copies = bundle.inferer.looks[-1]
-    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored, max_samples=copies)
+    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored, max_samples=bundle.inferer.looks[-1])
     # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources)
+
+    def done(image: ImageRun) -> None:
+        summary.results.append(_result(image))
+        if image.explanation is not None and not summary.control:
+            summary.control = _control(image.explanation)
+        _write_lists(output, summary, sources)
+
     save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
-    run = partial(pipeline.run, bundle=bundle, regions=regions)
-    with tqdm(total=copies * len(found.images), unit=" samples", disable=not show_progress) as bar:
-        for number, path in enumerate(found.images, start=1):
-            bar.set_description(f"image {number}/{len(found.images)}")
-            before = bar.n
-            result, explanation = _certify_one(number, path, output, overwrite, run, save, bar.update)
-            summary.results.append(result)
-            if explanation is not None and not summary.control:
-                summary.control = _control(explanation)
-            # An image that was refused or stopped early has no copies left: the time left is that of the others.
-            bar.total -= copies - (bar.n - before)
-            _write_lists(output, summary, sources)
+    run = ReadAhead(bundle=bundle, regions=regions, output=output, overwrite=overwrite, save=save, done=done)
+    run.certify(found.images, show_progress=show_progress)
     for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
         summary.results.append(ImageResult(number=number, status="refused", reason=reason))
     _write_lists(output, summary, sources)
@@ -167,36 +159,6 @@ def certify_cohort(
             f"{summary.refused} of {summary.inputs} inputs were refused, see {_SUMMARY}: the others are done."
         )
     return summary
-
-
-def _certify_one(
-    number: int,
-    path: Path,
-    output: Path,
-    overwrite: bool,
-    run: Callable[..., Explanation],
-    save: Callable[[Explanation, Path], None],
-    progress: Progress,
-) -> tuple[ImageResult, Explanation | None]:
-    start = time.monotonic()
-    try:
-        refuse_irregular(path)
-        target = output / f"{RESULT_PREFIX}{file_sha256(path)[:16]}"
-        if target.exists() and not overwrite:
-            raise InputRefused(_EXISTS.format(target.name))
-        with warnings.catch_warnings():
-            # The reader's warnings are in the metadata and the summary.
-            warnings.simplefilter("ignore", UserWarning)
-            explanation = run(path, progress=progress)
-        with atomic_folder(target, overwrite=overwrite) as folder:
-            save(explanation, folder)
-    except FileExistsError:
-        # Another run into the same folder was faster.
-        return ImageResult(number=number, status="refused", reason=_EXISTS.format(target.name)), None
-    except Exception as error:
-        elapsed_s = time.monotonic() - start
-        return ImageResult(number=number, status="refused", reason=refusal_reason(error), elapsed_s=elapsed_s), None
-    return _result(number, target.name, explanation, time.monotonic() - start), explanation
 
 
 def _control(explanation: Explanation) -> dict[str, float]:
@@ -210,11 +172,14 @@ def _control(explanation: Explanation) -> dict[str, float]:
     }
 
 
-def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float) -> ImageResult:
+def _result(image: ImageRun) -> ImageResult:
+    explanation = image.explanation
+    if explanation is None:
+        return ImageResult(number=image.number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
     certificate, finding = explanation.certificate, explanation.record["finding"]
     return ImageResult(
-        number=number,
-        folder=folder,
+        number=image.number,
+        folder=image.folder,
         status="certified" if explanation.record["joint"]["l2"] > 0 else "abstain",
         reason=explanation.record["status"],
         finding=finding["name"],
@@ -230,7 +195,7 @@ def _result(number: int, folder: str, explanation: Explanation, elapsed_s: float
         n_samples=certificate.spec.n_samples,
         warnings=explanation.record["source"]["warnings"],
         notes=" ".join(certificate.notes),
-        elapsed_s=elapsed_s,
+        elapsed_s=image.elapsed_s,
     )
 
 

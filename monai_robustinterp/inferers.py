@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from monai.inferers import Inferer
 from scipy.special import expit, softmax
 from torch import nn
 
+from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import swap_count
 from monai_robustinterp.certificates.pairs import MAX_CELLS
 from monai_robustinterp.certificates.sequence import look_schedule
-from monai_robustinterp.interpreters import Interpreter, explaining, make_interpreter
+from monai_robustinterp.interpreters import Interpreter, Precision, check_precision, explaining, make_interpreter
 from monai_robustinterp.interpreters.base import attribute_copies, target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.records import certificate_record
@@ -28,6 +29,24 @@ from monai_robustinterp.tally import VoteTally, check_finite_logits
 from monai_robustinterp.types import NOISE_PROTOCOL, Activation, Certificate, Region, SmoothingSpec, Stages, VoteMap
 
 Progress = Callable[[int], object]
+
+# Copies: below, a search for the fastest batch size would take longer than it saves.
+_WORTH_A_SEARCH = 256
+
+
+@dataclasses.dataclass
+class _Case:
+    """One image on its way: its tally, and what the last look at it gave."""
+
+    digest: str
+    logits: torch.Tensor
+    spec: SmoothingSpec
+    tally: VoteTally
+    votes: VoteMap = dataclasses.field(init=False)
+
+    def look(self) -> None:
+        self.votes = self.tally.votes(self.logits, self.digest)
+        self.spec = dataclasses.replace(self.spec, n_samples=self.tally.n_samples)
 
 
 class CertifiedSaliencyInferer(Inferer):
@@ -54,7 +73,11 @@ class CertifiedSaliencyInferer(Inferer):
         class_names: names of the logits.
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent findings.
         seed: user seed of the noise; a searched seed voids the certificate.
-        batch_size: noisy copies per forward pass; it changes nothing but speed, up to float round-off.
+        precision: ``float32``, ``tf32`` or ``bfloat16``: what the network runs in, and the certified function with it
+            (:mod:`monai_robustinterp.interpreters.precision`). All else stays float32.
+        batch_size: noisy copies per forward pass; it changes nothing but speed, up to float round-off. None takes the
+            fastest one, which is found once on each machine (:mod:`monai_robustinterp.batching`). Where memory ends it
+            is halved.
     """
 
     def __init__(
@@ -74,16 +97,18 @@ class CertifiedSaliencyInferer(Inferer):
         class_names: Sequence[str] = (),
         activation: Activation = "softmax",
         seed: int = 0,
-        batch_size: int = 16,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
     ) -> None:
         super().__init__()
         if activation not in ("softmax", "sigmoid"):
             raise ValueError(f"activation is {activation!r}; it must be 'softmax' or 'sigmoid'.")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be >= 1.")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be >= 1, or None.")
         if isinstance(interpreter, str):
             interpreter = make_interpreter(interpreter, known={"activation": activation})
-        self.interpreter = interpreter
+        check_precision(interpreter, precision)
+        self.interpreter, self.precision = interpreter, precision
         if until_radius is not None and not 0 < until_radius < float("inf"):
             raise ValueError(f"until_radius is {until_radius}; it must be finite and > 0, or None.")
         if until_radius is not None and n_samples > max_samples:
@@ -111,7 +136,10 @@ class CertifiedSaliencyInferer(Inferer):
             MetaTensor float32 [B, 2, H, W]: vote share of each pixel's cell in [0, 1], and the reported top-k set as 0
             or 1. Its meta gains ``certificate`` (a JSON text an image) and ``vote_counts`` (int64 [B, h, w]).
         """
-        results = [self.certify(image, network) for image in inputs]
+        results = [
+            (votes, certify_votes(votes, spec, beta=self.beta, eta=self.eta))
+            for votes, spec in self.vote_images(inputs, network)
+        ]
         maps = torch.stack([torch.from_numpy(votes.channels(self.cell_size)) for votes, _ in results])
         out = MetaTensor(maps.to(inputs.device))
         if isinstance(inputs, MetaTensor):
@@ -160,35 +188,59 @@ class CertifiedSaliencyInferer(Inferer):
             ValueError: if the image is not [1, H, W] and finite, or the cells do not fit.
             NonFiniteMapError: if an interpretation has NaN or infinite values.
         """
-        clean = _single_channel(image)
-        self._check_grid(clean)
-        digest = image_sha256(clean)
-        with explaining(network):
+        return self.vote_images([image], network, progress, regions=regions)[0]
+
+    def vote_images(
+        self,
+        images: Iterable[torch.Tensor],
+        network: nn.Module,
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
+    ) -> list[tuple[VoteMap, SmoothingSpec]]:
+        """Streams the votes of several images, whose copies share batches where the target is the same.
+
+        Args:
+            images: as in :meth:`vote`.
+            network: as there.
+            progress: as there.
+            regions: as there, of every image.
+
+        Raises:
+            ValueError: as there.
+            NonFiniteMapError: as there.
+        """
+        cleans = [_single_channel(image) for image in images]
+        for clean in cleans:
+            self._check_grid(clean)
+        with explaining(network, self.precision):
             # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
-            clean = clean.clone()
-            logits, target = self.clean_logits(clean, network)
-            self._check_classes(logits)
-            spec = self._spec(target, self.n_samples)
-            tally = self._tally(clean, digest, target, regions)
-            for look in self.looks:
-                for samples in self._batches(tally.n_samples, look):
-                    tally.add(network, samples.to(clean.device))
-                    if progress is not None:
-                        progress(len(samples))
-                votes, spec = tally.votes(logits, digest), dataclasses.replace(spec, n_samples=look)
-                if self.until_radius is not None and self._certified(votes, spec) >= self.until_radius:
-                    break
-        return votes, spec
+            cases = [self._case(clean.clone(), network, regions) for clean in cleans]
+            batch_size = self._batch_size(network, cases)
+            for together in self._groups(cases):
+                batch_size = self._take(network, together, batch_size, progress)
+        return [(case.votes, case.spec) for case in cases]
+
+    def _take(self, network: nn.Module, cases: Sequence[_Case], batch_size: int, progress: Progress | None) -> int:
+        for look in self.looks:
+            batch_size = fill([case.tally for case in cases], network, look, batch_size=batch_size, progress=progress)
+            for case in cases:
+                case.look()
+            if self.until_radius is not None and self._certified(cases[0]) >= self.until_radius:
+                break
+        return batch_size
 
     def stages(self, image: torch.Tensor, network: nn.Module, *, target: int, n_copies: int) -> Stages:
         """The first noisy copies with their maps and votes: the same draws as in :meth:`vote`."""
         clean = _single_channel(image)
-        with explaining(network):
+        with explaining(network, self.precision):
             clean = clean.clone()
             plain = self.interpreter.attribute(network, clean[None], target).maps[0, 0]
             tally = self._tally(clean, image_sha256(clean), target, ())
-            copies, cells, top = tally.interpret(network, torch.arange(n_copies, device=clean.device))
-        arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.reshape(cells.shape)}
+            samples = torch.arange(n_copies, device=clean.device)
+            copies = tally.noisy(samples)
+            cells, top = tally.top_cells(samples, tally.attribute(network, copies).maps)
+        arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.mask.reshape(cells.shape)}
         return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
 
     def record(self, votes: VoteMap, certificate: Certificate) -> dict[str, Any]:
@@ -263,10 +315,31 @@ class CertifiedSaliencyInferer(Inferer):
                 "activation='sigmoid': the finding is then found where its logit is above 0."
             )
 
-    def _batches(self, first: int, last: int) -> Iterator[torch.Tensor]:
-        """Indices of the copies from ``first`` up to ``last``, in batches."""
-        for start in range(first, last, self.batch_size):
-            yield torch.arange(start, min(start + self.batch_size, last))
+    def _case(self, clean: torch.Tensor, network: nn.Module, regions: Sequence[Region]) -> _Case:
+        digest = image_sha256(clean)
+        logits, target = self.clean_logits(clean, network)
+        self._check_classes(logits)
+        return _Case(digest, logits, self._spec(target, self.n_samples), self._tally(clean, digest, target, regions))
+
+    def _groups(self, cases: Sequence[_Case]) -> list[list[_Case]]:
+        """Images whose copies may share a batch: of one target and one shape, where none may stop before the others."""
+        if self.until_radius is not None:
+            return [[case] for case in cases]
+        groups: dict[tuple[int, torch.Size], list[_Case]] = {}
+        for case in cases:
+            groups.setdefault((case.spec.target, case.tally.clean.shape), []).append(case)
+        return list(groups.values())
+
+    def _batch_size(self, network: nn.Module, cases: Sequence[_Case]) -> int:
+        """The given one, or the fastest one where there are copies enough to search for it."""
+        if self.batch_size is not None:
+            return self.batch_size
+        if self.interpreter.amplifies_round_off or len(cases) * self.looks[-1] < _WORTH_A_SEARCH:
+            return DEFAULT_BATCH_SIZE
+        first = cases[0]
+        scratch = self._tally(first.tally.clean, first.digest, first.spec.target, ())
+        method = (self.interpreter.name, self.interpreter.settings, self.precision)
+        return fastest_batch_size(network, scratch, method)
 
     def _tally(self, clean: torch.Tensor, digest: str, target: int, regions: Sequence[Region]) -> VoteTally:
         return VoteTally(
@@ -281,10 +354,10 @@ class CertifiedSaliencyInferer(Inferer):
             regions=regions,
         )
 
-    def _certified(self, votes: VoteMap, spec: SmoothingSpec) -> float:
+    def _certified(self, case: _Case) -> float:
         """The radius within which decision and map are both certified."""
-        certificate = certify_votes(votes, spec, beta=self.beta, eta=self.eta)
-        return min(certificate.l_max, label_beside(certificate, votes).l2)
+        certificate = certify_votes(case.votes, case.spec, beta=self.beta, eta=self.eta)
+        return min(certificate.l_max, label_beside(certificate, case.votes).l2)
 
     def _spec(self, target: int, n_samples: int) -> SmoothingSpec:
         return SmoothingSpec(
@@ -295,6 +368,7 @@ class CertifiedSaliencyInferer(Inferer):
             interpreter=self.interpreter.name,
             interpreter_settings=self.interpreter.settings,
             explains_target=self.interpreter.explains_target,
+            precision=self.precision,
             target=target,
             seed=self.seed,
             looks=self.looks if self.until_radius is not None else (),

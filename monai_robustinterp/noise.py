@@ -15,6 +15,8 @@ import torch
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
+# Philox blocks at a time on a CPU: the dozen arrays of 8 bytes a block stay in its cache.
+_CACHED_BLOCKS = 2**16
 
 
 def philox4x32(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
@@ -30,16 +32,24 @@ def philox4x32(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        # int64 products wrap modulo 2**64, and the mask undoes the sign of the shift: the words are those of uint64.
+        # int64 products wrap modulo 2**64 as those of uint64 do; the mask takes off all above a word, once a round.
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((product1 >> 32) & _MASK) ^ c1 ^ k0,
-            product1 & _MASK,
-            ((product0 >> 32) & _MASK) ^ c3 ^ k1,
-            product0 & _MASK,
-        )
+        c0 = (product1 >> 32).bitwise_xor(c1).bitwise_xor_(k0).bitwise_and_(_MASK)
+        c2 = (product0 >> 32).bitwise_xor(c3).bitwise_xor_(k1).bitwise_and_(_MASK)
+        c1, c3 = product1, product0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
+    return c0, c1 & _MASK, c2, c3 & _MASK
+
+
+def _box_muller(words: tuple[torch.Tensor, ...], *, out: torch.Tensor) -> None:
+    """Standard normals of the middles of the cells of four words, float32 [B, blocks, 4]."""
+    # MPS has no float64; there the round-off to CPU is that of float32.
+    real = torch.float32 if out.device.type == "mps" else torch.float64
+    u = [word.to(real).add_(0.5).mul_(2.0**-32) for word in words]
+    for i in (0, 2):
+        radius, angle = u[i].log_().mul_(-2.0).sqrt_(), u[i + 1].mul_(2.0 * math.pi)
+        out[..., i] = angle.cos().mul_(radius)
+        out[..., i + 1] = angle.sin_().mul_(radius)
 
 
 def image_sha256(image: torch.Tensor) -> str:
@@ -81,17 +91,12 @@ class CounterNoise:
             float32 [B, *shape], independent N(0, 1); |z| <= 6.77, the tail that 32-bit uniforms reach.
         """
         size = math.prod(shape)
-        words = self._words("noise", samples, -(-size // 4))
-        # MPS has no float64; there the round-off to CPU is that of float32.
-        real = torch.float32 if samples.device.type == "mps" else torch.float64
-        u = [(word.to(real) + 0.5) * 2.0**-32 for word in words]
-        pairs = []
-        for radius_word, angle_word in ((u[0], u[1]), (u[2], u[3])):
-            radius = torch.sqrt(-2.0 * torch.log(radius_word))
-            angle = 2.0 * math.pi * angle_word
-            pairs += [radius * torch.cos(angle), radius * torch.sin(angle)]
-        flat = torch.stack(pairs, dim=-1).flatten(1)[:, :size]
-        return flat.to(torch.float32).reshape(len(samples), *shape)
+        blocks = -(-size // 4)
+        flat = torch.empty(len(samples), 4 * blocks, dtype=torch.float32, device=samples.device)
+        rows = max(1, _CACHED_BLOCKS // blocks) if samples.device.type == "cpu" else len(samples)
+        for part, normals in zip(torch.split(samples, rows), torch.split(flat, rows)):
+            _box_muller(self._words("noise", part, blocks), out=normals.view(-1, blocks, 4))
+        return flat[:, :size].reshape(len(samples), *shape)
 
     def order(self, samples: torch.Tensor, size: int) -> torch.Tensor:
         """Random ranks that break ties, independent of the noise.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import monai
 import numpy as np
@@ -14,6 +17,7 @@ from PIL import Image
 
 from monai_robustinterp._version import __version__
 from monai_robustinterp.bundle import SaliencyBundle, file_sha256
+from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.inferers import Progress
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.secondary_capture import write_dicom_atomically
@@ -23,7 +27,26 @@ from monai_robustinterp.native import native_record, native_scale
 from monai_robustinterp.records import json_bytes, sealed
 from monai_robustinterp.regions import RegionSource, region_on_cells
 from monai_robustinterp.transforms import InvertSaliencyd
-from monai_robustinterp.types import Explanation
+from monai_robustinterp.types import Explanation, Region, SmoothingSpec, VoteMap
+
+# While MONAI inverts a preprocessing it changes ``allow_missing_keys`` of its transforms: of two threads at once, one
+# would find the other's change undone.
+_INVERTING = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One image file, read and ready for its votes.
+
+    Attributes:
+        image: the network's input [1, H, W] on its device, with the metadata and history of its source.
+        regions: on the cells of the map.
+        origin: where the numbers come from (:func:`origin`); the hash is of the file just read.
+    """
+
+    image: MetaTensor
+    regions: tuple[Region, ...]
+    origin: dict[str, dict[str, object]]
 
 
 def run(
@@ -44,16 +67,50 @@ def run(
     Raises:
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
+    prepared = prepare(source, bundle, regions=regions)
+    votes, spec = bundle.inferer.vote(prepared.image, bundle.network, progress, regions=prepared.regions)
+    return finish(prepared, bundle, votes=votes, spec=spec)
+
+
+def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[RegionSource] = ()) -> Prepared:
+    """Reads and preprocesses one image file; a thread of its own may do it while the network works on another one.
+
+    Args:
+        source: see :func:`run`.
+        bundle: see :func:`run`.
+        regions: see :func:`run`.
+
+    Raises:
+        InputRefused: see :func:`run`.
+    """
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
     cell_size = bundle.inferer.cell_size
-    on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
-    votes, certificate = bundle.inferer.certify(image, bundle.network, progress, regions=on_cells)
-    maps = MetaTensor(torch.from_numpy(votes.channels(certificate.spec.cell_size)).to(image.device))
+    with _INVERTING:
+        on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
+    return Prepared(image=image, regions=tuple(on_cells), origin=origin(image, bundle, source))
+
+
+def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: SmoothingSpec) -> Explanation:
+    """Certificate, map on the source grid and record; a thread of its own may do it, as it runs no network.
+
+    Args:
+        prepared: the image.
+        bundle: what prepared it and took the votes.
+        votes: of the image.
+        spec: how they were taken.
+
+    Raises:
+        InputRefused: if the preprocessing is not invertible.
+    """
+    inferer, image = bundle.inferer, prepared.image
+    certificate = certify_votes(votes, spec, beta=inferer.beta, eta=inferer.eta)
+    maps = MetaTensor(torch.from_numpy(votes.channels(spec.cell_size)).to(image.device))
     to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
-    share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
+    with _INVERTING:
+        share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
     scale = native_scale(bundle.preprocessing, image.meta, votes.input_shape)
     native = native_record(certificate.l_max, scale, certificate.n_pixels)
-    record = bundle.inferer.record(votes, certificate) | {"native": native} | origin(image, bundle, source)
+    record: dict[str, Any] = inferer.record(votes, certificate) | {"native": native} | prepared.origin
     return Explanation(
         votes=votes,
         certificate=certificate,
@@ -110,7 +167,6 @@ def origin(image: MetaTensor, bundle: SaliencyBundle, source: str | Path) -> dic
             "monai": monai.__version__,
             "numpy": np.__version__,
             "device": bundle.device.type,
-            "precision": "float32",
             **bundle.hashes,
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ Family = Literal["renyi", "neyman-pearson", "discordant-pairs"]
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become scores: of exclusive classes, or of independent findings."""
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""What the network runs in; ``interpreters.precision`` says what each one means."""
 
 NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 
@@ -32,6 +35,7 @@ class SmoothingSpec:
         noise: name and version of the generator.
         interpreter_settings: arguments of the interpreter, plain JSON values by name: its layer, steps, own draws.
         explains_target: whether the map is one of the target; else it is one of several classes together.
+        precision: what the network runs in: the smoothed function is the network's in this precision.
         looks: sample sizes, fixed before the noise, at which sampling was allowed to stop; ``n_samples`` is one of
             them. Every certificate splits its eta over them. Empty if ``n_samples`` was fixed.
 
@@ -49,6 +53,7 @@ class SmoothingSpec:
     noise: str = NOISE_PROTOCOL
     interpreter_settings: dict[str, Any] = field(default_factory=dict)
     explains_target: bool = True
+    precision: Precision = "float32"
     looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,6 +67,8 @@ class SmoothingSpec:
             raise ValueError(f"n_samples is {self.n_samples}; the noise counter holds fewer than 2**32 copies.")
         if self.target < 0:
             raise ValueError(f"target is {self.target}; it must be a class index >= 0.")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is {self.precision!r}; it must be one of {list(get_args(Precision))}.")
         if self.looks and (list(self.looks) != sorted(set(self.looks)) or self.n_samples not in self.looks):
             raise ValueError(
                 f"looks are {self.looks} and n_samples {self.n_samples}; looks must ascend and hold n_samples."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 # Two workers on two cores: more threads than cores only wait for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Batch sizes that tests find are not those of the user.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="monai_robustinterp_tests_")
 
 
 class TinyClassifier(nn.Module):

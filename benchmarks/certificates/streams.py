@@ -121,18 +121,19 @@ class _Sums:
         )
         n_cells = self.tally.counts.numel()
         self.vector, self.settings = linear_scores(n_cells), relaxed_settings(spec.top_k, n_cells)
-        self.counts, self.joint = np.zeros(n_cells, dtype=np.int64), np.zeros((n_cells, n_cells), dtype=np.int64)
+        self.joint = np.zeros((n_cells, n_cells), dtype=np.int64)
         self.relaxed, self.scores = np.zeros((len(self.settings), n_cells)), np.zeros(n_cells)
         self.kept: list[dict[str, npt.NDArray[Any]]] = []
 
     def add(self, samples: torch.Tensor) -> None:
-        _, cells, mask = self.tally.interpret(self.network, samples)
-        self.counts += mask.sum(dim=0).numpy()
+        attribution = self.tally.attribute(self.network, self.tally.noisy(samples))
+        self.tally.count(samples, attribution)
+        cells, top = self.tally.top_cells(samples, attribution.maps)
         done = int(samples[-1]) + 1
         if done <= max(self.plan.rival_sizes):
             self._add_scores(cells.flatten(1).numpy().astype(np.float64))
         if done <= self.plan.joint_size:
-            marks = mask.double()
+            marks = top.mask.double()
             self.joint += (marks.T @ marks).numpy().astype(np.int64)
 
     def _add_scores(self, cells: Array) -> None:
@@ -146,8 +147,8 @@ class _Sums:
         share = 1 / m if m <= max(self.plan.rival_sizes) else np.nan
         self.kept.append(
             {
-                "counts": self.counts.reshape(self.tally.grid).copy(),
-                "tallies": np.array([self.tally.positive, self.tally.tied, self.tally.constant]),
+                "counts": self.tally.counts.numpy().reshape(self.tally.grid).copy(),
+                "tallies": self.tally.copies[:3].numpy().copy(),
                 "relaxed": self.relaxed * share,
                 "scores": self.scores * share,
             }

@@ -11,6 +11,7 @@ import torch
 import monai_robustinterp
 from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
+from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.base import attribute_copies
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
@@ -42,9 +43,9 @@ def seconds_per_copy(bundle: SaliencyBundle) -> float:
     with explaining(bundle.network):
         tally = _tally(bundle, image, 0)
         # A first copy alone; where it takes long there is nothing to gain from a batch.
-        for size in (1, *[bundle.inferer.batch_size] * 3):
+        for size in (1, *[bundle.inferer.batch_size or DEFAULT_BATCH_SIZE] * 3):
             start = time.process_time()
-            tally.add(bundle.network, torch.arange(tally.n_samples, tally.n_samples + size))
+            fill([tally], bundle.network, tally.n_samples + size, batch_size=size)
             seconds.append((time.process_time() - start) / size)
             if seconds[-1] > LONG_COPY_S:
                 break
@@ -76,8 +77,7 @@ def take_votes(
         }
         tally = _tally(bundle, image, target)
         _restore(tally, path, spec, provenance)
-        for start in range(tally.n_samples, n_samples, inferer.batch_size):
-            tally.add(network, torch.arange(start, min(start + inferer.batch_size, n_samples)))
+        fill([tally], network, n_samples, batch_size=inferer.batch_size or DEFAULT_BATCH_SIZE)
     votes, spec = tally.votes(logits, image_sha256(image)), dataclasses.replace(spec, n_samples=tally.n_samples)
     path.unlink(missing_ok=True)
     save_votes(path, votes, spec, provenance)
@@ -92,8 +92,8 @@ def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict
     if dataclasses.replace(stored, n_samples=1) != spec or origin != provenance:
         return
     tally.counts += torch.from_numpy(votes.counts).flatten()
-    tally.n_samples, tally.positive = votes.n_samples, votes.positive_copies
-    tally.tied, tally.constant = votes.tied_copies, votes.constant_copies
+    tally.n_samples = votes.n_samples
+    tally.copies[:3] += torch.tensor([votes.positive_copies, votes.tied_copies, votes.constant_copies])
 
 
 def _spec(bundle: SaliencyBundle, target: int) -> SmoothingSpec:

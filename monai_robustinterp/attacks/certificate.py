@@ -13,6 +13,7 @@ from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.plain import attack_plain
 from monai_robustinterp.attacks.result import AttackBudget, AttackResult
 from monai_robustinterp.attacks.smoothed import attack_smoothed
+from monai_robustinterp.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise import CounterNoise, image_sha256
@@ -158,7 +159,7 @@ class _Run:
             radius=radius,
             starts=self.starts,
             steps=self.budget.steps,
-            batch_size=self.inferer.batch_size,
+            batch_size=self.inferer.batch_size or DEFAULT_BATCH_SIZE,
         )
 
     def _noise(self, protocol: str) -> CounterNoise:

@@ -42,7 +42,7 @@ def claim(case: Case) -> dict[str, Any]:
         "n_pixels": Same(case.n_pixels),
         "l_max": _in_units(Same(_largest(case)), MP.mpf(l_max), case.n_pixels),
         "unit": Same(sentences.UNIT),
-        "assumptions": Same(sentences.ASSUMPTIONS),
+        "assumptions": Same(sentences.assumptions(case.votes.spec["precision"])),
     }
 
 

@@ -12,12 +12,6 @@ UNIT = (
 NATIVE_UNIT = (
     "l2 over the stored pixel values of the source; l_inf: a change of at most this much in every stored pixel"
 )
-ASSUMPTIONS = (
-    "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
-    "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
-    "grid, for this network in this precision, for the stored target class. The theorem is about real Gaussian noise; "
-    "float32 and a counter-based generator approximate it."
-)
 PLUG_IN = "estimate: the formula at the observed shares, which claims nothing"
 _ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
 _ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
@@ -26,6 +20,17 @@ _ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
 def floored(value: float, digits: int) -> str:
     """A number for print, never larger than itself."""
     return str(Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR))
+
+
+def assumptions(precision: str) -> str:
+    """What the certificate is about; another precision than float32 is named."""
+    named = {"float32": ""}.get(precision, f" ({precision})")
+    return (
+        "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
+        "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
+        f"grid, for this network in this precision{named}, for the stored target class. The theorem is about real "
+        "Gaussian noise; float32 and a counter-based generator approximate it."
+    )
 
 
 def population(l2: float, eta: float) -> str:

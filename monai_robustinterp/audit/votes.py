@@ -13,11 +13,12 @@ import numpy as np
 
 from monai_robustinterp.audit.strict import AuditError, strict_json
 
-VOTES_FORMAT = "monai_robustinterp/votes/2"
+VOTES_FORMAT = "monai_robustinterp/votes/3"
 SPEC_KEYS = (
     *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
-    *("target", "seed", "noise", "looks"),
+    *("precision", "target", "seed", "noise", "looks"),
 )
+_PRECISIONS = ("float32", "tf32", "bfloat16")
 _ARRAYS = (
     *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "positive"),
     *("positive_copies", "tied_copies", "constant_copies", "spec", "provenance"),
@@ -158,6 +159,8 @@ def _spec(spec: Any) -> dict[str, Any]:
         raise ValueError
     _of(dict, spec["interpreter_settings"])
     _of(bool, spec["explains_target"])
+    if spec["precision"] not in _PRECISIONS:
+        raise ValueError
     _whole(spec["target"])
     _of(int, spec["seed"])
     return dict(spec)

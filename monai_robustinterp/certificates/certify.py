@@ -17,12 +17,16 @@ ESTIMATE = "estimate: the formula at the observed shares, which claims nothing"
 
 ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
 
-ASSUMPTIONS = (
-    "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
-    "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
-    "grid, for this network in this precision, for the stored target class. The theorem is about real Gaussian noise; "
-    "float32 and a counter-based generator approximate it."
-)
+
+def assumptions(spec: SmoothingSpec) -> str:
+    """What a certificate is about, in words for a person."""
+    precision = "" if spec.precision == "float32" else f" ({spec.precision})"
+    return (
+        "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
+        "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
+        f"grid, for this network in this precision{precision}, for the stored target class. The theorem is about real "
+        "Gaussian noise; float32 and a counter-based generator approximate it."
+    )
 
 
 def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) -> Certificate:

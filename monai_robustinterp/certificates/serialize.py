@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from monai_robustinterp.certificates.certify import ASSUMPTIONS
+from monai_robustinterp.certificates.certify import assumptions
 from monai_robustinterp.certificates.units import radius_units
 from monai_robustinterp.types import Certificate, Radius, SmoothingSpec
 
@@ -37,7 +37,7 @@ def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
             "n_pixels": cert.n_pixels,
             "l_max": _in_units(cert.l_max, cert.n_pixels),
             "unit": UNIT,
-            "assumptions": ASSUMPTIONS,
+            "assumptions": assumptions(cert.spec),
         },
         "radii": [_radius_to_json(r, cert.n_pixels) for r in cert.radii],
         "notes": list(cert.notes),
@@ -80,7 +80,7 @@ def spec_from_json(data: dict[str, Any]) -> SmoothingSpec:
     Raises:
         KeyError: if it does not say what function was smoothed.
     """
-    fixed = {key: data[key] for key in ("interpreter_settings", "explains_target")}
+    fixed = {key: data[key] for key in ("interpreter_settings", "explains_target", "precision")}
     return SmoothingSpec(**data | fixed | {"looks": tuple(data["looks"])})
 
 

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
@@ -25,6 +25,7 @@ from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.io.writer import read_reference
 from monai_robustinterp.regions import RegionSource, parse_region
+from monai_robustinterp.types import Precision
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"interpretation method: {', '.join(sorted(INTERPRETERS))}",
     )
     _add_settings(parser)
-    parser.add_argument("--batch-size", type=positive(int), metavar="B", help="copies per forward pass (speed only)")
+    parser.add_argument(
+        "--batch-size",
+        type=positive(int),
+        metavar="B",
+        help="copies per forward pass (speed only; default: the fastest)",
+    )
     parser.add_argument("--reference", type=Path, metavar="DICOM", help="patient and study for non-DICOM inputs")
     parser.add_argument(
         "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
@@ -84,6 +90,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beta", type=_beta, help="certified share of the top-k, a decimal in (0, 1]")
     parser.add_argument("--confidence", type=confidence, metavar="P", help="confidence per image, such as 0.999")
     parser.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the certificate")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), help="that the network runs in; the certified function is in it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -175,6 +184,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "beta": arguments.beta,
         "eta": arguments.confidence,
         "seed": arguments.seed,
+        "precision": arguments.precision,
         "batch_size": arguments.batch_size,
         "strict": arguments.strict or None,
         **classifier_overrides(arguments),

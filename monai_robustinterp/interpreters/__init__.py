@@ -15,11 +15,14 @@ from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradi
 from monai_robustinterp.interpreters.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from monai_robustinterp.interpreters.model_context import explaining as explaining
 from monai_robustinterp.interpreters.registry import INTERPRETERS as INTERPRETERS
+from monai_robustinterp.interpreters.registry import check_precision as check_precision
 from monai_robustinterp.interpreters.registry import interpreter_class as interpreter_class
 from monai_robustinterp.interpreters.registry import make_interpreter as make_interpreter
+from monai_robustinterp.interpreters.registry import without_float32 as without_float32
 from monai_robustinterp.interpreters.registry import without_gradient as without_gradient
 from monai_robustinterp.interpreters.registry import without_hooks as without_hooks
 from monai_robustinterp.interpreters.rise import RISE as RISE
 from monai_robustinterp.interpreters.robust_activation_map import RobustActivationMap as RobustActivationMap
 from monai_robustinterp.interpreters.robust_perturbation import RobustPerturbation as RobustPerturbation
 from monai_robustinterp.interpreters.smooth_grad import SmoothGrad as SmoothGrad
+from monai_robustinterp.types import Precision as Precision

@@ -42,6 +42,8 @@ class Interpreter(ABC):
         explains_target: whether the map is one of the target; otherwise it is one of all classes together.
         amplifies_round_off: whether round-off, which differs with the size of a batch and the place in it, can grow to
             another map. Certified copies are then interpreted one by one: the certificate is about one function.
+        needs_float32: whether it compares the network's answers more closely than TF32 and bfloat16 round them, or
+            follows small differences of them through many steps. It is not certified in these.
     """
 
     name: ClassVar[str]
@@ -49,6 +51,7 @@ class Interpreter(ABC):
     needs_gradient: ClassVar[bool] = True
     explains_target: ClassVar[bool] = True
     amplifies_round_off: ClassVar[bool] = False
+    needs_float32: ClassVar[bool] = False
 
     @property
     def settings(self) -> dict[str, Any]:

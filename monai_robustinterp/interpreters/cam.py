@@ -26,6 +26,7 @@ class CAM(Interpreter):
     name: ClassVar[str] = "cam"
     needs_hooks: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
+    needs_float32: ClassVar[bool] = True
 
     def __init__(self, target_layer: str | None = None) -> None:
         self.target_layer = target_layer

@@ -38,6 +38,7 @@ class DeepLift(Interpreter):
 
     name: ClassVar[str] = "deep_lift"
     needs_hooks: ClassVar[bool] = True
+    needs_float32: ClassVar[bool] = True
 
     def __init__(self, *, baseline: float = 0.0, tolerance: float = 1e-3) -> None:
         check_finite(baseline=baseline)

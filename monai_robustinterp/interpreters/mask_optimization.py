@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -95,6 +96,8 @@ class MaskProblem(ABC):
 
 class MaskInterpreter(IterativeInterpreter):
     """Optimizes one mask a copy, ``iterations`` steps long."""
+
+    needs_float32: ClassVar[bool] = True
 
     iterations: int
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from monai_robustinterp.interpreters.precision import running_in
+from monai_robustinterp.types import Precision
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -19,23 +22,26 @@ class LayerNotFoundError(ValueError):
 
 
 @contextmanager
-def explaining(network: nn.Module) -> Iterator[nn.Module]:
+def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator[nn.Module]:
     """Holds a network in the state that explanations need, and restores it exactly, after an exception too.
 
     Inside: eval mode, no parameter gradients, no in-place activations (hooks would see the overwritten values), and
     gradients enabled whatever the caller disabled. After: modes, flags, gradients and hooks are the objects of before.
+    On a CPU batch norms compute float32 values as the fixed affine maps that they are in eval mode: the same values and
+    gradients within round-off, in less time, for torch's own derivative sums up statistics that nobody asks for.
 
     The in-place activations of a TorchScript module stay, for they are compiled into it. Gradients with respect to the
     input are right all the same: autograd keeps what they need, or raises. Only hooks would be wrong, and it has none.
 
     Args:
         network: any torch module, TorchScript too.
+        precision: that it runs in (:func:`~monai_robustinterp.interpreters.precision.running_in`).
 
     Raises:
         TypeError: if ``network`` is no module.
-        ValueError: if the weights are not float32, or if a batch norm takes its statistics from the batch: the output
-            for one copy would depend on the other copies, which voids the certificate (docs/certificates.md,
-            section 1).
+        ValueError: if the weights are not float32, if it cannot run in that precision, or if a batch norm takes its
+            statistics from the batch: the output for one copy would depend on the other copies, which voids the
+            certificate (docs/certificates.md, section 1).
     """
     if not isinstance(network, nn.Module):
         raise TypeError(
@@ -43,17 +49,22 @@ def explaining(network: nn.Module) -> Iterator[nn.Module]:
             "remote classifier in networks.CallableClassifier, for the interpreters that need no gradient."
         )
     _refuse_other_precision(network)
+    _refuse_traced_products(network, precision)
     with ExitStack() as stack:
         stack.callback(_restorer(network))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
         network.eval()
         _refuse_batch_statistics(network)
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
         for module in _eager(network):
             if getattr(module, "inplace", False) is True:
                 module.inplace = False
-        for parameter in network.parameters():
-            parameter.requires_grad_(False)
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+            if precision != "bfloat16" and _is_affine(module):
+                module.forward = _affine(module)
+        # Last: of a TorchScript module torch finds the graph, which the checks read, through its forward.
+        stack.enter_context(running_in(network, precision))
         yield network
 
 
@@ -87,6 +98,60 @@ def _refuse_batch_statistics(network: nn.Module) -> None:
             )
 
 
+def _refuse_traced_products(network: nn.Module, precision: Precision) -> None:
+    """Refuses a trace that would multiply otherwise than the precision says: it keeps what was set when it was made."""
+    for script in _outermost_scripts(network):
+        if precision != "bfloat16" and _on_cuda(script) and (precision != "tf32") in traced_tf32(script):
+            raise ValueError(
+                f"precision is {precision!r} and the convolutions of the traced TorchScript network are fixed to "
+                f"{'float32' if precision == 'tf32' else 'tf32'}. Choose that, or trace it again with "
+                f"torch.backends.cudnn.allow_tf32 = {precision == 'tf32'}, or use torch.jit.script."
+            )
+
+
+def traced_tf32(script: torch.jit.ScriptModule) -> set[bool]:
+    """What a trace fixed its convolutions to: whether CUDA devices may round their factors to TF32."""
+    graph: Any = script.inlined_graph
+    # The position of the argument `allow_tf32` in the operator's schema.
+    return {list(node.inputs())[12].toIValue() for node in graph.findAllNodes("aten::_convolution", recurse=True)}
+
+
+def _on_cuda(script: torch.jit.ScriptModule) -> bool:
+    graph: Any = script.inlined_graph
+    # Of a frozen module the weights are constants.
+    constants = [node.output().toIValue() for node in graph.findAllNodes("prim::Constant", recurse=True)]
+    return any(
+        isinstance(value, torch.Tensor) and value.is_cuda for value in (*script.state_dict().values(), *constants)
+    )
+
+
+def _is_affine(module: Any) -> bool:
+    """Whether it is torch's own batch norm of fixed statistics, on a CPU, that nobody has patched."""
+    return (
+        isinstance(module, _BatchNorm)
+        and type(module).forward is _BatchNorm.forward
+        and "forward" not in vars(module)
+        and module.running_var is not None
+        and module.running_var.is_cpu
+    )
+
+
+def _affine(norm: _BatchNorm) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The batch norm as one multiplication and addition, rounded as torch rounds it."""
+    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+    scale = 1 / torch.sqrt(variance + norm.eps)
+    shift = torch.zeros_like(mean)
+    if norm.affine:
+        scale, shift = scale * norm.weight.detach(), norm.bias.detach()
+    shift = torch.addcmul(shift, -mean, scale)
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        ones = [1] * (inputs.ndim - 2)
+        return torch.addcmul(shift.view(-1, *ones), inputs, scale.view(-1, *ones))
+
+    return forward
+
+
 def _outermost_scripts(module: nn.Module) -> Iterator[torch.jit.ScriptModule]:
     if isinstance(module, torch.jit.ScriptModule):
         yield module
@@ -112,6 +177,7 @@ def _restorer(network: nn.Module) -> Any:
     training = [(m, getattr(m, "training", None)) for m in modules]
     inplace = [(m, m.inplace) for m in _eager(network) if isinstance(getattr(m, "inplace", None), bool)]
     parameters = [(p, p.requires_grad, p.grad) for p in network.parameters()]
+    forwards = [(m, "forward" in vars(m)) for m in modules if isinstance(m, _BatchNorm)]
     hooks = [(getattr(m, name), OrderedDict(getattr(m, name))) for m in modules for name in _HOOKS if hasattr(m, name)]
 
     def restore() -> None:
@@ -125,6 +191,9 @@ def _restorer(network: nn.Module) -> Any:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
+        for norm, patched in forwards:
+            if not patched:
+                vars(norm).pop("forward", None)
         for registered, saved in hooks:
             registered.clear()
             registered.update(saved)
@@ -189,8 +258,9 @@ def recorded_output(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
                 f"the target layer returns a {type(output).__name__}; it must return one tensor [B, K, h, w]. Name a "
                 "layer inside it, or the next one."
             )
-        outputs.append(output)
-        return output.clone()
+        # The logits come from the record, so that gradients reach it, and in bfloat16 reach it as float32.
+        outputs.append(output.float() if output.dtype == torch.bfloat16 else output)
+        return outputs[-1].to(output.dtype).clone()
 
     handle = layer.register_forward_hook(record)
     try:

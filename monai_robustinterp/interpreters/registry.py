@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from monai_robustinterp.interpreters.base import Interpreter
 from monai_robustinterp.interpreters.cam import CAM
@@ -22,6 +22,7 @@ from monai_robustinterp.interpreters.rise import RISE
 from monai_robustinterp.interpreters.robust_activation_map import RobustActivationMap
 from monai_robustinterp.interpreters.robust_perturbation import RobustPerturbation
 from monai_robustinterp.interpreters.smooth_grad import SmoothGrad
+from monai_robustinterp.types import Precision
 
 INTERPRETERS: dict[str, type[Interpreter]] = {
     cls.name: cls
@@ -53,6 +54,26 @@ def without_hooks() -> list[str]:
 def without_gradient() -> list[str]:
     """Names of the interpreters that need neither a gradient nor hooks: those for any callable classifier."""
     return sorted(name for name, cls in INTERPRETERS.items() if not (cls.needs_gradient or cls.needs_hooks))
+
+
+def without_float32() -> list[str]:
+    """Names of the interpreters that hold in every precision."""
+    return sorted(name for name, cls in INTERPRETERS.items() if not cls.needs_float32)
+
+
+def check_precision(interpreter: Interpreter, precision: Precision) -> None:
+    """Refuses a precision that is none, or in which the interpreter's maps would be wrong.
+
+    Raises:
+        ValueError: with those that there are, or the interpreters that hold in it.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is {precision!r}; it must be one of {list(get_args(Precision))}.")
+    if precision != "float32" and interpreter.needs_float32:
+        raise ValueError(
+            f"interpreter {interpreter.name!r} follows differences of the network's answers that precision "
+            f"{precision!r} rounds away, so its maps would be wrong. Choose 'float32', or one of {without_float32()}."
+        )
 
 
 def interpreter_class(name: str) -> type[Interpreter]:

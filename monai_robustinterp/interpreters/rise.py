@@ -44,6 +44,7 @@ class RISE(IterativeInterpreter):
 
     name: ClassVar[str] = "rise"
     needs_gradient: ClassVar[bool] = False
+    needs_float32: ClassVar[bool] = True
 
     def __init__(
         self,

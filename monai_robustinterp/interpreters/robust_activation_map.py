@@ -36,6 +36,7 @@ class RobustActivationMap(Interpreter):
     name: ClassVar[str] = "robust_activation_map"
     needs_hooks: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
+    needs_float32: ClassVar[bool] = True
     explains_target: ClassVar[bool] = False
 
     def __init__(self, target_layer: str | None = None, top_classes: int = 5) -> None:

@@ -12,7 +12,7 @@ from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_js
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
-VOTES_FORMAT = "monai_robustinterp/votes/2"
+VOTES_FORMAT = "monai_robustinterp/votes/3"
 
 _PLAIN = (
     *("counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits"),

@@ -126,8 +126,9 @@ def _how(certificate: Certificate) -> str:
         if radius.level == "population"
     )
     looks = f" (of at most {spec.looks[-1]}; eta split over {len(spec.looks)} looks)" if spec.looks else ""
+    precision = "" if spec.precision == "float32" else f", network in {spec.precision}"
     return (
-        f"{families}; {_interpreter(spec)}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, "
+        f"{families}; {_interpreter(spec)}{precision}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, "
         f"{certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
     )
 

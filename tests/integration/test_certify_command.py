@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
 from monai_robustinterp.cli.main import main
@@ -283,18 +284,16 @@ def test_a_damaged_index_costs_nothing(tmp_path, capsys) -> None:
 
 
 def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, capsys) -> None:
-    from monai_robustinterp import pipeline
-
-    run = pipeline.run
+    vote = CertifiedSaliencyInferer.vote
     calls = []
 
     def interrupted(*arguments: object, **settings: object) -> object:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return run(*arguments, **settings)
+        return vote(*arguments, **settings)
 
-    monkeypatch.setattr(pipeline, "run", interrupted)
+    monkeypatch.setattr(CertifiedSaliencyInferer, "vote", interrupted)
     images = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]
     assert certify(*images, output=tmp_path) == 130
     assert "interrupted" in capsys.readouterr().err
@@ -380,6 +379,7 @@ def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
         ["--confidence", "0.99999999999999999999"],
         ["--interpreter", "magic"],
         ["--device", "cuda:99"],
+        ["--precision", "float16"],
     ],
 )
 def test_wrong_usage_exits_with_2(tmp_path, arguments, capsys) -> None:
@@ -393,6 +393,14 @@ def test_wrong_usage_exits_with_2(tmp_path, arguments, capsys) -> None:
 def test_cells_that_do_not_fit_are_a_clear_refusal(tmp_path) -> None:
     assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", "--cell-size", "7", output=tmp_path) == 1
     assert "cell_size is 7" in results(tmp_path)[0]["reason"]
+
+
+def test_a_precision_that_the_device_or_the_method_has_not_is_a_clear_refusal(tmp_path, capsys) -> None:
+    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    assert certify(source, "--precision", "tf32", "--device", "cpu", output=tmp_path) == 1
+    assert "precision is 'tf32' and the network is on cpu" in results(tmp_path)[0]["reason"]
+    assert certify(source, "--precision", "bfloat16", "--interpreter", "rise", output=tmp_path / "out") == 1
+    assert "interpreter 'rise' follows differences" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_grad_cam_and_pixel_maps_run_from_the_command(tmp_path) -> None:

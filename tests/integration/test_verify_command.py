@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
@@ -21,6 +22,7 @@ OPTIONS = {
         *("--samples", "24", "--until-radius", "0.5", "--max-samples", "48", "--pairs", "--cell-size", "16"),
         *("--top-k", "10", "--region", "zone:upper", "--region", "box:100,100,900,900", "--confidence", "0.9"),
     ],
+    "bfloat16": ["--samples", "24", "--precision", "bfloat16"],
     "two claims without confidence": ["--samples", "32", "--confidence", "0.45"],
 }
 
@@ -68,6 +70,30 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--quiet"]
     assert main(["certify", str(SAMPLE), "--output", str(output), *options]) == 0
     return next(output.glob("cxr-*"))
+
+
+def test_another_precision_than_the_one_of_the_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One word in either file, the record sealed anew."""
+    options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--precision", "bfloat16", "--quiet"]
+    assert main(["certify", str(SAMPLE), "--output", str(tmp_path / "out"), *options]) == 0
+    folder = next((tmp_path / "out").glob("cxr-*"))
+    assert audit(folder) == 0
+    honest = (folder / "certificate.json").read_bytes()
+    record = json.loads(honest)
+    assert record["spec"]["precision"] == "bfloat16" and "(bfloat16)" in record["claim"]["assumptions"]
+    del record["content_sha256"]
+    record["spec"]["precision"] = "float32"
+    (folder / "certificate.json").write_bytes(json_bytes(sealed(record)))
+    assert audit(folder) == 1
+    assert "difference: spec.precision: " in capsys.readouterr().out
+    (folder / "certificate.json").write_bytes(honest)
+    with np.load(folder / "votes.npz") as file:
+        arrays = dict(file)
+    arrays["spec"] = np.array(str(arrays["spec"]).replace("bfloat16", "float32"))
+    np.savez(folder / "votes.npz", **arrays)
+    assert audit(folder) == 1
+    out = capsys.readouterr().out
+    assert "difference: spec.precision: " in out and "difference: claim.assumptions: " in out
 
 
 def test_other_inputs_and_networks_are_told(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,16 @@ def test_lines_hold_finding_notes_and_disclaimer() -> None:
     assert "NOT FOR DIAGNOSIS" in lines[-1]
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_another_precision_than_float32_is_named(precision) -> None:
+    certificate = make_certificate()
+    certificate = dataclasses.replace(certificate, spec=dataclasses.replace(certificate.spec, precision=precision))
+    text = " ".join(caption_lines(certificate, make_label(), finding="x", score=0.5, label_agreement=1.0))
+    assert "gradient, " in text
+    assert ("network in " in text) == (precision != "float32")
+    assert precision == "float32" or f"gradient, network in {precision}, sigma 0.1" in text
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [(0.0, "0.0000"), (0.08999, "0.0899"), (3.2e-7, "0.000000320"), (0.00999, "0.00999")]
 )

@@ -186,9 +186,9 @@ def test_votes_survive_the_file_and_tampering_does_not(tmp_path) -> None:
     np.savez(tmp_path / "changed.npz", **arrays)
     with pytest.raises(ValueError, match="sum to"):
         load_votes(tmp_path / "changed.npz")
-    arrays["format"] = np.array("monai_robustinterp/votes/3")
+    arrays["format"] = np.array("monai_robustinterp/votes/4")
     np.savez(tmp_path / "newer.npz", **arrays)
-    with pytest.raises(ValueError, match="votes/3"):
+    with pytest.raises(ValueError, match="votes/4"):
         load_votes(tmp_path / "newer.npz")
 
 
@@ -250,13 +250,14 @@ def test_a_map_of_all_classes_says_so_in_the_notes() -> None:
         assert ("several classes together" in notes) is not explains_target
 
 
-def test_votes_without_the_interpreters_settings_are_refused(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["interpreter_settings", "explains_target", "precision"])
+def test_votes_that_do_not_say_what_was_smoothed_are_refused(tmp_path, name) -> None:
     votes = make_votes()
     save_votes(tmp_path / "votes.npz", votes, make_spec(votes), {})
     with np.load(tmp_path / "votes.npz") as data:
         arrays = dict(data)
     spec = json.loads(str(arrays["spec"]))
-    del spec["interpreter_settings"]
+    del spec[name]
     np.savez(tmp_path / "old.npz", **(arrays | {"spec": np.array(json.dumps(spec))}))
     with pytest.raises(ValueError, match="lacks"):
         load_votes(tmp_path / "old.npz")

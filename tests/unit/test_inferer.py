@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 
@@ -145,7 +146,9 @@ def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:
 
 def test_memory_does_not_grow_with_the_number_of_samples(tiny, image) -> None:
     peaks = []
+    make_inferer(n_samples=64, batch_size=8).vote(image, tiny)
     for n_samples in (64, 1024):
+        gc.collect()
         tracemalloc.start()
         make_inferer(n_samples=n_samples, batch_size=8).vote(image, tiny)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
 
 
@@ -171,3 +172,70 @@ def test_a_layer_beside_the_way_to_the_logits_is_refused(tiny) -> None:
     network = Beside().eval()
     with explaining(network), pytest.raises(ValueError, match="does not depend on the layer"):
         GradCAM("aside").attribute(network, torch.rand(2, 1, 32, 32), 0)
+
+
+# ---- batch norms as affine maps
+
+
+def random_norm(norm: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (norm.running_var, *([norm.weight] if norm.affine else [])):
+        tensor.data.uniform_(0.1, 3, generator=generator)
+    for tensor in (norm.running_mean, *([norm.bias] if norm.affine else [])):
+        tensor.data.normal_(generator=generator)
+    return norm.eval()
+
+
+NORMS = [
+    (nn.BatchNorm2d(6), (4, 6, 9, 7)),
+    (nn.BatchNorm2d(6, affine=False, eps=1e-3), (4, 6, 9, 7)),
+    (nn.BatchNorm1d(6), (4, 6)),
+    (nn.BatchNorm1d(6), (4, 6, 5)),
+    (nn.BatchNorm3d(6), (2, 6, 3, 4, 5)),
+]
+
+
+@pytest.mark.parametrize(("norm", "shape"), NORMS, ids=range(len(NORMS)))
+def test_a_batch_norm_gives_the_same_values(norm, shape) -> None:
+    random_norm(norm)
+    x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    expected = norm(x)
+    (slope,) = torch.autograd.grad((expected * weights).sum(), x)
+    with explaining(norm):
+        found = norm(x)
+        (gradient,) = torch.autograd.grad((found * weights).sum(), x)
+        assert "Addcmul" in type(found.grad_fn).__name__
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, slope, rtol=1e-6, atol=1e-6)
+    assert "forward" not in vars(norm) and "BatchNorm" in type(norm(x).grad_fn).__name__
+
+
+def test_the_shipped_network_gives_the_same_logits() -> None:
+    network = load_bundle().network
+    images = torch.rand(3, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(images)
+    with explaining(network), torch.no_grad():
+        torch.testing.assert_close(network(images), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_batch_norm_that_somebody_changed_is_left_alone() -> None:
+    class Own(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    patched = nn.BatchNorm2d(2).eval()
+    patched.forward = forward = lambda x: x + 2
+    network = nn.Sequential(Own(2), patched).eval()
+    with explaining(network):
+        assert torch.equal(network(torch.zeros(1, 2, 3, 3)), torch.full((1, 2, 3, 3), 3.0))
+    assert patched.forward is forward
+
+
+def test_hooks_of_a_batch_norm_still_run(tiny) -> None:
+    seen = []
+    tiny.features[1].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    with explaining(tiny):
+        tiny(torch.rand(2, 1, 32, 32))
+    assert seen == [(2, 4, 16, 16)]

@@ -290,7 +290,7 @@ def change_words(patch: pytest.MonkeyPatch, change: Callable[[Words], Words]) ->
 
 @mutant("cosine twice")
 def _(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(torch, "sin", torch.cos)
+    patch.setattr(torch.Tensor, "sin_", torch.Tensor.cos_)
 
 
 @mutant("one word for radius and angle")

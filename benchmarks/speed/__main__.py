@@ -1,0 +1,104 @@
+"""Times ours beside bare loops, Captum and zennit, takes their memory, and times a DICOM file's way to its capture.
+
+usage: python -m benchmarks.speed OUTPUT_DIR [--device cpu|cuda] [--quick]
+       python -m benchmarks.speed OUTPUT_DIR --page [BENCH_JSON ...]
+
+It writes OUTPUT_DIR/bench.json, anew after every part. ``--page`` measures nothing: it writes docs/performance.md from
+OUTPUT_DIR/bench.json and the files that are named (a run on another machine, say). ``--quick`` takes about a minute
+and shows what the command does; its figures are no results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed import memory, page, stages
+from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY, products
+from benchmarks.speed.goals import goals
+from benchmarks.speed.machine import surroundings
+from benchmarks.speed.measure import time_model
+from benchmarks.speed.peers import left_out
+from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan
+from benchmarks.speed.ratios import ratios
+from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.records import json_bytes
+
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
+    """Everything, in order; what is done is in bench.json already if a later part fails."""
+    missing = left_out()
+    names = names_on(device, missing)
+    results: dict[str, Any] = {
+        **surroundings(device),
+        "settings": {**dataclasses.asdict(plan), "dtype": "float32"},
+        "left_out": missing,
+        "ratios": {},
+        "rates": [],
+        "memory": [],
+        "dicom": {},
+    }
+    for model in plan.models:
+        print(f"{model.key} at {model.side} px", flush=True)
+        results["rates"] += time_model(model, plan, names, device)
+        results["ratios"] = ratios(results["rates"])
+        store(results, output)
+    results["memory"] = memory.measure(plan, results["rates"], names, device)
+    store(results, output)
+    results["dicom"] = stages.breakdown(
+        next((ROOT / "sample_data").glob("*.dcm")),
+        plan.models[0].key,
+        device=device,
+        n_samples=plan.dicom_samples,
+        repeats=plan.few_repeats,
+        folder=output,
+    )
+    store(results, output)
+    return results
+
+
+def names_on(device: str, missing: Container[str]) -> list[str]:
+    """Contenders that can run there."""
+    return [name for name in CONTENDERS if name not in missing and (device == "cuda" or name not in CUDA_ONLY)]
+
+
+def store(results: dict[str, Any], output: Path) -> None:
+    """Writes bench.json."""
+    atomic_write(output / "bench.json", lambda file: file.write(json_bytes(results)), overwrite=True)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measures, or writes the page."""
+    output: Path = arguments.output
+    if arguments.page is not None:
+        found = [json.loads(path.read_text()) for path in (output / "bench.json", *arguments.page)]
+        text = page.page(found)
+        atomic_write(PAGE, lambda file: file.write(text.encode()), overwrite=True)
+        print(f"written: {PAGE}")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    # Batch sizes that the inferer finds are kept here and not in the user's cache; child processes inherit it.
+    os.environ["XDG_CACHE_HOME"] = str(output.resolve() / "cache")
+    plan = QUICK if arguments.quick else CUDA if arguments.device == "cuda" else CPU
+    with products("ieee"):
+        results = measure(plan, arguments.device, output)
+    print("\n".join(["", *page.machine_section(results), *(goal.line for goal in goals(results))]))
+    print(f"\nwritten: {output / 'bench.json'}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed")
+    parser.add_argument("output", type=Path, help="folder of bench.json")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--quick", action="store_true", help="a minute; no results")
+    parser.add_argument("--page", type=Path, nargs="*", metavar="BENCH_JSON", help="write docs/performance.md")
+    main(parser.parse_args())

@@ -1,0 +1,99 @@
+"""The goals that were set beforehand, judged on unrounded figures; text is rounded against us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any
+
+from benchmarks.certificates.tables import Goal
+from benchmarks.speed.measure import Row
+from benchmarks.speed.plan import DENSENET, TINY, TITLES
+from benchmarks.speed.ratios import BEST_BARE, best_rows, models, one_batch, ratios
+
+OVER_CAPTUM, OVER_DEFAULT, OVER_BARE, FAST_OVER_CAPTUM = 1.3, 2.5, 0.95, 4.0
+FLAT, LINEAR = 1.05, 1.1
+LONG_S, LONG_GPU = 3.0, "H200"
+
+
+def goals(results: dict[str, Any]) -> list[Goal]:
+    """Those that the run can judge.
+
+    Args:
+        results: content of bench.json.
+    """
+    rates, memory, machine = results["rates"], results["memory"], results["machine"]
+    by_model = ratios(rates)
+    found = []
+    for model in models(rates):
+        judge = _on_gpu if machine["device"] == "cuda" else _on_cpu
+        found += judge(TITLES[model], by_model[model], rates, model)
+    if LONG_GPU in machine.get("gpu", ""):
+        found += _long(rates)
+    return found + _flat(memory) + _linear(memory)
+
+
+def rounded_down(value: float, digits: int = 2) -> str:
+    """Decimal text, never above the value."""
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+
+
+def rounded_up(value: float, digits: int = 2) -> str:
+    """Decimal text, never below the value."""
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))
+
+
+def _on_cpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model: str) -> list[Goal]:
+    found = [_at_least(title, OVER_CAPTUM, "Captum at its best batch", of_model["captum"])]
+    for n_samples in sorted({row["n_samples"] for row in rates if row["part"] == "one batch"}):
+        if (ratio := of_model.get(one_batch(n_samples))) is not None:
+            other = f"Captum's default, all {n_samples} copies in one batch"
+            found.append(_at_least(title, OVER_DEFAULT, other, ratio))
+    return [*found, _at_least(title, OVER_BARE, "the best bare loop", of_model[BEST_BARE])]
+
+
+def _on_gpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model: str) -> list[Goal]:
+    best = best_rows(rates, model)
+    fastest = max((name for name in best if name.startswith("ours")), key=lambda name: best[name]["samples_per_s"])
+    over_captum = best[fastest]["samples_per_s"] / best["captum"]["samples_per_s"]
+    return [
+        _at_least(title, OVER_BARE, "the best bare loop, at equal precision", of_model[BEST_BARE]),
+        _at_least(title, FAST_OVER_CAPTUM, f"Captum's float32, by the fastest of ours (`{fastest}`)", over_captum),
+    ]
+
+
+def _at_least(title: str, factor: float, other: str, ratio: float) -> Goal:
+    return Goal(f"{title}: at least {factor:g} times {other}", ratio >= factor, f"{rounded_down(ratio)} times.")
+
+
+def _long(rates: Sequence[Row]) -> list[Goal]:
+    rows = [row for row in rates if (row["part"], row["model"]) == ("long", DENSENET) and "median_s" in row]
+    if not rows:
+        return []
+    row = min(rows, key=lambda row: row["median_s"])
+    name = f"{TITLES[DENSENET]} at {row['side']} px, {row['n_samples']:,} copies of one image within {LONG_S:g} s"
+    return [Goal(name, row["median_s"] <= LONG_S, f"{rounded_up(row['median_s'])} s (`{row['contender']}`).")]
+
+
+def _flat(memory: Sequence[Row]) -> list[Goal]:
+    added = {row["n_samples"]: row["added_mb"] for row in memory if _is(row, "samples", TINY)}
+    if len(added) < 2:
+        return []
+    low, high = min(added), max(added)
+    growth = max(added.values()) / added[low]
+    name = f"Memory flat in m, {low} to {high:,} copies within {FLAT - 1:.0%} ({TITLES[TINY]})"
+    return [Goal(name, growth <= FLAT, f"At most {rounded_up(growth, 3)} times that of {low} copies.")]
+
+
+def _linear(memory: Sequence[Row]) -> list[Goal]:
+    added = {row["side"]: row["added_mb"] for row in memory if row["part"] == "pixels" and "added_mb" in row}
+    if len(added) < 2:
+        return []
+    low, high = min(added), max(added)
+    growth, pixels = added[high] / added[low], (high / low) ** 2
+    name = f"Memory linear in pixels, {low} to {high} px a side: grows with them, by at most {LINEAR:g} times as much"
+    return [Goal(name, growth <= LINEAR * pixels, f"{rounded_up(growth)} times for {pixels:g} times the pixels.")]
+
+
+def _is(row: Row, part: str, model: str) -> bool:
+    return (row["part"], row.get("model")) == (part, model) and "added_mb" in row

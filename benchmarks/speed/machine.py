@@ -1,0 +1,74 @@
+"""What a timing depends on: machine, threads, versions, commit."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed.plan import ROOT
+
+PACKAGES = ("monai-robustinterp", "torch", "monai", "captum", "zennit", "numpy")
+
+
+def surroundings(device: str) -> dict[str, Any]:
+    """``machine``, ``versions``, ``commit``, ``uncommitted_changes`` and ``date``."""
+    changed = _git("status", "--porcelain")
+    return {
+        "machine": machine(device),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "uncommitted_changes": bool(changed) if changed is not None else None,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The processor that is timed and how torch uses it."""
+    found: dict[str, Any] = {
+        "device": device,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.platform(),
+    }
+    if device == "cuda":
+        cudnn: Any = torch.backends.cudnn
+        found |= {
+            "gpu": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn.version(),
+            "convolutions": cudnn.conv.fp32_precision,
+            "cudnn_benchmark": cudnn.benchmark,
+        }
+    return found
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return str(version(name))
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command; None where there is no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return None if done.returncode else done.stdout.strip()

@@ -1,0 +1,131 @@
+"""The precision that a network runs in, set for the time of a run.
+
+The rest of it is float32 in each: noise, copies, what an interpreter makes of the network's answers, cells, votes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_robustinterp.types import Precision
+
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
+
+@contextmanager
+def running_in(network: nn.Module, precision: Precision) -> Iterator[None]:
+    """Lets a network run in a precision, and puts back what that changes, after an exception too.
+
+    - ``float32``: convolutions and matrix products multiply float32 values. On GPUs torch rounds those of convolutions
+      to TF32, 10 bits behind the point, unless it is told not to.
+    - ``tf32``: they are rounded to TF32 on a CUDA device that can.
+    - ``bfloat16``: the network's forward pass is under ``torch.autocast``, and its logits leave it as float32.
+
+    An autocast that the caller is in has no effect inside. The TF32 settings are the process's: other threads have them
+    too, and torch's older way to read them (``allow_tf32``) may raise inside.
+
+    Args:
+        network: with float32 weights.
+        precision: one of these.
+
+    Raises:
+        ValueError: if the network cannot run in it where its weights are.
+    """
+    with ExitStack() as stack:
+        for device_type in _AUTOCAST:
+            if torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
+        if precision == "tf32":
+            _check_tf32(network)
+        if precision == "bfloat16":
+            stack.enter_context(_autocast_forward(network, _device(network, precision).type))
+        stack.enter_context(float32_products("tf32" if precision == "tf32" else "ieee"))
+        yield
+
+
+@contextmanager
+def float32_products(kind: str) -> Iterator[None]:
+    """How convolutions and matrix products of float32 values are computed, in the whole process.
+
+    Args:
+        kind: ``ieee`` or ``tf32``.
+    """
+    of: Any = torch.backends
+    # From the general to the special: a setting that nobody made follows the one above it.
+    settings = (
+        *(of, of.cudnn, of.cudnn.conv, of.cudnn.rnn, of.cuda.matmul),
+        *(of.mkldnn.conv, of.mkldnn.rnn, of.mkldnn.matmul),
+    )
+    changed: list[tuple[Any, str]] = []
+    try:
+        for setting in settings:
+            before = setting.fp32_precision
+            # One that follows already is left alone: what is once written follows no more.
+            if before != kind:
+                setting.fp32_precision = kind
+                changed.append((setting, before))
+        yield
+    finally:
+        for setting, before in reversed(changed):
+            setting.fp32_precision = before
+
+
+def _device(network: nn.Module, precision: Precision) -> torch.device:
+    """Where the network's weights are."""
+    devices = {tensor.device for tensor in chain(network.parameters(), network.buffers())}
+    if len(devices) == 1:
+        return devices.pop()
+    found = f"weights on {sorted(map(str, devices))}" if devices else "no weights"
+    raise ValueError(
+        f"precision is {precision!r} and the network has {found}; it needs weights on one device, for which torch can "
+        "change the precision. Choose 'float32', which needs none."
+    )
+
+
+def _check_tf32(network: nn.Module) -> None:
+    device = _device(network, "tf32")
+    if device.type != "cuda":
+        raise ValueError(
+            f"precision is 'tf32' and the network is on {device.type}; TF32 is a format of CUDA devices. Choose "
+            "'float32', or put the network on a CUDA device."
+        )
+    with torch.cuda.device(device):
+        if not torch.cuda.is_tf32_supported():
+            raise ValueError(
+                "precision is 'tf32' and this GPU has none: it would compute in float32. Choose 'float32', or a GPU "
+                "that has it (Ampere or later)."
+            )
+
+
+@contextmanager
+def _autocast_forward(network: nn.Module, device_type: str) -> Iterator[None]:
+    with torch.autocast(device_type, dtype=torch.bfloat16):
+        if not torch.is_autocast_enabled(device_type):
+            raise ValueError(
+                f"precision is 'bfloat16' and torch has no bfloat16 on {device_type} here. Choose 'float32', or "
+                "another device."
+            )
+    # Not by setattr and delattr, which TorchScript modules have their own of.
+    attributes = vars(network)
+    before = {name: value for name, value in attributes.items() if name == "forward"}
+    attributes["forward"] = _in_bfloat16(network.forward, device_type)
+    try:
+        yield
+    finally:
+        del attributes["forward"]
+        attributes.update(before)
+
+
+def _in_bfloat16(forward: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    def run(*inputs: Any, **named: Any) -> Any:
+        with torch.autocast(device_type, dtype=torch.bfloat16):
+            logits = forward(*inputs, **named)
+        return logits.float() if isinstance(logits, torch.Tensor) else logits
+
+    return run
