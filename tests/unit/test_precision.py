@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,10 +110,10 @@ def test_equal_values_of_bfloat16_leave_exactly_k_votes_a_copy(tiny, image) -> N
 
 
 def test_counts_above_what_bfloat16_can_count_are_exact(tiny, image) -> None:
-    """Whole numbers above 256: joint votes are a matrix product, which autocast would round."""
-    settings = {"n_samples": 600, "batch_size": 600, "pairs": True, "interpreter": Fixed()}
+    """Odd numbers above 256: joint votes are a matrix product, which autocast would round."""
+    settings = {"n_samples": 601, "batch_size": 601, "pairs": True, "interpreter": Fixed()}
     votes, _ = make_inferer(precision="bfloat16", **settings).vote(image, tiny)
-    assert votes.joint is not None and votes.joint.max() == 600
+    assert votes.joint is not None and votes.joint.max() == 601
     assert np.array_equal(votes.joint, make_inferer(**settings).vote(image, tiny)[0].joint)
 
 
@@ -233,6 +235,22 @@ def test_a_later_setting_of_the_user_is_still_followed(tiny) -> None:
     found = products()
     of.fp32_precision = "none"
     assert {found[name] for name in ("matmul", "cpu conv", "cpu rnn", "cpu matmul")} == {"ieee"}
+
+
+OLDER_WAY = """
+import torch
+from monai_robustinterp.interpreters import explaining
+torch.backends.cudnn.allow_tf32 = True
+with explaining(torch.nn.Linear(2, 2)):
+    print(torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.rnn.fp32_precision)
+print(torch.backends.cudnn.allow_tf32)
+"""
+
+
+def test_what_was_set_in_the_older_way_is_overruled_and_kept() -> None:
+    """In a process of its own: it cannot be unset."""
+    run = subprocess.run([sys.executable, "-c", OLDER_WAY], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["ieee", "ieee", "True"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -511,4 +529,5 @@ def test_bfloat16_on_a_gpu_votes_as_a_plain_loop_under_autocast(on_gpu, image) -
             logits = on_gpu(x)
         logits.float()[0, 1].backward()
         counts[pool_cells(x.grad.abs(), 4).flatten().topk(10).indices.cpu().numpy()] += 1
-    assert votes.counts.ravel().tolist() == counts.tolist()
+    # Some of cuDNN's sums differ from run to run.
+    assert np.abs(votes.counts.ravel() - counts).sum() / 2 <= 0.02 * counts.sum()
