@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -58,7 +59,9 @@ def time_model(model: ModelPlan, plan: Plan, names: Sequence[str], device: str) 
 
 
 def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats: int) -> list[Row]:
-    """Times each entry ``repeats`` times, in turns whose order moves on, after a warm-up of two batches.
+    """Times each entry ``repeats`` times, in turns of shuffled order, after a warm-up of two batches.
+
+    What ran before leaves memory and caches in its own state: in a fixed order it would always meet the same one.
 
     Args:
         case: what they work on.
@@ -73,8 +76,7 @@ def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats:
     running = [entry for entry in entries if entry not in left_out]
     seconds: dict[Entry, list[float]] = {entry: [] for entry in running}
     for repeat in range(repeats):
-        first = repeat % max(1, len(running))
-        for entry in running[first:] + running[:first]:
+        for entry in random.Random(repeat).sample(running, len(running)):
             with CONTENDERS[entry[0]](case, n_samples, entry[1]) as run:
                 seconds[entry].append(_seconds(run, case.image.device))
     return [

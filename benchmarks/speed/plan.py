@@ -74,7 +74,7 @@ class Plan:
 
 _SERIES, _ONE_BATCH = (64, 256, 1024, 4096), (64, 256)
 _SAMPLES, _TINY_SAMPLES, _SIDES = (64, 1024, 4096), (64, 1024, 65536), (64, 128, 256)
-_CPU_GRID, _CUDA_GRID = (8, 16, 32), (32, 64, 128, 256, 512)
+_CPU_GRID, _CUDA_GRID = (16, 32), (32, 64, 128, 256, 512)
 
 CPU = Plan(
     name="cpu",
@@ -83,18 +83,18 @@ CPU = Plan(
             key=CHEST,
             side=128,
             batches=_CPU_GRID,
-            n_samples=64,
-            series=_SERIES,
+            n_samples=128,
+            series=_SERIES[:3],
             one_batch=_ONE_BATCH,
             automatic=256,
         ),
         ModelPlan(key=FINDINGS, side=128, batches=_CPU_GRID, n_samples=64),
         # All copies in one batch would take tens of GB here.
-        ModelPlan(key=DENSENET, side=224, batches=(4, 8), n_samples=16),
+        ModelPlan(key=DENSENET, side=224, batches=(8,), n_samples=16),
     ),
-    repeats=5,
+    repeats=7,
     few_repeats=1,
-    memory_samples=_SAMPLES,
+    memory_samples=_SAMPLES[:2],
     tiny_samples=_TINY_SAMPLES,
     sides=_SIDES,
     memory_batch=16,
