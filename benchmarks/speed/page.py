@@ -81,8 +81,8 @@ def _head() -> list[str]:
         "- zennit's SmoothGrad, without votes; the last batch of a run has no noise there.",
         "",
         *prose(
-            "All take turns in one process: after a warm-up each runs once in every round, in an order that is shuffled",
-            "from round to round. Same image, sigma, dtype and device; on a GPU the products of float32 values are not",
+            "All take turns in one process: after a warm-up each runs once in every round, and the order is shuffled",
+            "for each round. Same image, sigma, dtype and device; on a GPU the products of float32 values are not",
             "rounded to TF32 but where a row says so. Each is reported at its best batch size of the grid.",
             "Ratios are of medians and rounded down. Peak memory is what a run adds to what was held after loading and",
             "a warm-up: on a CPU in a process of its own, which returns freed tensors to the system at once (glibc's",
