@@ -28,7 +28,7 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
     Inside: eval mode, no parameter gradients, no in-place activations (hooks would see the overwritten values), and
     gradients enabled whatever the caller disabled. After: modes, flags, gradients and hooks are the objects of before.
     On a CPU batch norms compute float32 values as the fixed affine maps that they are in eval mode: the same values and
-    gradients within round-off, in less time, for torch's own derivative sums up statistics that nobody asks for.
+    gradients within round-off, in less time (docs/performance.md).
 
     The in-place activations of a TorchScript module stay, for they are compiled into it. Gradients with respect to the
     input are right all the same: autograd keeps what they need, or raises. Only hooks would be wrong, and it has none.
