@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -48,17 +48,21 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
             f"the network is a {type(network).__name__}; an explanation needs a torch.nn.Module. Wrap a function or a "
             "remote classifier in networks.CallableClassifier, for the interpreters that need no gradient."
         )
-    _refuse_other_precision(network)
-    _refuse_traced_products(network, precision)
+    # Walking through a deep network takes as long as a few copies: it is done once.
+    modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
+    scripts = list(_outermost_scripts(network))
+    _refuse_other_precision(parameters)
+    _refuse_traced_products(scripts, precision)
     with ExitStack() as stack:
-        stack.callback(_restorer(network))
+        stack.callback(_restorer(list(modules.values()), list(parameters.values())))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        network.eval()
-        _refuse_batch_statistics(network)
-        for parameter in network.parameters():
+        if any(getattr(module, "training", True) for module in modules.values()):
+            network.eval()
+        _refuse_batch_statistics(modules, scripts)
+        for parameter in parameters.values():
             parameter.requires_grad_(False)
-        for module in _eager(network):
+        for module in _eager(modules.values()):
             if getattr(module, "inplace", False) is True:
                 module.inplace = False
             if precision != "bfloat16" and _is_affine(module):
@@ -68,13 +72,13 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
         yield network
 
 
-def _eager(network: nn.Module) -> list[Any]:
+def _eager(modules: Iterable[nn.Module]) -> list[Any]:
     """The modules that are no TorchScript: those that can be changed and hooked."""
-    return [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    return [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
 
 
-def _refuse_other_precision(network: nn.Module) -> None:
-    for name, parameter in network.named_parameters():
+def _refuse_other_precision(parameters: Mapping[str, nn.Parameter]) -> None:
+    for name, parameter in parameters.items():
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise ValueError(
                 f"the network's weight {name!r} is {parameter.dtype}; explanations and certificates are of a float32 "
@@ -82,14 +86,14 @@ def _refuse_other_precision(network: nn.Module) -> None:
             )
 
 
-def _refuse_batch_statistics(network: nn.Module) -> None:
-    for name, module in network.named_modules():
+def _refuse_batch_statistics(modules: Mapping[str, nn.Module], scripts: Iterable[torch.jit.ScriptModule]) -> None:
+    for name, module in modules.items():
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ValueError(
                 f"layer {name!r} is a batch norm without running statistics: one copy's result would depend on the "
                 "other copies of its batch. Use a network with track_running_stats=True."
             )
-    for script in _outermost_scripts(network):
+    for script in scripts:
         if _compiled_for_training(script):
             raise ValueError(
                 "the TorchScript network has a batch norm or a dropout that stays in training mode, so one copy's "
@@ -98,9 +102,9 @@ def _refuse_batch_statistics(network: nn.Module) -> None:
             )
 
 
-def _refuse_traced_products(network: nn.Module, precision: Precision) -> None:
+def _refuse_traced_products(scripts: Iterable[torch.jit.ScriptModule], precision: Precision) -> None:
     """Refuses a trace that would multiply otherwise than the precision says: it keeps what was set when it was made."""
-    for script in _outermost_scripts(network):
+    for script in scripts:
         if precision != "bfloat16" and _on_cuda(script) and (precision != "tf32") in traced_tf32(script):
             raise ValueError(
                 f"precision is {precision!r} and the convolutions of the traced TorchScript network are fixed to "
@@ -170,35 +174,39 @@ def _compiled_for_training(script: torch.jit.ScriptModule) -> bool:
     return any(mode.toIValue() is True for mode in modes)
 
 
-def _restorer(network: nn.Module) -> Any:
+def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> Callable[[], None]:
     """A function that puts back what :func:`explaining` and the interpreters' hooks may change."""
-    modules = list(network.modules())
     # A frozen TorchScript module has no mode until eval() gives it one.
     training = [(m, getattr(m, "training", None)) for m in modules]
-    inplace = [(m, m.inplace) for m in _eager(network) if isinstance(getattr(m, "inplace", None), bool)]
-    parameters = [(p, p.requires_grad, p.grad) for p in network.parameters()]
-    forwards = [(m, "forward" in vars(m)) for m in modules if isinstance(m, _BatchNorm)]
-    hooks = [(getattr(m, name), OrderedDict(getattr(m, name))) for m in modules for name in _HOOKS if hasattr(m, name)]
+    inplace = [(m, m.inplace) for m in _eager(modules) if isinstance(getattr(m, "inplace", None), bool)]
+    gradients = [(p, p.requires_grad, p.grad) for p in parameters]
+    forwards = [m for m in modules if isinstance(m, _BatchNorm) and "forward" not in vars(m)]
+    hooks = [(found, list(found.items())) for m in modules for found in _hooks(m)]
 
     def restore() -> None:
         for module, mode in training:
             if mode is None:
                 vars(module).pop("training", None)
-            else:
+            elif module.training != mode:
                 module.training = mode
         for module, flag in inplace:
             module.inplace = flag
-        for parameter, requires_grad, grad in parameters:
+        for parameter, requires_grad, grad in gradients:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for norm, patched in forwards:
-            if not patched:
-                vars(norm).pop("forward", None)
+        for norm in forwards:
+            vars(norm).pop("forward", None)
         for registered, saved in hooks:
-            registered.clear()
-            registered.update(saved)
+            if registered or saved:
+                registered.clear()
+                registered.update(saved)
 
     return restore
+
+
+def _hooks(module: nn.Module) -> list[OrderedDict[int, Any]]:
+    """Where a module keeps the hooks that interpreters register; a frozen TorchScript module has no such place."""
+    return [getattr(module, name) for name in _HOOKS if hasattr(module, name)]
 
 
 def find_layer(network: nn.Module, name: str | None) -> nn.Module:
