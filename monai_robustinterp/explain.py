@@ -175,8 +175,8 @@ def _iteration(snapshot: MaskSnapshot, blend: Blend, inferer: CertifiedSaliencyI
         mask=snapshot.masks[0, 0].cpu().numpy(),
         perturbed=blend(snapshot.masks)[0, 0].cpu().numpy(),
         reversed=blend(1 - snapshot.masks)[0, 0].cpu().numpy(),
-        perturbed_scores=inferer.scores(snapshot.perturbed[0].cpu().numpy()),
-        reversed_scores=inferer.scores(snapshot.reversed[0].cpu().numpy()),
+        perturbed_scores=inferer.findings.scores(snapshot.perturbed[0].cpu().numpy()),
+        reversed_scores=inferer.findings.scores(snapshot.reversed[0].cpu().numpy()),
     )
 
 
@@ -248,8 +248,8 @@ def _classes(comparison: Comparison) -> dict[str, Any]:
     """What tables and pictures of iterations need to know of the classifier."""
     inferer = comparison.bundle.inferer
     return {
-        "scores": inferer.scores(comparison.logits),
-        "class_names": [inferer.class_name(i) for i in range(len(comparison.logits))],
+        "scores": inferer.findings.scores(comparison.logits),
+        "class_names": [inferer.findings.name(i) for i in range(len(comparison.logits))],
         "target": comparison.target,
     }
 

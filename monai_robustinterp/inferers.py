@@ -7,12 +7,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from scipy.special import expit, softmax
 from torch import nn
 
 from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
@@ -21,6 +18,7 @@ from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import swap_count
 from monai_robustinterp.certificates.pairs import MAX_CELLS
 from monai_robustinterp.certificates.sequence import look_schedule
+from monai_robustinterp.findings import Findings
 from monai_robustinterp.interpreters import Interpreter, Precision, check_precision, explaining, make_interpreter
 from monai_robustinterp.interpreters.base import attribute_copies, target_logits
 from monai_robustinterp.noise import CounterNoise, image_sha256
@@ -101,8 +99,7 @@ class CertifiedSaliencyInferer(Inferer):
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        if activation not in ("softmax", "sigmoid"):
-            raise ValueError(f"activation is {activation!r}; it must be 'softmax' or 'sigmoid'.")
+        self.findings = Findings(activation, tuple(class_names))
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be >= 1, or None.")
         if isinstance(interpreter, str):
@@ -118,9 +115,8 @@ class CertifiedSaliencyInferer(Inferer):
             )
         self.sigma, self.n_samples, self.top_k, self.cell_size = sigma, n_samples, top_k, cell_size
         self.until_radius, self.max_samples, self.pairs = until_radius, max_samples, pairs
-        self.beta, self.eta, self.activation = beta, eta, activation
-        self.class_names = tuple(class_names)
-        self.target = self._class_index(target) if isinstance(target, str) else target
+        self.beta, self.eta = beta, eta
+        self.target = self.findings.index(target) if isinstance(target, str) else target
         self.seed, self.batch_size = seed, batch_size
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -249,20 +245,10 @@ class CertifiedSaliencyInferer(Inferer):
         return certificate_record(
             certificate,
             votes,
-            finding=self.class_name(target),
-            score=self.score(votes, target),
+            finding=self.findings.name(target),
+            score=float(self.findings.scores(votes.logits)[target]),
             until_radius=self.until_radius,
         )
-
-    def score(self, votes: VoteMap, target: int) -> float:
-        """Softmax or sigmoid of the target's logit for the clean image, in [0, 1]; a network's own, not calibrated."""
-        return float(self.scores(votes.logits)[target])
-
-    def scores(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Softmax or sigmoid of the logits [classes] of one image."""
-        values = logits.astype(np.float64)
-        scores: npt.NDArray[np.float64] = expit(values) if self.activation == "sigmoid" else softmax(values)
-        return scores
 
     def clean_logits(self, clean: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, int]:
         """What the network says of the image, and the logit that is explained.
@@ -282,19 +268,6 @@ class CertifiedSaliencyInferer(Inferer):
         check_finite_logits(logits)
         return logits, int(logits.argmax()) if self.target is None else self.target
 
-    def class_name(self, target: int) -> str:
-        """Name of a logit; "class 3" if it has none."""
-        return self.class_names[target] if target < len(self.class_names) else f"class {target}"
-
-    def finds(self, logits: torch.Tensor, target: int) -> torch.Tensor:
-        """Whether the network finds the target, bool [B]: arg-max, or logit > 0 for independent findings."""
-        return logits[:, target] > 0 if self.activation == "sigmoid" else logits.argmax(dim=1) == target
-
-    def _class_index(self, name: str) -> int:
-        if name not in self.class_names:
-            raise ValueError(f"target is {name!r}; it must be a class index or one of {list(self.class_names)}.")
-        return self.class_names.index(name)
-
     def _check_grid(self, clean: torch.Tensor) -> None:
         height, width = clean.shape[-2:]
         if height % self.cell_size or width % self.cell_size:
@@ -307,18 +280,10 @@ class CertifiedSaliencyInferer(Inferer):
                 "or no pairs."
             )
 
-    def _check_classes(self, logits: torch.Tensor) -> None:
-        # The arg-max of one logit never changes, and a label that cannot flip would be certified for nothing.
-        if self.activation == "softmax" and logits.shape[1] < 2:
-            raise ValueError(
-                "the network has one logit and the activation is 'softmax', which needs at least two classes. Pass "
-                "activation='sigmoid': the finding is then found where its logit is above 0."
-            )
-
     def _case(self, clean: torch.Tensor, network: nn.Module, regions: Sequence[Region]) -> _Case:
         digest = image_sha256(clean)
         logits, target = self.clean_logits(clean, network)
-        self._check_classes(logits)
+        self.findings.check(logits)
         return _Case(digest, logits, self._spec(target, self.n_samples), self._tally(clean, digest, target, regions))
 
     def _groups(self, cases: Sequence[_Case]) -> list[list[_Case]]:
@@ -347,7 +312,7 @@ class CertifiedSaliencyInferer(Inferer):
             noise=CounterNoise(seed=self.seed, image_hash=digest, protocol=NOISE_PROTOCOL),
             sigma=self.sigma,
             attribute=lambda network, copies: attribute_copies(self.interpreter, network, copies, target),
-            finds=lambda logits: self.finds(logits, target),
+            finds=lambda logits: self.findings.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
             pairs=self.pairs,

@@ -115,7 +115,7 @@ class _Sums:
             noise=CounterNoise(seed=spec.seed, image_hash=image_sha256(image), protocol=spec.noise),
             sigma=spec.sigma,
             attribute=lambda network, copies: inferer.interpreter.attribute(network, copies, spec.target),
-            finds=lambda logits: inferer.finds(logits, spec.target),
+            finds=lambda logits: inferer.findings.finds(logits, spec.target),
             top_k=spec.top_k,
             cell_size=spec.cell_size,
         )
@@ -179,7 +179,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         "input_shape": tuple(image.shape[-2:]),
         "image_sha256": image_sha256(image),
         "logits": logits[0].float().numpy(),
-        "positive": bool(inferer.finds(logits, spec.target)[0]),
+        "positive": bool(inferer.findings.finds(logits, spec.target)[0]),
     }
     stacked = {key: np.stack([kept[key] for kept in sums.kept]) for key in sums.kept[0]}
     return Stream(

@@ -2,7 +2,8 @@
 
 usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part all|cost|votes|page]
 
-An interrupted run resumes, and a longer budget goes on from the votes of a shorter one. Each process uses one thread;
+An interrupted run resumes, and a longer budget goes on from the votes of a shorter one, whose radii stay on the page:
+take the shorter one first. Each process uses one thread;
 ``--share I/N`` takes every N-th pair of method and image, so that N processes do the work together.
 """
 
@@ -53,8 +54,8 @@ def vote(output: Path, minutes: float, share: tuple[int, int]) -> None:
                 continue
             n_samples = copies(method, bundle, minutes, output)
             votes, spec = take_votes(output / f"votes-{method.slug}-{name}.npz", bundle, image, n_samples)
-            row = {"method": method.label, "image": name, **radii(votes, spec, bundle.inferer)}
-            path = output / f"radii-{method.slug}-{name}.json"
+            row = {"minutes": minutes, "method": method.label, "image": name, **radii(votes, spec, bundle.inferer)}
+            path = output / f"radii-{minutes:g}-{method.slug}-{name}.json"
             atomic_write(path, lambda file, row=row: file.write(json_bytes(strict(row))), overwrite=True)
             print(f"  {row}", flush=True)
 
@@ -72,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
         rows = cost.measure(methods(), bundle, next(iter(images(bundle).values())))
         atomic_write(output / "cost.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
     if part in ("all", "page"):
-        page.write(ROOT / "docs", output, minutes=arguments.minutes, software=software())
+        page.write(ROOT / "docs", output, software=software())
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.certificates.tables import prose, radius_text, table
 from benchmarks.interpreters.plan import methods
-from monai_robustinterp import VoteMap, load_votes
 from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.types import top_k_set
+
+Row = dict[str, Any]
 
 _HEAD = """# Every interpreter: cost, and what can be certified of it
 
@@ -33,18 +33,18 @@ came about, with what the network says of the image (x), the perturbed one (x_pt
 """
 
 
-def write(docs: Path, output: Path, *, minutes: float, software: dict[str, Any]) -> None:
+def write(docs: Path, output: Path, *, software: dict[str, Any]) -> None:
     """Writes the page.
 
     Args:
         docs: folder of the documentation.
         output: folder of the stored results.
-        minutes: the budget.
         software: machine, versions and commit.
     """
+    rows = [json.loads(path.read_text()) for path in sorted(output.glob("radii-*.json"))]
     parts = [
         _HEAD.splitlines(),
-        _certified(output, minutes),
+        _certified(rows),
         _costs(json.loads((output / "cost.json").read_text())),
         _setting(software),
     ]
@@ -52,33 +52,27 @@ def write(docs: Path, output: Path, *, minutes: float, software: dict[str, Any])
     atomic_write(docs / "results" / "interpreters.md", lambda file: file.write(text.encode()), overwrite=True)
 
 
-def _certified(output: Path, minutes: float) -> list[str]:
-    rows = []
-    for method in methods():
-        found = [json.loads(path.read_text()) for path in sorted(output.glob(f"radii-{method.slug}-*.json"))]
-        found = [row for row in found if row["method"] == method.label]
-        if found:
-            votes = [load_votes(output / f"votes-{method.slug}-{row['image']}.npz")[0] for row in found]
-            rows.append([*_radii_row(method.label, found), _same_cells(votes)])
-    rows.sort(key=lambda row: row[0])
-    header = [
-        *("method", "images", "copies m", "plug-in NP", "population Renyi", "population NP", "abstain", "rerun"),
-        *("control: a fixed map", "NP / control", "copies' agreement", "same cells in two images"),
-    ]
-    return [
-        f"## Certified radius at {minutes:g} CPU {'minute' if minutes == 1 else 'minutes'} an image",
+def _certified(rows: Sequence[Row]) -> list[str]:
+    by_budget: dict[float, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_budget[row["minutes"]].append(row)
+    lines = [
+        "## Certified radius at an equal budget",
         "",
         *prose(
-            "Medians over the images that are done (8 when the study is complete); m follows from the measured",
-            "seconds of a copy, on another image, before any is drawn. Settings of the bundle: sigma 0.1, 38 of",
-            "256 cells, beta 0.5, eta 0.001 an image and number. NP is Neyman-Pearson; rerun is about a second",
-            "run of as many copies, at 2 eta. A radius of 0 is no claim. The control marks the same cells in",
-            "every copy: no map certifies further at that m. NP / control is how much of the possible radius a",
-            "method has, and **a map that never changes would win this table**. Nothing here says that a map is",
-            "right. Agreement: mean share of the copies that vote for a reported cell.",
+            "Medians over the images. m follows from the budget and the measured seconds of a copy, on another image,",
+            "before any is drawn. Settings of the bundle: sigma 0.1, 38 of 256 cells, beta 0.5, eta 0.001 an image",
+            "and number. NP is Neyman-Pearson; rerun is about a second run of as many copies, at 2 eta. A radius of 0",
+            "is no claim. The control marks the same cells in every copy: no map certifies further at that m. NP /",
+            "control is how much of the possible radius a method has, and **a map that never changes would win this",
+            "table**. Nothing here says that a map is right. Agreement: mean share of the copies that vote for a",
+            "reported cell.",
         ),
-        "",
-        *table(header, rows),
+    ]
+    for minutes in sorted(by_budget):
+        lines += ["", *_budget(minutes, by_budget[minutes])]
+    return [
+        *lines,
         "",
         *prose(
             "Few copies abstain whatever the map does: that is the price of inner passes. The plug-in column,",
@@ -91,7 +85,29 @@ def _certified(output: Path, minutes: float) -> list[str]:
     ]
 
 
-def _radii_row(label: str, found: Sequence[dict[str, Any]]) -> list[str]:
+def _budget(minutes: float, rows: Sequence[Row]) -> list[str]:
+    """The table of one budget, and what it lacks."""
+    by_method: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_method[row["method"]].append(row)
+    n_images = max(len(found) for found in by_method.values())
+    missing = [method.label for method in methods() if len(by_method[method.label]) < n_images]
+    header = [
+        *("method", "images", "copies m", "plug-in NP", "population Renyi", "population NP", "abstain", "rerun"),
+        *("control: a fixed map", "NP / control", "copies' agreement", "same cells in two images"),
+    ]
+    lines = [
+        f"### {minutes:g} CPU {'minute' if minutes == 1 else 'minutes'} an image",
+        "",
+        *table(header, [_radii_row(label, by_method[label]) for label in sorted(by_method) if by_method[label]]),
+    ]
+    if missing:
+        names = "; ".join(f"`{label}`" for label in missing)
+        lines += ["", *prose(f"Not measured at this budget on all {n_images} images: {names}.")]
+    return lines
+
+
+def _radii_row(label: str, found: Sequence[Row]) -> list[str]:
     def median(key: str) -> float:
         return statistics.median(float(row[key]) for row in found)
 
@@ -109,18 +125,18 @@ def _radii_row(label: str, found: Sequence[dict[str, Any]]) -> list[str]:
         radius_text(control),
         f"{share:.2f}" if control else "-",
         f"{median('mean_share_of_top_k'):.2f}",
+        _same_cells([frozenset(row["reported"]) for row in found]),
     ]
 
 
-def _same_cells(votes: Sequence[VoteMap]) -> str:
+def _same_cells(reported: Sequence[frozenset[int]]) -> str:
     """Mean share of the reported cells that two images have in common."""
-    tops = [top_k_set(each.counts, each.top_k) for each in votes]
-    shares = [float((one & other).sum() / one.sum()) for one, other in combinations(tops, 2)]
+    shares = [len(one & other) / len(one) for one, other in combinations(reported, 2)]
     return f"{statistics.mean(shares):.2f}" if shares else "-"
 
 
-def _costs(rows: Sequence[dict[str, Any]]) -> list[str]:
-    by_method: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+def _costs(rows: Sequence[Row]) -> list[str]:
+    by_method: dict[str, dict[int, Row]] = defaultdict(dict)
     for row in rows:
         by_method[row["method"]][row["side"]] = row
     sides = sorted({row["side"] for row in rows})

@@ -36,4 +36,5 @@ def radii(votes: VoteMap, spec: SmoothingSpec, inferer: CertifiedSaliencyInferer
         "mean_share_of_top_k": float(shares[: votes.top_k].mean()),
         "tied": votes.tied_copies,
         "constant": votes.constant_copies,
+        "reported": np.flatnonzero(votes.top_k_mask).tolist(),
     }

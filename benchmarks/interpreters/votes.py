@@ -117,7 +117,7 @@ def _tally(bundle: SaliencyBundle, image: torch.Tensor, target: int) -> VoteTall
         noise=CounterNoise(seed=inferer.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
         sigma=inferer.sigma,
         attribute=lambda network, copies: attribute_copies(inferer.interpreter, network, copies, target),
-        finds=lambda logits: inferer.finds(logits, target),
+        finds=lambda logits: inferer.findings.finds(logits, target),
         top_k=inferer.top_k,
         cell_size=inferer.cell_size,
     )

@@ -21,13 +21,14 @@ from typing import Any
 import torch
 
 from benchmarks.speed import memory, page, stages
-from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY, products
+from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY
 from benchmarks.speed.goals import goals
 from benchmarks.speed.machine import surroundings
 from benchmarks.speed.measure import time_model
 from benchmarks.speed.peers import left_out
 from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan
 from benchmarks.speed.ratios import ratios
+from monai_robustinterp.interpreters.precision import float32_products
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.records import json_bytes
 
@@ -89,7 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
     # Batch sizes that the inferer finds are kept here and not in the user's cache; child processes inherit it.
     os.environ["XDG_CACHE_HOME"] = str(output.resolve() / "cache")
     plan = QUICK if arguments.quick else CUDA if arguments.device == "cuda" else CPU
-    with products("ieee"):
+    with float32_products("ieee"):
         results = measure(plan, arguments.device, output)
     print("\n".join(["", *page.machine_section(results), *(goal.line for goal in goals(results))]))
     print(f"\nwritten: {output / 'bench.json'}")

@@ -16,6 +16,7 @@ from torch import nn
 from benchmarks.speed.models import Case
 from benchmarks.speed.peers import zennit_attribution
 from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.interpreters.precision import float32_products
 from monai_robustinterp.types import Precision
 from monai_robustinterp.voting import pool_cells, top_k_votes
 
@@ -67,7 +68,7 @@ def captum_in_our_state(case: Case, n_samples: int, batch_size: int | None) -> I
 @contextmanager
 def captum_tf32(case: Case, n_samples: int, batch_size: int | None) -> Iterator[Run]:
     """Captum as torch runs it on a GPU unless it is told not to."""
-    with products("tf32"), captum(case, n_samples, batch_size) as run:
+    with float32_products("tf32"), captum(case, n_samples, batch_size) as run:
         yield run
 
 
@@ -105,21 +106,6 @@ CONTENDERS: dict[str, Contender] = {
     "ours_bfloat16": partial(ours, precision="bfloat16"),
 }
 CUDA_ONLY = frozenset({"ours_tf32", "captum_tf32", "ours_bfloat16"})
-
-
-@contextmanager
-def products(kind: str) -> Iterator[None]:
-    """How cuDNN and cuBLAS multiply float32 values: "ieee", or rounded to "tf32", torch's default for convolutions."""
-    backends: Any = torch.backends
-    settings = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = kind
-        yield
-    finally:
-        for setting, value in zip(settings, before):
-            setting.fp32_precision = value
 
 
 def _loop(network: nn.Module, case: Case, sizes: list[int]) -> Run:

@@ -106,7 +106,7 @@ class _Run:
 
     def at(self, factor: float) -> AttackResult:
         radius = factor * self.certificate.l_max
-        with explaining(self.network):
+        with explaining(self.network, self.certificate.spec.precision):
             plain, plain_overlap = attack_plain(
                 self.cells,
                 self.image,
@@ -144,7 +144,7 @@ class _Run:
     def keeps_label(self, delta: torch.Tensor) -> bool:
         with torch.no_grad():
             logits = self.network((self.image + delta)[None])
-        return bool(self.inferer.finds(logits, self.target)[0]) == self.votes.positive
+        return bool(self.inferer.findings.finds(logits, self.target)[0]) == self.votes.positive
 
     def _smoothed(self, radius: float) -> Reached:
         return attack_smoothed(
@@ -180,12 +180,12 @@ def _check(
     if image_sha256(image) != votes.image_sha256:
         raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
     interpreter = inferer.interpreter
-    here = (interpreter.name, interpreter.settings, inferer.sigma, inferer.top_k, inferer.cell_size)
-    there = (spec.interpreter, spec.interpreter_settings, spec.sigma, spec.top_k, spec.cell_size)
+    here = (interpreter.name, interpreter.settings, inferer.sigma, inferer.top_k, inferer.cell_size, inferer.precision)
+    there = (spec.interpreter, spec.interpreter_settings, spec.sigma, spec.top_k, spec.cell_size, spec.precision)
     if here != there:
         raise ValueError(
-            f"the inferer has (interpreter, its settings, sigma, top_k, cell_size) = {here} and the certificate "
-            f"{there}: they must be those of one run."
+            f"the inferer has (interpreter, its settings, sigma, top_k, cell_size, precision) = {here} and the "
+            f"certificate {there}: they must be those of one run."
         )
     votes.check_spec(spec)
     if seed == spec.seed:

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         votes, certificate = bundle.inferer.certify(image, bundle.network)
         target = certificate.spec.target
         stages = bundle.inferer.stages(image, bundle.network, target=target, n_copies=arguments.copies)
-        finding = bundle.inferer.class_name(target)
+        finding = bundle.inferer.findings.name(target)
         figure = method_figure(image, stages, votes, certificate, finding=finding)
         atomic_write(arguments.output, lambda file: figure.savefig(file, format="png"), overwrite=arguments.overwrite)
     except (RuntimeError, ValueError, OSError) as error:

@@ -131,7 +131,8 @@ def test_the_decision_on_the_finding_follows_the_activation(activation, expected
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[1.0, 2.0, -3.0]]) + 0 * x.mean(dim=(1, 2, 3))[:, None]
 
-    found = [bool(make_inferer(activation=activation).finds(Fixed()(torch.zeros(1, 1, 8, 8)), t)) for t in range(3)]
+    findings = make_inferer(activation=activation).findings
+    found = [bool(findings.finds(Fixed()(torch.zeros(1, 1, 8, 8)), target)) for target in range(3)]
     assert found == ([False, True, False] if expected == "arg-max" else [True, True, False])
 
 

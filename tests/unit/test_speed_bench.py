@@ -20,6 +20,7 @@ from benchmarks.speed.plan import CHEST, CPU, CUDA, DENSENET, QUICK, TINY, Model
 from benchmarks.speed.ratios import BEST_BARE, one_batch, ratios
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import Gradient, explaining
+from monai_robustinterp.interpreters.precision import float32_products
 from monai_robustinterp.voting import pool_cells, top_k_votes
 from tests.dicom_factory import make_dx
 
@@ -117,7 +118,7 @@ def test_precision_is_the_bench_s_inside_and_as_before_after(case) -> None:
         return [torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision]
 
     before = found()
-    with contenders.products("ieee"):
+    with float32_products("ieee"):
         assert found() == ["ieee", "ieee"]
         with CONTENDERS["captum_tf32"](case, 1, 1):
             assert found() == ["tf32", "tf32"]

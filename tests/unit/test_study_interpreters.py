@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import seconds_per_copy, take_votes
 from monai_robustinterp import CertifiedSaliencyInferer, certify_votes
 from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
-from tests.vote_factory import vote_map
 
 
 @pytest.fixture
@@ -81,13 +81,29 @@ def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None
     assert row["mean_share_of_top_k"] == pytest.approx(top.mean() / 400)
     line = page._radii_row("gradient", [json.loads(json.dumps(strict(row)))])
     assert line[:3] == ["gradient", "1", "400"] and float(line[5]) <= row["neyman_pearson"]
+    assert len(row["reported"]) == 10 and votes.counts.ravel()[row["reported"]].sum() == top.sum()
 
 
 def test_cells_in_common_are_those_of_pairs_of_images() -> None:
-    rows = [[9, 8, 1, 0], [9, 1, 8, 0], [0, 1, 8, 9]]
-    votes = [vote_map(counts, n_samples=9, top_k=2) for counts in rows]
+    reported = [frozenset(cells) for cells in ({0, 1}, {0, 2}, {2, 3})]
     # 1 of 2, 0 of 2, 1 of 2.
-    assert page._same_cells(votes) == "0.33" and page._same_cells(votes[:1]) == "-"
+    assert page._same_cells(reported) == "0.33" and page._same_cells(reported[:1]) == "-"
+
+
+def test_each_budget_has_a_table_that_names_what_it_lacks() -> None:
+    def row(minutes: float, method: str, image: str) -> dict[str, Any]:
+        radii = dict.fromkeys(("plug_in", "renyi", "neyman_pearson", "rerun", "control", "mean_share_of_top_k"), 0.5)
+        return {"minutes": minutes, "method": method, "image": image, "n_samples": 10, "reported": [0], **radii}
+
+    labels = [method.label for method in methods()]
+    full = [row(1, label, image) for label in labels for image in "ab"]
+    text = "\n".join(page._certified([*full, row(5, "gradient", "a"), row(5, "gradient", "b"), row(5, "cam", "a")]))
+    first, second = text.split("### 5 CPU minutes an image")
+    assert "### 1 CPU minute an image" in first and "Not measured" not in first
+    assert all(f"| {label} | 2 |" in first for label in labels)
+    assert "| gradient | 2 |" in second and "| cam | 1 |" in second and "| rise" not in second
+    lacking = " ".join(second.split("Not measured at this budget on all 2 images:")[1].split("\n\n")[0].split())
+    assert "`cam`;" in lacking and "`rise`;" in lacking and "`gradient`;" not in lacking
 
 
 def test_a_label_is_a_file_name() -> None:
