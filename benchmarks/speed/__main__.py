@@ -23,7 +23,7 @@ import torch
 from benchmarks.speed import memory, page, stages
 from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY
 from benchmarks.speed.goals import goals
-from benchmarks.speed.machine import surroundings
+from benchmarks.speed.machine import core_times, stolen_share, surroundings
 from benchmarks.speed.measure import time_model
 from benchmarks.speed.peers import left_out
 from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan
@@ -37,7 +37,7 @@ PAGE = ROOT / "docs" / "performance.md"
 
 def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
     """Everything, in order; what is done is in bench.json already if a later part fails."""
-    missing = left_out()
+    missing, since = left_out(), core_times()
     names = names_on(device, missing)
     results: dict[str, Any] = {
         **surroundings(device),
@@ -52,6 +52,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
         print(f"{model.key} at {model.side} px", flush=True)
         results["rates"] += time_model(model, plan, names, device)
         results["ratios"] = ratios(results["rates"])
+        results["machine"]["stolen_share"] = stolen_share(since)
         store(results, output)
     results["memory"] = memory.measure(plan, results["rates"], names, device)
     store(results, output)

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.certificates.tables import Goal
 from benchmarks.speed.measure import Row
 from benchmarks.speed.plan import DENSENET, TINY, TITLES
-from benchmarks.speed.ratios import BEST_BARE, best_rows, models, one_batch, ratios
+from benchmarks.speed.ratios import BEST_BARE, CAPTUM_DEFAULT, best_rows, models, ratios
 
 OVER_CAPTUM, OVER_DEFAULT, OVER_BARE, FAST_OVER_CAPTUM = 1.3, 2.5, 0.95, 4.0
 FLAT, LINEAR = 1.05, 1.1
@@ -23,11 +23,13 @@ def goals(results: dict[str, Any]) -> list[Goal]:
         results: content of bench.json.
     """
     rates, memory, machine = results["rates"], results["memory"], results["machine"]
-    by_model = ratios(rates)
+    by_model, by_cpu_time = ratios(rates), ratios(rates, per="samples_per_cpu_s")
     found = []
     for model in models(rates):
-        judge = _on_gpu if machine["device"] == "cuda" else _on_cpu
-        found += judge(TITLES[model], by_model[model], rates, model)
+        if machine["device"] == "cuda":
+            found += _on_gpu(TITLES[model], by_model[model], rates, model)
+        else:
+            found += _on_cpu(TITLES[model], by_model[model], by_cpu_time[model])
     if LONG_GPU in machine.get("gpu", ""):
         found += _long(rates)
     return found + _flat(memory) + _linear(memory)
@@ -43,13 +45,14 @@ def rounded_up(value: float, digits: int = 2) -> str:
     return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))
 
 
-def _on_cpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model: str) -> list[Goal]:
-    found = [_at_least(title, OVER_CAPTUM, "Captum at its best batch", of_model["captum"])]
-    for n_samples in sorted({row["n_samples"] for row in rates if row["part"] == "one batch"}):
-        if (ratio := of_model.get(one_batch(n_samples))) is not None:
-            other = f"Captum's default, all {n_samples} copies in one batch"
-            found.append(_at_least(title, OVER_DEFAULT, other, ratio))
-    return [*found, _at_least(title, OVER_BARE, "the best bare loop", of_model[BEST_BARE])]
+def _on_cpu(title: str, of_model: dict[str, float], by_cpu_time: dict[str, float]) -> list[Goal]:
+    wanted = {"captum": (OVER_CAPTUM, "Captum at its best batch")}
+    wanted |= {key: (OVER_DEFAULT, key) for key in of_model if key.startswith(CAPTUM_DEFAULT)}
+    wanted[BEST_BARE] = (OVER_BARE, "the best bare loop")
+    return [
+        _at_least(title, factor, other, of_model[key], f" In CPU time {rounded_down(by_cpu_time[key])} times.")
+        for key, (factor, other) in wanted.items()
+    ]
 
 
 def _on_gpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model: str) -> list[Goal]:
@@ -62,8 +65,9 @@ def _on_gpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model:
     ]
 
 
-def _at_least(title: str, factor: float, other: str, ratio: float) -> Goal:
-    return Goal(f"{title}: at least {factor:g} times {other}", ratio >= factor, f"{rounded_down(ratio)} times.")
+def _at_least(title: str, factor: float, other: str, ratio: float, beside: str = "") -> Goal:
+    name = f"{title}: at least {factor:g} times {other}"
+    return Goal(name, ratio >= factor, f"{rounded_down(ratio)} times.{beside}")
 
 
 def _long(rates: Sequence[Row]) -> list[Goal]:

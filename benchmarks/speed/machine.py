@@ -52,6 +52,18 @@ def machine(device: str) -> dict[str, Any]:
     return found
 
 
+def core_times() -> tuple[float, ...]:
+    """Time of all cores since the start, by use (proc_stat(5)); empty where the system does not say."""
+    lines = Path("/proc/stat").read_text().splitlines() if Path("/proc/stat").exists() else []
+    return tuple(float(field) for field in lines[0].split()[1:9]) if lines else ()
+
+
+def stolen_share(since: tuple[float, ...]) -> float:
+    """Share of the cores' time that the host gave to other guests since ``core_times()`` was as given."""
+    spent = [now - before for now, before in zip(core_times(), since)]
+    return spent[7] / sum(spent) if len(spent) == 8 and sum(spent) else 0.0
+
+
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

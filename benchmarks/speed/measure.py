@@ -18,6 +18,8 @@ Entry = tuple[str, int | None]
 """A contender and its batch size."""
 
 Row = dict[str, Any]
+Times = tuple[float, float]
+"""Seconds of the clock, and of the process on all cores."""
 
 SERIES = ("bare", "ours", "captum")
 
@@ -70,11 +72,12 @@ def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats:
         repeats: timed runs of each.
 
     Returns:
-        A row an entry: ``seconds`` of each repeat, ``median_s``, ``samples_per_s``; or ``left_out``, the reason.
+        A row an entry: ``seconds`` and ``cpu_seconds`` (of the process on all cores) of each repeat, ``median_s``,
+        ``samples_per_s`` and ``samples_per_cpu_s``; or ``left_out``, the reason.
     """
     left_out = {entry: reason for entry in entries if (reason := _warm_up(case, entry, n_samples))}
     running = [entry for entry in entries if entry not in left_out]
-    seconds: dict[Entry, list[float]] = {entry: [] for entry in running}
+    seconds: dict[Entry, list[Times]] = {entry: [] for entry in running}
     for repeat in range(repeats):
         for entry in random.Random(repeat).sample(running, len(running)):
             with CONTENDERS[entry[0]](case, n_samples, entry[1]) as run:
@@ -114,12 +117,12 @@ def _warm_up(case: Case, entry: Entry, n_samples: int) -> str:
     return ""
 
 
-def _seconds(run: Run, device: torch.device) -> float:
+def _seconds(run: Run, device: torch.device) -> Times:
     _wait(device)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     run()
     _wait(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def _wait(device: torch.device) -> None:
@@ -127,6 +130,13 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _rate(seconds: list[float], n_samples: int) -> Row:
+def _rate(times: list[Times], n_samples: int) -> Row:
+    seconds, cpu_seconds = map(list, zip(*times))
     median = statistics.median(seconds)
-    return {"seconds": seconds, "median_s": median, "samples_per_s": n_samples / median}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "median_s": median,
+        "samples_per_s": n_samples / median,
+        "samples_per_cpu_s": n_samples / statistics.median(cpu_seconds),
+    }

@@ -49,6 +49,7 @@ def machine_section(results: dict[str, Any]) -> list[str]:
             f"{machine['gpu']}, CUDA {machine['cuda']}, cuDNN {machine['cudnn']}, products {machine['convolutions']};"
         ]
     changed = ", with uncommitted changes" if results["uncommitted_changes"] else ""
+    stolen = f"{machine['stolen_share']:.0%} of the cores' time went to other guests of the host meanwhile."
     quick = "**A quick run: it shows what the command does, its figures are no results.**"
     return prose(
         *([quick] if results["settings"]["name"] == "quick" else []),
@@ -57,6 +58,7 @@ def machine_section(results: dict[str, Any]) -> list[str]:
         f"{machine['vector_instructions']}; {versions}; commit {results['commit']}{changed}; {results['date']}.",
         f"{results['settings']['dtype']}; medians of {results['settings']['repeats']} runs on the grid, of",
         f"{results['settings']['few_repeats']} where m varies.",
+        *([stolen] if machine["stolen_share"] else []),
         *(f"Left out: {name} ({reason})." for name, reason in results["left_out"].items()),
     )
 
@@ -84,7 +86,9 @@ def _head() -> list[str]:
             "All take turns in one process: after a warm-up each runs once in every round, and the order is shuffled",
             "for each round. Same image, sigma, dtype and device; on a GPU the products of float32 values are not",
             "rounded to TF32 but where a row says so. Each is reported at its best batch size of the grid.",
-            "Ratios are of medians and rounded down. Peak memory is what a run adds to what was held after loading and",
+            "Ratios are of medians and rounded down. CPU time is that of the process on all cores: where a host gives",
+            "its cores to others meanwhile it tells more than the clock does; on a GPU it is what the host does beside",
+            "it. Peak memory is what a run adds to what was held after loading and",
             "a warm-up: on a CPU in a process of its own, which returns freed tensors to the system at once (glibc's",
             "mmap threshold held at 128 KiB), on a GPU by torch's allocator.",
         ),
@@ -113,14 +117,14 @@ def _model(results: dict[str, Any], model: str) -> list[str]:
     sizes = sorted({row["batch"] for row in grid if row["batch"] is not None})
     memory = {row["contender"]: row for row in _rows(results["memory"], "best batch") if row["model"] == model}
     rate_at = {(row["contender"], row["batch"]): row.get("samples_per_s") for row in grid}
-    header = ["", "best batch", "samples/s", "slowest, fastest", "ours over it", "MB added"]
+    header = ["", "best batch", "samples/s", "slowest, fastest", "ours over it", "in CPU time", "MB added"]
     lines = [
         [
             NAMES.get(name, name),
             _batch(row["batch"]),
             f"{row['samples_per_s']:.1f}",
             f"{row['n_samples'] / max(row['seconds']):.1f}, {row['n_samples'] / min(row['seconds']):.1f}",
-            rounded_down(best["ours"]["samples_per_s"] / row["samples_per_s"]),
+            *(rounded_down(best["ours"][per] / row[per]) for per in ("samples_per_s", "samples_per_cpu_s")),
             _added(memory.get(name)),
             *(_rate(rate_at.get((name, size))) for size in sizes),
         ]

@@ -8,15 +8,20 @@ from benchmarks.speed.measure import Row, best_row
 
 BARE_LOOPS = ("bare", "bare_as_given")
 BEST_BARE = "best bare loop"
+CAPTUM_DEFAULT = "Captum's default"
 
 
-def ratios(rates: Sequence[Row]) -> dict[str, dict[str, float]]:
+def ratios(rates: Sequence[Row], per: str = "samples_per_s") -> dict[str, dict[str, float]]:
     """By model: samples per second of ours over each other contender's, each at its best batch.
 
-    Under ``BEST_BARE`` is the faster of the two bare loops, and under "captum, all N in one batch" Captum's default,
-    over which ours is taken at the same m.
+    Under ``BEST_BARE`` is the faster of the two bare loops, and under :func:`one_batch` Captum's default, over which
+    ours is taken at the same m.
+
+    Args:
+        rates: rows of timings.
+        per: "samples_per_s", or "samples_per_cpu_s": seconds of the clock, or of the process on all cores.
     """
-    return {model: _of_model(rates, model) for model in models(rates)}
+    return {model: _of_model(rates, model, per) for model in models(rates)}
 
 
 def models(rates: Sequence[Row]) -> list[str]:
@@ -34,16 +39,16 @@ def best_rows(rates: Sequence[Row], model: str) -> dict[str, Row]:
 
 def one_batch(n_samples: int) -> str:
     """Key of Captum's default at m copies."""
-    return f"captum, all {n_samples} in one batch"
+    return f"{CAPTUM_DEFAULT}, all {n_samples} copies in one batch"
 
 
-def _of_model(rates: Sequence[Row], model: str) -> dict[str, float]:
-    speed = {name: row["samples_per_s"] for name, row in best_rows(rates, model).items()}
+def _of_model(rates: Sequence[Row], model: str, per: str) -> dict[str, float]:
+    speed = {name: row[per] for name, row in best_rows(rates, model).items()}
     found = {name: speed["ours"] / value for name, value in speed.items() if name != "ours"}
     found[BEST_BARE] = speed["ours"] / max(speed[name] for name in BARE_LOOPS)
     rows = [row for row in rates if (row["part"], row["model"]) == ("one batch", model) and "samples_per_s" in row]
-    ours = {row["n_samples"]: row["samples_per_s"] for row in rows if row["contender"] == "ours"}
+    ours = {row["n_samples"]: row[per] for row in rows if row["contender"] == "ours"}
     for row in rows:
         if row["contender"] == "captum":
-            found[one_batch(row["n_samples"])] = ours[row["n_samples"]] / row["samples_per_s"]
+            found[one_batch(row["n_samples"])] = ours[row["n_samples"]] / row[per]
     return found

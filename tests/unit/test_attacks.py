@@ -170,6 +170,21 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     assert all(p.grad is None and p.requires_grad for p in tiny.parameters())
 
 
+@pytest.mark.parametrize("interpreter", [Gradient(), GradCAM("features.3")])
+def test_the_attack_runs_in_the_certificates_precision(tiny, image, interpreter) -> None:
+    seen = set()
+    tiny.features[0].register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    inferer = CertifiedSaliencyInferer(
+        n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16,
+        interpreter=interpreter, precision="bfloat16",
+    )  # fmt: skip
+    votes, certificate = inferer.certify(image, tiny)
+    assert certificate.l_max > 0
+    options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
+    (result,) = attack_certificate(inferer, tiny, image, votes, certificate, **options)
+    assert seen == {torch.bfloat16} and 0 < result.norm <= result.radius
+
+
 def objective(network: nn.Module, image: torch.Tensor, *, n_draws: int, batch_size: int) -> SwapObjective:
     noise = CounterNoise(seed=3, image_hash="0", protocol="test")
     cells = CellMap(network, Gradient(), 1, 4)
@@ -431,6 +446,10 @@ def test_arguments_of_different_runs_and_an_abstaining_certificate_are_refused()
         attack_certificate(inferer, network, image + 1, votes, certificate)
     with pytest.raises(ValueError, match="one run"):
         attack_certificate(identity_run(sigma=0.4)[0], network, image, votes, certificate)
+    inferer.precision = "bfloat16"
+    with pytest.raises(ValueError, match=r"precision\) = .*'bfloat16'\) and the certificate .*'float32'\)"):
+        attack_certificate(inferer, network, image, votes, certificate)
+    inferer.precision = "float32"
     few = identity_run(n_samples=10)[0]
     with pytest.raises(ValueError, match="abstains"):
         attack_certificate(few, network, image, *few.certify(image, network))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import contenders, measure, memory, page, peers, stages
+from benchmarks.speed import contenders, machine, measure, memory, page, peers, stages
 from benchmarks.speed.contenders import CONTENDERS, batches
 from benchmarks.speed.goals import goals, rounded_down, rounded_up
 from benchmarks.speed.measure import best_row, take_turns
@@ -48,7 +48,8 @@ def seen_by(case: Case) -> list[torch.Tensor]:
 
 def row(part: str, model: str, contender: str, batch: int | None, rate: float, n_samples: int = 100, **more):
     seconds = n_samples / rate
-    timing = {"seconds": [seconds] * 3, "median_s": seconds, "samples_per_s": rate}
+    # Two cores are busy.
+    timing = {"seconds": [seconds] * 3, "median_s": seconds, "samples_per_s": rate, "samples_per_cpu_s": rate / 2}
     place = {"part": part, "model": model, "side": 128, "contender": contender, "batch": batch}
     return place | {"n_samples": n_samples} | timing | more
 
@@ -62,6 +63,7 @@ def results_of(rates, memory_rows=(), **machine):
             "cores": 2,
             "threads": 2,
             "vector_instructions": "AVX2",
+            "stolen_share": 0.0,
             **machine,
         },
         "versions": {"torch": "2"},
@@ -217,6 +219,8 @@ def clock(monkeypatch):
     """A time that only fake contenders move."""
     clock = SimpleNamespace(now=0.0, turns=[])
     monkeypatch.setattr(measure.time, "perf_counter", lambda: clock.now)
+    # Three cores are busy.
+    monkeypatch.setattr(measure.time, "process_time", lambda: 3 * clock.now)
     return clock
 
 
@@ -244,6 +248,8 @@ def test_medians_are_of_the_turns_after_the_warm_up(case, clock, monkeypatch) ->
     found = take_turns(case, [("a", 4), ("b", None)], n_samples=60, repeats=3)
     assert [each["seconds"] for each in found] == [[3, 1, 8], [10, 40, 20]]
     assert [(each["median_s"], each["samples_per_s"]) for each in found] == [(3, 20), (20, 3)]
+    assert [each["cpu_seconds"] for each in found] == [[9, 3, 24], [30, 120, 60]]
+    assert [each["samples_per_cpu_s"] for each in found] == [20 / 3, 1]
     assert [(each["contender"], each["batch"], each["n_samples"]) for each in found] == [("a", 4, 60), ("b", None, 60)]
     # Two batches each before the first turn; then the order is shuffled.
     assert clock.turns[:2] == [("a", 8, 4), ("b", 60, None)]
@@ -345,6 +351,24 @@ def test_goals_of_a_cpu_are_met_or_not(changed, wanted) -> None:
     assert [word in line for word, line in zip(("1.3 times Captum", "default", "best bare loop"), lines)] == [True] * 3
 
 
+def test_cpu_time_stands_beside_the_clock_and_judges_nothing() -> None:
+    rates = rates_of(captum=75.0)
+    for each in rates:
+        each["samples_per_cpu_s"] = each["samples_per_s"] * (1 if each["contender"] == "ours" else 0.5)
+    results = results_of(rates, stolen_share=0.13)
+    assert verdicts(results) == [False, True, True]
+    text = page.page([results])
+    assert "not met**. 1.29 times. In CPU time 2.58 times." in text and "| 1.29 | 2.58 |" in text
+    assert "13% of the cores' time" in " ".join(text.split())
+
+
+def test_the_host_s_share_is_of_the_time_since(monkeypatch) -> None:
+    spent = iter([(10.0, 0, 0, 5, 0, 0, 0, 1), (20.0, 0, 0, 10, 0, 0, 0, 6), ()])
+    monkeypatch.setattr(machine, "core_times", lambda: next(spent))
+    since = machine.core_times()
+    assert machine.stolen_share(since) == 0.25 and machine.stolen_share(since) == 0.0
+
+
 def long_run(seconds: float):
     return row("long", DENSENET, "ours", 128, 10_000 / seconds, 10_000)
 
@@ -413,7 +437,7 @@ def test_a_page_says_what_was_left_out_and_marks_a_quick_run(monkeypatch, tmp_pa
     assert "Left out: zennit (ImportError: not there)." in " ".join(text.split()) and "**A quick run" in text
     assert "| read | 2.000 | 25.0% |" in text and "take 8.50 s" in " ".join(text.split())
     ours = next(line for line in text.splitlines() if line.startswith("| **ours** | 8 |"))
-    assert ours == "| **ours** | 8 | 97.0 | 97.0, 97.0 | 1.00 | - | 97.0 | 48.5 | - |"
+    assert ours == "| **ours** | 8 | 97.0 | 97.0, 97.0 | 1.00 | 1.00 | - | 97.0 | 48.5 | - |"
 
 
 def test_the_page_is_of_all_runs_that_are_named_and_of_nothing_measured_now(tmp_path, monkeypatch) -> None:
