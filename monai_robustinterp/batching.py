@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from monai_robustinterp.errors import out_of_memory
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.tally import VoteTally, add_votes
 
@@ -23,6 +24,8 @@ _CPU_SIZES = (8, 16, 32)
 _ACCELERATOR_SIZES = (32, 64, 128, 256, 512, 1024)
 _SLOW_COPY_S = 0.5
 _REPEATS = 2
+# Copies: below, a search would take longer than it saves.
+_WORTH_A_SEARCH = 256
 # A larger batch must pay for its memory.
 _WORTH_IT = 1.03
 
@@ -82,14 +85,10 @@ def _fits(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]]) -
     try:
         add_votes(network, parts)
     except RuntimeError as error:
-        if not _out_of_memory(error) or sum(len(samples) for _, samples in parts) == 1:
+        if not out_of_memory(error) or sum(len(samples) for _, samples in parts) == 1:
             raise
         return False
     return True
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _free_cached_memory(device: torch.device) -> None:
@@ -97,56 +96,69 @@ def _free_cached_memory(device: torch.device) -> None:
         torch.get_device_module(device).empty_cache()
 
 
-def fastest_batch_size(network: nn.Module, scratch: VoteTally, method: Sequence[object]) -> int:
+def fastest_batch_size(network: nn.Module, scratch: VoteTally, method: Sequence[object], *, n_samples: int) -> int:
     """The batch size with the most copies per second on this machine; it is found once.
 
     Args:
         network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
         scratch: a tally of the image, for copies that are thrown away.
         method: what the speed depends on beside network and image: JSON values.
+        n_samples: copies of the run, which no batch exceeds.
     """
     device = scratch.clean.device
+    sizes = [size for size in (_CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES) if size <= n_samples]
+    if n_samples < _WORTH_A_SEARCH or next(network.parameters(), None) is None:
+        # A classifier without weights may be a remote one, which gets no more copies than were asked for.
+        return DEFAULT_BATCH_SIZE
 
     def take(size: int) -> None:
         add_votes(network, [(scratch, torch.arange(size, device=device))])
 
-    setting = json.dumps([*method, list(scratch.clean.shape), scratch.cell_size])
-    return cached_batch_size(f"{_describe(network, device)}, {setting}", lambda: find_batch_size(take, device))
+    setting = json.dumps([*method, list(scratch.clean.shape), scratch.cell_size, sizes])
+    return cached_batch_size(f"{_describe(network, device)}, {setting}", lambda: find_batch_size(take, device, sizes))
 
 
-def find_batch_size(take: Callable[[int], object], device: torch.device) -> int:
+def find_batch_size(take: Callable[[int], object], device: torch.device, sizes: Sequence[int]) -> int:
     """The smallest batch size that is within a few per cent of the fastest.
 
     Args:
         take: takes a batch of that many copies, whose result is thrown away.
         device: where it runs.
+        sizes: to choose from, rising.
     """
-    if _seconds(take, 1, device) > _SLOW_COPY_S:
+    # The first copy may wait for kernels that are loaded or built.
+    if all(_seconds(take, 1, device) > _SLOW_COPY_S for _ in range(2)):
         # Many passes a copy, which fill batches of their own.
         return DEFAULT_BATCH_SIZE
     best, best_rate = DEFAULT_BATCH_SIZE, 0.0
-    for size in _CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES:
+    for size in sizes:
         try:
             take(size)
             rate = size / min(_seconds(take, size, device) for _ in range(_REPEATS))
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            # Beyond what a library can do it fails with other words than those for no memory.
+            if not best_rate and not out_of_memory(error):
                 raise
-            _free_cached_memory(device)
             break
         if rate < best_rate * _WORTH_IT:
             break
         best, best_rate = size, rate
+    _free_cached_memory(device)
     return best
 
 
 def _seconds(take: Callable[[int], object], size: int, device: torch.device) -> float:
-    wait = torch.get_device_module(device).synchronize
-    wait()
+    _wait(device)
     start = time.perf_counter()
     take(size)
-    wait()
+    _wait(device)
     return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    module = torch.get_device_module(device)
+    # Only the modules of devices that there can be several of take one.
+    module.synchronize(device) if device.type in ("cuda", "xpu") else module.synchronize()
 
 
 def cached_batch_size(setting: str, find: Callable[[], int]) -> int:
@@ -159,27 +171,34 @@ def cached_batch_size(setting: str, find: Callable[[], int]) -> int:
         setting: all that the best size depends on but the machine.
         find: finds it.
     """
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monai_robustinterp" / "batch_sizes.json"
-    sizes = _read(path)
     machine = f"{platform.machine()} {platform.node()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     key = f"{machine}, {setting}"
-    if key not in sizes:
-        sizes[key] = find()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(sizes, indent=2, sort_keys=True)
-            atomic_write(path, lambda file: file.write(text.encode()), overwrite=True)
-        except OSError:
-            pass
+    try:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monai_robustinterp/batch_sizes.json"
+    except RuntimeError:
+        # The user has no home.
+        return find()
+    if key in (kept := _read(path)):
+        return kept[key]
+    size = find()
+    # What other processes found meanwhile stays, of this setting too.
+    sizes = {key: size} | _read(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(sizes, indent=2, sort_keys=True)
+        atomic_write(path, lambda file: file.write(text.encode()), overwrite=True)
+    except OSError:
+        pass
     return sizes[key]
 
 
 def _read(path: Path) -> dict[str, int]:
     """The kept sizes; what is damaged is found anew."""
+    possible = {DEFAULT_BATCH_SIZE, *_CPU_SIZES, *_ACCELERATOR_SIZES}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {key: size for key, size in content.items() if isinstance(size, int) and size >= 1}
-    except (OSError, ValueError, AttributeError):
+        return {key: int(size) for key, size in content.items() if size in possible}
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 

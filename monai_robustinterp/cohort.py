@@ -219,8 +219,9 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) 
     # Read first: a damaged index must not cost the earlier summary.
     index = _read_index(output)
     atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
-    index["folders"] |= {r.folder: str(path.absolute()) for r, path in zip(summary.results, sources) if r.folder}
-    index["last_run"] = {str(r.number): str(path.absolute()) for r, path in zip(summary.results, sources)}
+    paths = {result.number: str(sources[result.number - 1].absolute()) for result in summary.results}
+    index["folders"] |= {result.folder: paths[result.number] for result in summary.results if result.folder}
+    index["last_run"] = {str(number): path for number, path in paths.items()}
     atomic_write(output / _INDEX, lambda file: file.write(json_bytes(index)), overwrite=True)
 
 

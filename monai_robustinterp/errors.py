@@ -6,6 +6,8 @@ import logging
 
 import torch
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,6 +45,13 @@ def raised_in(error: BaseException) -> str:
     return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host had no memory left; torch has a class of its own for some of these only."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )
+
+
 def refusal_reason(error: Exception) -> str:
     """Why one input or method of many was not done, in a sentence without patient data."""
     ours = own_message(error)
@@ -50,7 +59,7 @@ def refusal_reason(error: Exception) -> str:
         return ours
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
-    if isinstance(error, torch.OutOfMemoryError):
+    if out_of_memory(error):
         return "the device ran out of memory: take a smaller batch size, a smaller image or another device."
     logger.debug("unexpected failure", exc_info=error)
     return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it."

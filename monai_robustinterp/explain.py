@@ -17,7 +17,7 @@ from monai.data import MetaTensor
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.inferers import CertifiedSaliencyInferer, Progress
-from monai_robustinterp.interpreters import Interpreter, explaining
+from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
 from monai_robustinterp.interpreters.base import IterativeInterpreter
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter, MaskSnapshot
 from monai_robustinterp.interpreters.reference_image import Blend
@@ -101,11 +101,13 @@ def explain(
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
     clean = image.as_tensor().detach().to(torch.float32)
     maps, refused = [], {}
-    with explaining(bundle.network):
+    precision = bundle.inferer.precision
+    with explaining(bundle.network, precision):
         logits, target = bundle.inferer.clean_logits(clean, bundle.network)
         for label, interpreter in _labelled(interpreters):
             report = progress(label, _n_steps(interpreter)) if progress is not None else _silent
             try:
+                check_precision(interpreter, precision)
                 maps.append(_plain_map(label, interpreter, bundle, clean[None].clone(), target, report))
             except Exception as error:
                 refused[label] = refusal_reason(error)
@@ -231,6 +233,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "claim": CLAIM,
+        "precision": comparison.bundle.inferer.precision,
         "finding": _finding(comparison),
         "logits": [float(logit) for logit in comparison.logits],
         "maps": maps,

@@ -28,9 +28,6 @@ from monai_robustinterp.types import NOISE_PROTOCOL, Activation, Certificate, Re
 
 Progress = Callable[[int], object]
 
-# Copies: below, a search for the fastest batch size would take longer than it saves.
-_WORTH_A_SEARCH = 256
-
 
 @dataclasses.dataclass
 class _Case:
@@ -204,8 +201,9 @@ class CertifiedSaliencyInferer(Inferer):
 
         Raises:
             ValueError: as there.
-            NonFiniteMapError: as there.
+            NonFiniteMapError: as there; one image that cannot be voted ends the run of all.
         """
+        check_precision(self.interpreter, self.precision)
         cleans = [_single_channel(image) for image in images]
         for clean in cleans:
             self._check_grid(clean)
@@ -296,20 +294,29 @@ class CertifiedSaliencyInferer(Inferer):
         return list(groups.values())
 
     def _batch_size(self, network: nn.Module, cases: Sequence[_Case]) -> int:
-        """The given one, or the fastest one where there are copies enough to search for it."""
+        """The given one, or the fastest one."""
         if self.batch_size is not None:
             return self.batch_size
-        if self.interpreter.amplifies_round_off or len(cases) * self.looks[-1] < _WORTH_A_SEARCH:
+        if self.interpreter.amplifies_round_off or not cases:
             return DEFAULT_BATCH_SIZE
         first = cases[0]
-        scratch = self._tally(first.tally.clean, first.digest, first.spec.target, ())
+        # Of other noise than that of the run.
+        scratch = self._tally(first.tally.clean, first.digest, first.spec.target, (), protocol="batch-search/1")
         method = (self.interpreter.name, self.interpreter.settings, self.precision)
-        return fastest_batch_size(network, scratch, method)
+        return fastest_batch_size(network, scratch, method, n_samples=len(cases) * self.looks[-1])
 
-    def _tally(self, clean: torch.Tensor, digest: str, target: int, regions: Sequence[Region]) -> VoteTally:
+    def _tally(
+        self,
+        clean: torch.Tensor,
+        digest: str,
+        target: int,
+        regions: Sequence[Region],
+        *,
+        protocol: str = NOISE_PROTOCOL,
+    ) -> VoteTally:
         return VoteTally(
             clean,
-            noise=CounterNoise(seed=self.seed, image_hash=digest, protocol=NOISE_PROTOCOL),
+            noise=CounterNoise(seed=self.seed, image_hash=digest, protocol=protocol),
             sigma=self.sigma,
             attribute=lambda network, copies: attribute_copies(self.interpreter, network, copies, target),
             finds=lambda logits: self.findings.finds(logits, target),

@@ -79,14 +79,15 @@ class VoteTally:
         votes = top.mask.to(torch.float32)
         joint = 0 if self.joint is None else (votes.T @ votes).to(torch.int64)
         hits = [(votes @ cells).to(torch.int64) for cells in self.region_cells]
+        counts, ones = top.mask.sum(dim=0), torch.ones_like(samples)
         # All that needs memory is done: a batch is counted as a whole or not at all.
         self.n_samples += len(samples)
-        self.counts += top.mask.sum(dim=0)
+        self.counts += counts
         self.copies += copies
         if self.joint is not None:
             self.joint += joint
         for row, found in zip(self.hits, hits):
-            row.scatter_add_(0, found, torch.ones_like(found))
+            row.scatter_add_(0, found, ones)
 
     def check_finite(self) -> None:
         """Waits for the device, and refuses copies that cannot be voted.

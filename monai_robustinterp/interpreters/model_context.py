@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,11 +10,17 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
-from monai_robustinterp.interpreters.precision import running_in
+from monai_robustinterp.interpreters.precision import has_tf32, running_in
+from monai_robustinterp.interpreters.torchscript import compiled_for_training, devices, outermost_scripts, traced_tf32
 from monai_robustinterp.types import Precision
 
+# What a run changes is the network's and the process's: a second run in another thread would undo it half way.
+_ONE_RUN = threading.RLock()
+# Layers that in training mode mix the copies of a batch or draw at random.
+_TRAINED = (_NormBase, _DropoutNd, nn.RReLU)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -28,7 +35,7 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
     Inside: eval mode, no parameter gradients, no in-place activations (hooks would see the overwritten values), and
     gradients enabled whatever the caller disabled. After: modes, flags, gradients and hooks are the objects of before.
     On a CPU batch norms compute float32 values as the fixed affine maps that they are in eval mode: the same values and
-    gradients within round-off, in less time (docs/performance.md).
+    gradients within round-off, in less time (docs/performance.md). A second thread waits until the first one is done.
 
     The in-place activations of a TorchScript module stay, for they are compiled into it. Gradients with respect to the
     input are right all the same: autograd keeps what they need, or raises. Only hooks would be wrong, and it has none.
@@ -39,27 +46,28 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
 
     Raises:
         TypeError: if ``network`` is no module.
-        ValueError: if the weights are not float32, if it cannot run in that precision, or if a batch norm takes its
-            statistics from the batch: the output for one copy would depend on the other copies, which voids the
-            certificate (docs/certificates.md, section 1).
+        ValueError: if the weights are not float32, if it cannot run in that precision, or if a layer takes statistics
+            from the batch or draws at random after eval(): the output for one copy would depend on the other copies or
+            on chance, which voids the certificate (docs/certificates.md, section 1).
     """
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"the network is a {type(network).__name__}; an explanation needs a torch.nn.Module. Wrap a function or a "
             "remote classifier in networks.CallableClassifier, for the interpreters that need no gradient."
         )
-    # Walking through a deep network takes as long as a few copies: it is done once.
-    modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
-    scripts = list(_outermost_scripts(network))
-    _refuse_other_precision(parameters)
-    _refuse_traced_products(scripts, precision)
-    with ExitStack() as stack:
+    with _ONE_RUN, ExitStack() as stack:
+        # Walking through a deep network takes as long as a few copies: it is done once.
+        modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
+        scripts = list(outermost_scripts(network))
+        _refuse_other_precision(parameters)
+        if scripts and precision != "bfloat16" and any(has_tf32(device) for device in devices(network)):
+            _refuse_traced_products(scripts, precision)
         stack.callback(_restorer(list(modules.values()), list(parameters.values())))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if any(getattr(module, "training", True) for module in modules.values()):
             network.eval()
-        _refuse_batch_statistics(modules, scripts)
+        _refuse_training(modules, scripts)
         for parameter in parameters.values():
             parameter.requires_grad_(False)
         for module in _eager(modules.values()):
@@ -86,15 +94,20 @@ def _refuse_other_precision(parameters: Mapping[str, nn.Parameter]) -> None:
             )
 
 
-def _refuse_batch_statistics(modules: Mapping[str, nn.Module], scripts: Iterable[torch.jit.ScriptModule]) -> None:
+def _refuse_training(modules: Mapping[str, nn.Module], scripts: Iterable[torch.jit.ScriptModule]) -> None:
     for name, module in modules.items():
+        if isinstance(module, _TRAINED) and module.training:
+            raise ValueError(
+                f"layer {name!r}, a {type(module).__name__}, stays in training mode after network.eval(): one copy's "
+                "result would depend on the other copies or on chance. Let train() and eval() of the network reach it."
+            )
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ValueError(
                 f"layer {name!r} is a batch norm without running statistics: one copy's result would depend on the "
                 "other copies of its batch. Use a network with track_running_stats=True."
             )
     for script in scripts:
-        if _compiled_for_training(script):
+        if compiled_for_training(script):
             raise ValueError(
                 "the TorchScript network has a batch norm or a dropout that stays in training mode, so one copy's "
                 "result would depend on the other copies or on chance. Export it again, after network.eval(), with "
@@ -105,28 +118,12 @@ def _refuse_batch_statistics(modules: Mapping[str, nn.Module], scripts: Iterable
 def _refuse_traced_products(scripts: Iterable[torch.jit.ScriptModule], precision: Precision) -> None:
     """Refuses a trace that would multiply otherwise than the precision says: it keeps what was set when it was made."""
     for script in scripts:
-        if precision != "bfloat16" and _on_cuda(script) and (precision != "tf32") in traced_tf32(script):
+        if (precision != "tf32") in traced_tf32(script):
             raise ValueError(
                 f"precision is {precision!r} and the convolutions of the traced TorchScript network are fixed to "
                 f"{'float32' if precision == 'tf32' else 'tf32'}. Choose that, or trace it again with "
                 f"torch.backends.cudnn.allow_tf32 = {precision == 'tf32'}, or use torch.jit.script."
             )
-
-
-def traced_tf32(script: torch.jit.ScriptModule) -> set[bool]:
-    """What a trace fixed its convolutions to: whether CUDA devices may round their factors to TF32."""
-    graph: Any = script.inlined_graph
-    # The position of the argument `allow_tf32` in the operator's schema.
-    return {list(node.inputs())[12].toIValue() for node in graph.findAllNodes("aten::_convolution", recurse=True)}
-
-
-def _on_cuda(script: torch.jit.ScriptModule) -> bool:
-    graph: Any = script.inlined_graph
-    # Of a frozen module the weights are constants.
-    constants = [node.output().toIValue() for node in graph.findAllNodes("prim::Constant", recurse=True)]
-    return any(
-        isinstance(value, torch.Tensor) and value.is_cuda for value in (*script.state_dict().values(), *constants)
-    )
 
 
 def _is_affine(module: Any) -> bool:
@@ -151,27 +148,10 @@ def _affine(norm: _BatchNorm) -> Callable[[torch.Tensor], torch.Tensor]:
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         ones = [1] * (inputs.ndim - 2)
-        return torch.addcmul(shift.view(-1, *ones), inputs, scale.view(-1, *ones))
+        # Where the network lowers its precision by itself, a batch norm keeps it.
+        return torch.addcmul(shift.view(-1, *ones), inputs, scale.view(-1, *ones)).to(inputs.dtype)
 
     return forward
-
-
-def _outermost_scripts(module: nn.Module) -> Iterator[torch.jit.ScriptModule]:
-    if isinstance(module, torch.jit.ScriptModule):
-        yield module
-    else:
-        for child in module.children():
-            yield from _outermost_scripts(child)
-
-
-def _compiled_for_training(script: torch.jit.ScriptModule) -> bool:
-    """Whether eval() cannot reach a batch norm or dropout, because tracing wrote the mode into the graph."""
-    graph: Any = script.inlined_graph
-    # The position of the argument `training` (`train`) in the operators' schemas.
-    modes = [list(node.inputs())[5] for node in graph.findAllNodes("aten::batch_norm", recurse=True)]
-    for kind in ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout"):
-        modes += [list(node.inputs())[2] for node in graph.findAllNodes(kind, recurse=True)]
-    return any(mode.toIValue() is True for mode in modes)
 
 
 def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> Callable[[], None]:
@@ -221,7 +201,7 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
     if layer is not None and not isinstance(layer, torch.jit.ScriptModule):
         return layer
     candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]
-    if layer is not None or (not candidates and any(_outermost_scripts(network))):
+    if layer is not None or (not candidates and any(outermost_scripts(network))):
         raise _no_hooks()
     if not candidates:
         from monai_robustinterp.interpreters.registry import without_gradient
@@ -242,7 +222,7 @@ def refuse_torchscript(network: nn.Module) -> None:
     Raises:
         LayerNotFoundError: with the interpreters that need no hooks, if a part of the network is TorchScript.
     """
-    if any(_outermost_scripts(network)):
+    if any(outermost_scripts(network)):
         raise _no_hooks()
 
 

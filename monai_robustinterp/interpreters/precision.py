@@ -5,16 +5,20 @@ The rest of it is float32 in each: noise, copies, what an interpreter makes of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 
+from monai_robustinterp.interpreters.torchscript import devices
 from monai_robustinterp.types import Precision
 
+_NVIDIA = "NVIDIA_TF32_OVERRIDE"
+# By variable, the values that leave it to torch.
+_OVERRIDES = {_NVIDIA: {"0"}, "ONEDNN_DEFAULT_FPMATH_MODE": {"STRICT"}, "DNNL_DEFAULT_FPMATH_MODE": {"STRICT"}}
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -27,25 +31,29 @@ def running_in(network: nn.Module, precision: Precision) -> Iterator[None]:
     - ``tf32``: they are rounded to TF32 on a CUDA device that can.
     - ``bfloat16``: the network's forward pass is under ``torch.autocast``, and its logits leave it as float32.
 
-    An autocast that the caller is in has no effect inside. The TF32 settings are the process's: other threads have them
-    too, and torch's older way to read them (``allow_tf32``) may raise inside.
+    cuDNN takes algorithms that give the same result each time. An autocast that the caller is in has no effect inside;
+    one that the network opens by itself is a part of the network. The TF32 settings are the process's: other threads
+    have them too, and torch's older way to read them (``allow_tf32``, ``cudnn.flags``) may raise inside.
 
     Args:
         network: with float32 weights.
         precision: one of these.
 
     Raises:
-        ValueError: if the network cannot run in it where its weights are.
+        ValueError: if the network cannot run in it where its weights are, or a variable of the environment overrules
+            it.
     """
     with ExitStack() as stack:
         for device_type in _AUTOCAST:
             if torch.is_autocast_enabled(device_type):
                 stack.enter_context(torch.autocast(device_type, enabled=False))
+        _refuse_overrides(precision)
         if precision == "tf32":
             _check_tf32(network)
         if precision == "bfloat16":
             stack.enter_context(_autocast_forward(network, _device(network, precision).type))
         stack.enter_context(float32_products("tf32" if precision == "tf32" else "ieee"))
+        stack.enter_context(_repeatable_kernels())
         yield
 
 
@@ -76,12 +84,43 @@ def float32_products(kind: str) -> Iterator[None]:
             setting.fp32_precision = before
 
 
+@contextmanager
+def _repeatable_kernels() -> Iterator[None]:
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def _refuse_overrides(precision: Precision) -> None:
+    """Refuses variables of the environment that overrule, in the libraries below torch, what torch is told."""
+    for name, as_told in _OVERRIDES.items():
+        value = os.environ.get(name)
+        wrong = value is not None and (value.upper() not in as_told or (precision == "tf32" and name == _NVIDIA))
+        if wrong:
+            raise ValueError(
+                f"the environment variable {name} is {value!r}: it can change what the network computes in, so that "
+                f"precision {precision!r} would not be true. Unset it."
+            )
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether it can round the factors of products to TF32."""
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_tf32_supported()
+
+
 def _device(network: nn.Module, precision: Precision) -> torch.device:
-    """Where the network's weights are."""
-    devices = {tensor.device for tensor in chain(network.parameters(), network.buffers())}
-    if len(devices) == 1:
-        return devices.pop()
-    found = f"weights on {sorted(map(str, devices))}" if devices else "no weights"
+    """The one device of the network's weights."""
+    found_on = devices(network)
+    if len(found_on) == 1:
+        return found_on.pop()
+    found = f"weights on {sorted(map(str, found_on))}" if found_on else "no weights"
     raise ValueError(
         f"precision is {precision!r} and the network has {found}; it needs weights on one device, for which torch can "
         "change the precision. Choose 'float32', which needs none."
@@ -95,12 +134,11 @@ def _check_tf32(network: nn.Module) -> None:
             f"precision is 'tf32' and the network is on {device.type}; TF32 is a format of CUDA devices. Choose "
             "'float32', or put the network on a CUDA device."
         )
-    with torch.cuda.device(device):
-        if not torch.cuda.is_tf32_supported():
-            raise ValueError(
-                "precision is 'tf32' and this GPU has none: it would compute in float32. Choose 'float32', or a GPU "
-                "that has it (Ampere or later)."
-            )
+    if not has_tf32(device):
+        raise ValueError(
+            "precision is 'tf32' and this GPU has none: it would compute in float32. Choose 'float32', or a GPU that "
+            "has it (Ampere or later)."
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 from monai_robustinterp import ChestXRayReader, load_bundle
 from monai_robustinterp.bundle import _with_own_settings
 from monai_robustinterp.cli.main import main
+from monai_robustinterp.explain import comparison_record
 from monai_robustinterp.explain import explain as explain_image
 from monai_robustinterp.interpreters import explaining, make_interpreter
 
@@ -157,6 +158,17 @@ def test_logits_that_are_nan_are_refused() -> None:
         bundle.network.class_layers.out.weight[4] = float("nan")
     with pytest.raises(ValueError, match="logits that are NaN"):
         explain_image(EFFUSION, bundle, [make_interpreter("gradient")])
+
+
+def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
+    bundle = load_bundle("chest_xray_findings", {"precision": "bfloat16", "device": "$torch.device('cpu')"})
+    comparison = explain_image(EFFUSION, bundle, [make_interpreter("gradient"), make_interpreter("cam")])
+    assert comparison_record(comparison)["precision"] == "bfloat16"
+    assert list(comparison.refused) == ["cam"] and "rounds away" in comparison.refused["cam"]
+    with explaining(bundle.network, "bfloat16"):
+        image = comparison.image.as_tensor()[None]
+        expected = make_interpreter("gradient").attribute(bundle.network, image, comparison.target).maps[0, 0]
+    np.testing.assert_array_equal(comparison.maps[0].values, expected.numpy())
 
 
 def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,12 @@ from torch import nn
 
 from monai_robustinterp import CertifiedSaliencyInferer, batching
 from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, cached_batch_size, find_batch_size
-from monai_robustinterp.interpreters import MeaningfulPerturbation
-from monai_robustinterp.types import VoteMap
+from monai_robustinterp.interpreters import RISE, MeaningfulPerturbation
+from monai_robustinterp.networks import CallableClassifier
+from monai_robustinterp.types import Region, VoteMap
 from monai_robustinterp.voting import NonFiniteMapError
 
-CPU = torch.device("cpu")
+CPU, SIZES = torch.device("cpu"), (8, 16, 32)
 
 
 def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
@@ -63,18 +66,24 @@ class Clock:
 )
 def test_the_search_takes_the_smallest_batch_near_the_fastest(monkeypatch, ms_a_copy, best) -> None:
     clock = Clock(monkeypatch, lambda size: size * ms_a_copy.get(size, 4.0) / 1e3)
-    assert find_batch_size(clock.take, CPU) == best
+    assert find_batch_size(clock.take, CPU, SIZES) == best
 
 
 def test_the_first_batch_of_a_size_does_not_count(monkeypatch) -> None:
     """It builds kernels and buffers."""
     clock = Clock(monkeypatch, lambda size: size * (9.0 if clock.taken.count(size) == 1 else 2.0 - size / 100) / 1e3)
-    assert find_batch_size(clock.take, CPU) == 32
+    assert find_batch_size(clock.take, CPU, SIZES) == 32
 
 
 def test_a_method_of_many_passes_is_not_searched(monkeypatch) -> None:
     clock = Clock(monkeypatch, lambda size: 0.6 * size)
-    assert find_batch_size(clock.take, CPU) == DEFAULT_BATCH_SIZE and clock.taken == [1]
+    assert find_batch_size(clock.take, CPU, SIZES) == DEFAULT_BATCH_SIZE and clock.taken == [1, 1]
+
+
+def test_a_slow_first_copy_is_no_slow_method(monkeypatch) -> None:
+    """On a GPU it waits for kernels."""
+    clock = Clock(monkeypatch, lambda size: 0.8 if len(clock.taken) == 1 else size * (2.0 - size / 100) / 1e3)
+    assert find_batch_size(clock.take, CPU, SIZES) == 32
 
 
 def test_the_search_ends_where_memory_does(monkeypatch) -> None:
@@ -83,7 +92,7 @@ def test_the_search_ends_where_memory_does(monkeypatch) -> None:
             raise torch.OutOfMemoryError("out of memory")
         return size**0.5 / 1e3
 
-    assert find_batch_size(Clock(monkeypatch, cost).take, CPU) == 16
+    assert find_batch_size(Clock(monkeypatch, cost).take, CPU, SIZES) == 16
 
 
 def test_what_was_found_is_kept_for_the_machine(monkeypatch, tmp_path) -> None:
@@ -100,12 +109,54 @@ def test_what_was_found_is_kept_for_the_machine(monkeypatch, tmp_path) -> None:
     assert cached_batch_size("a", lambda: 8) == 8
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"a": "x"}', "null", "\x00\xff"])
+@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "index does not fit"])
+def test_beyond_the_first_size_every_failure_of_a_library_ends_the_search(monkeypatch, words) -> None:
+    def cost(size: int) -> float:
+        if size > limit:
+            raise RuntimeError(words)
+        return size**0.5 / 1e3
+
+    limit = 16
+    assert find_batch_size(Clock(monkeypatch, cost).take, CPU, SIZES) == 16
+    limit = 1
+    if words.startswith("index"):
+        with pytest.raises(RuntimeError, match=words):
+            find_batch_size(Clock(monkeypatch, cost).take, CPU, SIZES)
+    else:
+        assert find_batch_size(Clock(monkeypatch, cost).take, CPU, SIZES) == DEFAULT_BATCH_SIZE
+
+
+def test_a_user_without_a_home_gets_it_found_in_each_run(monkeypatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert [cached_batch_size("a", lambda size=size: size) for size in (32, 8)] == [32, 8]
+
+
+def test_what_another_process_found_meanwhile_stays(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def find() -> int:
+        assert cached_batch_size("a", lambda: 8) == 8 and cached_batch_size("b", lambda: 32) == 32
+        return 16
+
+    assert cached_batch_size("a", find) == 8
+    assert cached_batch_size("b", lambda: 16) == 32
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[1]", "{", '{"a": "x"}', "null", "\x00\xff", '{"KEY": 1000000000}', '{"KEY": true}', '{"KEY": [8]}'],
+)
 def test_a_damaged_cache_is_found_anew(monkeypatch, tmp_path, content) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "monai_robustinterp" / "batch_sizes.json"
     path.parent.mkdir()
-    path.write_text(content)
+    cached_batch_size("a", lambda: 16)
+    (key,) = json.loads(path.read_text())
+    path.write_text(content.replace("KEY", key))
     assert cached_batch_size("a", lambda: 32) == 32
     assert cached_batch_size("a", lambda: 8) == 32
 
@@ -121,14 +172,41 @@ def test_only_a_long_run_is_searched_and_a_second_one_is_not(monkeypatch, tmp_pa
     make_inferer(batch_size=None).vote(image, tiny)
     assert rows == [1, 16, 4] and not list(tmp_path.rglob("*.json"))
     rows.clear()
-    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda take, device: take(3) or 50)
+    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda take, device, sizes: take(3) or 32)
     votes, _ = make_inferer(batch_size=None, n_samples=260).vote(image, tiny)
-    assert rows == [1, 3, 50, 50, 50, 50, 50, 10]
+    assert rows == [1, 3, *[32] * 8, 4]
     rows.clear()
     again, _ = make_inferer(batch_size=None, n_samples=260).vote(image, tiny)
-    assert rows == [1, 50, 50, 50, 50, 50, 10]
+    assert rows == [1, *[32] * 8, 4]
     # The copies of the search are not counted.
     assert same(votes, again) and same(votes, make_inferer(n_samples=260).vote(image, tiny)[0])
+
+
+def test_a_classifier_without_weights_gets_no_copies_of_a_search(monkeypatch, image) -> None:
+    """It may be a remote one."""
+    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda *_: pytest.fail("searched"))
+    seen: list[int] = []
+
+    def classify(batch: np.ndarray) -> np.ndarray:
+        seen.append(len(batch))
+        return np.stack([batch[:, 0, :16].sum(axis=(1, 2)), batch[:, 0, 16:].sum(axis=(1, 2))], axis=1)
+
+    interpreter = RISE(n_masks=2, activation="softmax")
+    make_inferer(interpreter=interpreter, batch_size=None, n_samples=256).vote(image, CallableClassifier(classify))
+    assert sum(seen) == 1 + 256 * 3
+
+
+def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, tmp_path, tiny, image) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(batching, "_WORTH_A_SEARCH", 20)
+    copies: list[torch.Tensor] = []
+    tiny.register_forward_pre_hook(lambda _, args: copies.append(args[0].detach().clone()))
+    make_inferer(batch_size=None).vote(image, tiny)
+    assert max(map(len, copies)) == 16
+    # A clean image, twice one copy, three batches of 8 and of 16; then the run, of 20 copies.
+    *searched, first, last = copies[1:]
+    assert len(first) + len(last) == 20 and {len(batch) for batch in searched} <= {1, 8, 16}
+    assert not any(torch.equal(one, other) for one in first for other in torch.cat(searched))
 
 
 def test_copies_that_go_one_by_one_are_not_searched(monkeypatch, tiny, image) -> None:
@@ -252,6 +330,25 @@ def test_a_batch_is_counted_as_a_whole_or_not_at_all(monkeypatch, tiny, image) -
     monkeypatch.setattr(torch, "isfinite", fails_once)
     votes, _ = make_inferer(pairs=True).vote(image, tiny)
     assert calls and same(votes, expected) and np.array_equal(votes.joint, expected.joint)
+
+
+@pytest.mark.parametrize("name", ["ones_like", "stack"])
+def test_nothing_that_needs_memory_comes_after_the_first_count(monkeypatch, tiny, image, name) -> None:
+    region = Region(name="box", cells=np.eye(8, dtype=bool), seen=1.0)
+    expected, _ = make_inferer().vote(image, tiny, regions=[region])
+    real, tally = getattr(torch, name), []
+
+    def fails(*args: Any, **named: Any) -> torch.Tensor:
+        caller = inspect.currentframe().f_back
+        if caller.f_code.co_name == "count" and not tally:
+            tally.append(caller.f_locals["self"])
+            assert tally[0].n_samples == 0 and not tally[0].counts.any()
+            raise torch.OutOfMemoryError("out of memory")
+        return real(*args, **named)
+
+    monkeypatch.setattr(torch, name, fails)
+    votes, _ = make_inferer().vote(image, tiny, regions=[region])
+    assert tally and same(votes, expected) and np.array_equal(votes.region_hits, expected.region_hits)
 
 
 # ---- copies that cannot be voted, without a look at every batch

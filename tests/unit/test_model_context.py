@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -41,6 +43,46 @@ def busy(tiny):
     tiny(torch.rand(4, 1, 32, 32)).sum().backward()
     tiny.features[0].register_forward_hook(lambda module, inputs, output: None)
     return tiny
+
+
+def test_a_second_run_waits_for_the_first(busy) -> None:
+    """What the first puts back would be the second one's network in training mode."""
+    before, order, entered = state(busy), [], threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with explaining(busy) as network:
+            order.append("second" if not any(m.training for m in network.modules()) else "training")
+
+    with explaining(busy), explaining(busy):  # the same thread may enter again
+        thread = threading.Thread(target=second)
+        thread.start()
+        entered.wait()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(20)
+    assert order == ["first", "second"] and not thread.is_alive()
+    assert_same(before, state(busy))
+
+
+class Stubborn(nn.Sequential):
+    """Its layers do not follow train() and eval(), as in Monte-Carlo dropout."""
+
+    def train(self, mode: bool = True) -> Stubborn:
+        self.training = mode
+        return self
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout2d(0.5), nn.BatchNorm2d(2), nn.RReLU(), nn.InstanceNorm2d(2)])
+def test_a_layer_that_stays_in_training_mode_is_refused(layer) -> None:
+    network = Stubborn(nn.Conv2d(1, 2, 3), layer, nn.Flatten(), nn.Linear(2 * 30 * 30, 2))
+    match = rf"layer '1', a {type(layer).__name__}, stays in training"
+    with pytest.raises(ValueError, match=match), explaining(network):
+        pass
+    assert network.training and layer.training
+    layer.eval()
+    with explaining(network):
+        pass
 
 
 @pytest.mark.parametrize("failing", [False, True])

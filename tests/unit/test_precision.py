@@ -32,8 +32,8 @@ from monai_robustinterp.interpreters import (
     without_float32,
 )
 from monai_robustinterp.interpreters.base import Attribution
-from monai_robustinterp.interpreters.model_context import traced_tf32
 from monai_robustinterp.interpreters.precision import float32_products
+from monai_robustinterp.interpreters.torchscript import traced_tf32
 from monai_robustinterp.types import SmoothingSpec
 from monai_robustinterp.voting import pool_cells
 from tests.contracts.test_interpreters import make, noisy
@@ -225,6 +225,62 @@ def test_products_are_of_the_precision_inside_and_as_before_afterwards(
     assert products() == somebody_set
 
 
+@pytest.mark.parametrize("before", [(False, True), (True, False)])
+def test_cudnn_repeats_itself_inside_and_is_as_before_afterwards(tiny, monkeypatch, before) -> None:
+    cudnn: Any = torch.backends.cudnn
+    for name, value in zip(("deterministic", "benchmark"), before):
+        monkeypatch.setattr(cudnn, name, value)
+    with pytest.raises(KeyError), explaining(tiny):
+        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
+        raise KeyError
+    assert (cudnn.deterministic, cudnn.benchmark) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "precision", "refused"),
+    [
+        ("NVIDIA_TF32_OVERRIDE", "0", "float32", False),
+        ("NVIDIA_TF32_OVERRIDE", "1", "float32", True),
+        ("NVIDIA_TF32_OVERRIDE", "0", "tf32", True),
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16", "float32", True),
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "strict", "float32", False),
+        ("DNNL_DEFAULT_FPMATH_MODE", "ANY", "bfloat16", True),
+    ],
+)
+def test_what_overrules_torch_from_outside_is_refused(tiny, monkeypatch, name, value, precision, refused) -> None:
+    monkeypatch.setattr("monai_robustinterp.interpreters.precision._check_tf32", lambda network: None)
+    monkeypatch.setenv(name, value)
+    training = tiny.training
+    if refused:
+        with pytest.raises(ValueError, match=rf"{name} is '{value}'.*Unset it"), explaining(tiny, precision):
+            pass
+    else:
+        with explaining(tiny, precision):
+            pass
+    assert tiny.training == training
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.Identity()])
+def test_a_network_that_lowers_its_own_precision_is_certified_as_it_is(image, norm) -> None:
+    class Lowered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.head = nn.Conv2d(1, 4, 3), norm, nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                seen.append(self.norm(self.first(x)))
+            return self.head(seen[-1].float().mean(dim=(2, 3)))
+
+    seen: list[torch.Tensor] = []
+    network = Lowered().eval()
+    outside = network(image[None])
+    with explaining(network):
+        inside = network(image[None])
+    assert [each.dtype for each in seen] == [torch.bfloat16] * 2
+    torch.testing.assert_close(inside, outside, rtol=0.02, atol=0.02)
+
+
 def test_a_later_setting_of_the_user_is_still_followed(tiny) -> None:
     """What is written once for one operation follows no more: writing the old value back would not be as before."""
     of: Any = torch.backends
@@ -328,7 +384,7 @@ def test_a_trace_keeps_what_was_set_when_it_was_made(tiny, monkeypatch) -> None:
     assert traced_tf32(torch.jit.script(copy.deepcopy(tiny))) == set()
     with explaining(traces["tf32"]):  # on a CPU it changes nothing
         pass
-    monkeypatch.setattr(model_context, "_on_cuda", lambda script: True)
+    monkeypatch.setattr(model_context, "has_tf32", lambda device: True)
     with explaining(traces["ieee"]), explaining(nn.Sequential(traces["tf32"]), "bfloat16"):
         pass
     with (
