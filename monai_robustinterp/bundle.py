@@ -48,7 +48,7 @@ class SaliencyBundle:
     ) -> None:
         self.root, self.device = Path(root), torch.device(device)
         if self.device.type == "cpu":
-            # Convolutions are faster in this layout there, and give the same values.
+            # Convolutions are faster in this layout there, and give the same values within round-off.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.preprocessing, self.inferer = network.eval(), preprocessing, inferer
         self.interpreter_arguments = dict(interpreter_arguments or {})

@@ -27,14 +27,15 @@ T = TypeVar("T")
 class _Clock:
     """Seconds of each stage, which waits for the GPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.seconds: dict[str, float] = {}
 
     def __call__(self, stage: str, call: Callable[[], T]) -> T:
         start = time.perf_counter()
         result = call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.seconds[stage] = time.perf_counter() - start
         return result
 
@@ -60,7 +61,7 @@ def breakdown(
     whole = []
     for repeat in range(repeats + 1):
         with TemporaryDirectory(dir=folder) as name:
-            clock = _Clock()
+            clock = _Clock(bundle.device)
             _in_stages(clock, source, bundle, Path(name))
         with TemporaryDirectory(dir=folder) as name:
             start = time.perf_counter()
