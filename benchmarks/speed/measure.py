@@ -89,8 +89,8 @@ def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats:
     ]
 
 
-def best_row(rows: Sequence[Row], model: str, contender: str) -> Row:
-    """The row of the grid with most samples per second.
+def best_row(rows: Sequence[Row], model: str, contender: str, per: str = "samples_per_s") -> Row:
+    """The row of the grid with most samples per second, of the clock or as ``per`` says.
 
     Raises:
         ValueError: if the contender has none.
@@ -102,7 +102,7 @@ def best_row(rows: Sequence[Row], model: str, contender: str) -> Row:
     ]
     if not found:
         raise ValueError(f"{contender} has no timing on the grid of {model}: it was left out at every batch size.")
-    return max(found, key=lambda row: row["samples_per_s"])
+    return max(found, key=lambda row: row[per])
 
 
 def _warm_up(case: Case, entry: Entry, n_samples: int) -> str:

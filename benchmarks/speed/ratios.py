@@ -12,7 +12,7 @@ CAPTUM_DEFAULT = "Captum's default"
 
 
 def ratios(rates: Sequence[Row], per: str = "samples_per_s") -> dict[str, dict[str, float]]:
-    """By model: samples per second of ours over each other contender's, each at its best batch.
+    """By model: samples per second of ours over each other contender's, each at its best batch by the same measure.
 
     Under ``BEST_BARE`` is the faster of the two bare loops, and under :func:`one_batch` Captum's default, over which
     ours is taken at the same m.
@@ -29,12 +29,12 @@ def models(rates: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["model"] for row in rates))
 
 
-def best_rows(rates: Sequence[Row], model: str) -> dict[str, Row]:
-    """By contender its fastest row of the grid."""
+def best_rows(rates: Sequence[Row], model: str, per: str = "samples_per_s") -> dict[str, Row]:
+    """By contender its fastest row of the grid; ``per`` as for :func:`ratios`."""
     names = dict.fromkeys(
         row["contender"] for row in rates if row["part"] == "grid" and row["model"] == model and "samples_per_s" in row
     )
-    return {name: best_row(rates, model, name) for name in names}
+    return {name: best_row(rates, model, name, per) for name in names}
 
 
 def one_batch(n_samples: int) -> str:
@@ -43,7 +43,7 @@ def one_batch(n_samples: int) -> str:
 
 
 def _of_model(rates: Sequence[Row], model: str, per: str) -> dict[str, float]:
-    speed = {name: row[per] for name, row in best_rows(rates, model).items()}
+    speed = {name: row[per] for name, row in best_rows(rates, model, per).items()}
     found = {name: speed["ours"] / value for name, value in speed.items() if name != "ours"}
     found[BEST_BARE] = speed["ours"] / max(speed[name] for name in BARE_LOOPS)
     rows = [row for row in rates if (row["part"], row["model"]) == ("one batch", model) and "samples_per_s" in row]

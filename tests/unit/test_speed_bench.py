@@ -362,6 +362,18 @@ def test_cpu_time_stands_beside_the_clock_and_judges_nothing() -> None:
     assert "13% of the cores' time" in " ".join(text.split())
 
 
+def test_each_measure_has_a_best_batch_of_its_own() -> None:
+    rates = [
+        *(
+            row("grid", CHEST, name, 16, rate)
+            for name, rate in (("bare", 50.0), ("bare_as_given", 40.0), ("ours", 60.0))
+        ),
+        row("grid", CHEST, "ours", 32, 50.0, samples_per_cpu_s=45.0),
+    ]
+    assert ratios(rates)[CHEST]["bare"] == pytest.approx(60 / 50)
+    assert ratios(rates, per="samples_per_cpu_s")[CHEST]["bare"] == pytest.approx(45 / 25)
+
+
 def test_the_host_s_share_is_of_the_time_since(monkeypatch) -> None:
     spent = iter([(10.0, 0, 0, 5, 0, 0, 0, 1), (20.0, 0, 0, 10, 0, 0, 0, 6), ()])
     monkeypatch.setattr(machine, "core_times", lambda: next(spent))
