@@ -90,7 +90,7 @@ CPU = Plan(
         ),
         ModelPlan(key=FINDINGS, side=128, batches=_CPU_GRID, n_samples=256),
         # All copies in one batch would take tens of GB here.
-        ModelPlan(key=DENSENET, side=224, batches=(8,), n_samples=24),
+        ModelPlan(key=DENSENET, side=224, batches=(8,), n_samples=64),
     ),
     repeats=5,
     few_repeats=2,
