@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from monai_robustinterp import CertifiedSaliencyInferer
-from monai_robustinterp.bundle import shipped_bundle
+from monai_robustinterp.bundle import file_sha256, shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.io import load_votes
@@ -105,6 +105,10 @@ def test_the_index_maps_folders_to_sources_and_nothing_else_names_them(sample_ru
         path.name for path in SAMPLES.iterdir() if path.name != "README.md"
     }
     assert set(index) == {entry["folder"] for entry in results(sample_run)}
+    # Each folder to its own source.
+    assert all(folder == f"cxr-{file_sha256(source)[:16]}" for folder, source in index.items())
+    last_run = json.loads((sample_run / "index.json").read_text())["last_run"]
+    assert {index[entry["folder"]] == last_run[str(entry["number"])] for entry in results(sample_run)} == {True}
     for path in sample_run.rglob("*.json"):
         if path.name != "index.json":
             assert not any(Path(source).stem in path.read_text() for source in index.values())

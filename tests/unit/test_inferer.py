@@ -15,6 +15,7 @@ from torch import nn
 
 from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
 from monai_robustinterp.certificates import certificate_from_json, certify_votes
+from monai_robustinterp.findings import Findings
 from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, MeaningfulPerturbation, explaining
 from monai_robustinterp.voting import NonFiniteMapError
 
@@ -134,6 +135,8 @@ def test_the_decision_on_the_finding_follows_the_activation(activation, expected
     findings = make_inferer(activation=activation).findings
     found = [bool(findings.finds(Fixed()(torch.zeros(1, 1, 8, 8)), target)) for target in range(3)]
     assert found == ([False, True, False] if expected == "arg-max" else [True, True, False])
+    # A score of exactly one half finds nothing.
+    assert not Findings("sigmoid").finds(torch.zeros(1, 1), 0)
 
 
 def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:

@@ -453,6 +453,13 @@ def test_their_own_checks_would_fail(name, tiny) -> None:
         interpreter.attribute(tiny, noisy(8, 1, 32, 32), 1)
 
 
+def test_a_precision_that_was_changed_later_is_refused_too(tiny, image) -> None:
+    inferer = make_inferer(interpreter="cam")
+    inferer.precision = "bfloat16"
+    with pytest.raises(ValueError, match="rounds away"):
+        inferer.vote(image, tiny)
+
+
 def test_small_changes_of_a_logit_are_no_longer_seen(tiny) -> None:
     """So that the map of a mask that changes little is zero, and votes would be random."""
     interpreter, images = make("extremal_perturbation"), noisy(8, 1, 32, 32)
