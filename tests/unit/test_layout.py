@@ -12,7 +12,7 @@ PACKAGE = ROOT / "monai_robustinterp"
 
 LAYERS = (
     {"_version", "errors", "types", "audit"},
-    {"certificates", "noise", "voting", "interpreters", "networks", "visualize", "records"},
+    {"certificates", "noise", "voting", "findings", "interpreters", "networks", "visualize", "records"},
     {"tally", "batching", "io", "inputs"},
     {"inferers"},
     {"transforms", "bundle", "attacks"},
