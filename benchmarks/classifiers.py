@@ -160,7 +160,7 @@ def certified(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) 
                 {
                     "source": item["source"],
                     "opacity": item["opacity"],
-                    "score": float(inferer.findings.scores(votes.logits)[1]),
+                    "score": inferer.findings.score(votes.logits, 1),
                     "agreement": votes.label_agreement,
                     "plug_in": certificate.radius("plug-in", "neyman-pearson").l2,
                     "population": certificate.l_max,

@@ -148,14 +148,15 @@ def find_batch_size(take: Callable[[int], object], device: torch.device, sizes: 
 
 
 def _seconds(take: Callable[[int], object], size: int, device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     take(size)
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - start
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
     module = torch.get_device_module(device)
     # Only the modules of devices that there can be several of take one.
     module.synchronize(device) if device.type in ("cuda", "xpu") else module.synchronize()

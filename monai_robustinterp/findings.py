@@ -51,6 +51,10 @@ class Findings:
         scores: npt.NDArray[np.float64] = expit(values) if self.activation == "sigmoid" else softmax(values)
         return scores
 
+    def score(self, logits: npt.NDArray[np.float32], target: int) -> float:
+        """The target's one of :meth:`scores`."""
+        return float(self.scores(logits)[target])
+
     def finds(self, logits: torch.Tensor, target: int) -> torch.Tensor:
         """Whether the network finds the target, bool [B]: arg-max, or logit > 0 for independent findings."""
         return logits[:, target] > 0 if self.activation == "sigmoid" else logits.argmax(dim=1) == target

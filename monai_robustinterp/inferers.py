@@ -244,7 +244,7 @@ class CertifiedSaliencyInferer(Inferer):
             certificate,
             votes,
             finding=self.findings.name(target),
-            score=float(self.findings.scores(votes.logits)[target]),
+            score=self.findings.score(votes.logits, target),
             until_radius=self.until_radius,
         )
 

@@ -95,7 +95,7 @@ def image_facts(streams: list[Stream], bundle: SaliencyBundle) -> dict[str, Any]
         votes, spec = stream.at(stream.sizes[-1])
         facts[stream.name] = {
             "image_sha256": votes.image_sha256,
-            "score": float(bundle.inferer.findings.scores(votes.logits)[spec.target]),
+            "score": bundle.inferer.findings.score(votes.logits, spec.target),
             "positive": votes.positive,
             "agreement": votes.label_agreement,
             "tied": votes.tied_copies,

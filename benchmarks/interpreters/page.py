@@ -63,12 +63,11 @@ def _certified(rows: Sequence[Row]) -> list[str]:
             "Medians over the images. m follows from the budget and the measured seconds of a copy, on another image,",
             "before any is drawn; timings on a shared machine make budgets equal within a factor of about 1.5 only",
             "(`gradient` and `input_x_gradient` cost the same). Settings of the bundle: sigma 0.1, 38 of 256 cells,",
-            "beta 0.5, eta 0.001 an image",
-            "and number. NP is Neyman-Pearson; rerun is about a second run of as many copies, at 2 eta. A radius of 0",
-            "is no claim. The control marks the same cells in every copy: no map certifies further at that m. NP /",
-            "control is how much of the possible radius a method has, and **a map that never changes would win this",
-            "table**. Nothing here says that a map is right. Agreement: mean share of the copies that vote for a",
-            "reported cell.",
+            "beta 0.5, eta 0.001 an image and number. NP is Neyman-Pearson; rerun is about a second run of as many",
+            "copies, at 2 eta. A radius of 0 is no claim. The control marks the same cells in every copy: no map",
+            "certifies further at that m. NP / control is how much of the possible radius a method has, and **a map",
+            "that never changes would win this table**. Nothing here says that a map is right. Agreement: mean share",
+            "of the copies that vote for a reported cell.",
         ),
     ]
     for minutes in sorted(by_budget):

@@ -13,6 +13,7 @@ import torch
 from benchmarks.speed.contenders import CONTENDERS, Run
 from benchmarks.speed.models import Case, load_case
 from benchmarks.speed.plan import ModelPlan, Plan
+from monai_robustinterp.batching import wait_for
 
 Entry = tuple[str, int | None]
 """A contender and its batch size."""
@@ -118,16 +119,11 @@ def _warm_up(case: Case, entry: Entry, n_samples: int) -> str:
 
 
 def _seconds(run: Run, device: torch.device) -> Times:
-    _wait(device)
+    wait_for(device)
     start, cpu_start = time.perf_counter(), time.process_time()
     run()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - start, time.process_time() - cpu_start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _rate(times: list[Times], n_samples: int) -> Row:

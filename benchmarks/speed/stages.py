@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_robustinterp import SaliencyBundle, certify_votes, load_bundle, pipeline
+from monai_robustinterp.batching import wait_for
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.io.secondary_capture import write_dicom_atomically
 from monai_robustinterp.io.votes_npz import save_votes
@@ -34,8 +35,7 @@ class _Clock:
     def __call__(self, stage: str, call: Callable[[], T]) -> T:
         start = time.perf_counter()
         result = call()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         self.seconds[stage] = time.perf_counter() - start
         return result
 
