@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
+from monai.transforms import Compose, LoadImaged
 from torch import nn
 
 from monai_robustinterp.errors import InputRefused, own_message
@@ -29,7 +31,8 @@ class SaliencyBundle:
         root: folder of the bundle.
         hashes: SHA-256 of the weights file and of the configuration, for the record.
         network: classifier in eval mode, with its weights.
-        preprocessing: invertible transforms of ``{"image": path}`` to the network's input [1, H, W].
+        preprocessing: invertible transforms of ``{"image": path}`` to the network's input [1, H, W]; the first one is
+            ``LoadImaged`` with :class:`~monai_robustinterp.ChestXRayReader`.
         inferer: the smoothing, interpretation and certification.
         interpreter_arguments: what interpreters must know of the network: ``target_layer``, ``activation``.
         device: where the network runs.
@@ -50,6 +53,11 @@ class SaliencyBundle:
         if self.device.type == "cpu":
             # Convolutions are faster in this layout there, and give the same values within round-off.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not preprocessing.transforms or not isinstance(preprocessing.transforms[0], LoadImaged):
+            raise ValueError(
+                "the bundle's preprocessing must begin with LoadImaged(keys='image', reader=ChestXRayReader()): the "
+                "picture under the map is what that step reads. Put it first, and nothing around it."
+            )
         self.network, self.preprocessing, self.inferer = network.eval(), preprocessing, inferer
         self.interpreter_arguments = dict(interpreter_arguments or {})
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.
@@ -87,9 +95,7 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             if value is not None:
                 _check_key(parser, key)
                 parser[key] = value
-        with warnings.catch_warnings():
-            # LoadImage builds every reader that MONAI knows, and the one for a missing GPU decoder warns of itself.
-            warnings.filterwarnings("ignore", message=".*nvImageCodec.*")
+        with _without_decoder_message():
             bundle = parser.get_parsed_content("saliency_bundle")
     except Exception as error:
         ours = own_message(error)
@@ -104,6 +110,18 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             f"'saliency_bundle' of the bundle is a {type(bundle).__name__}; it must be a SaliencyBundle."
         )
     return bundle
+
+
+@contextmanager
+def _without_decoder_message() -> Iterator[None]:
+    """LoadImage builds every reader that MONAI knows, and the one for a missing GPU decoder tells of itself."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _with_own_settings(parser: ConfigParser, overrides: Mapping[str, Any]) -> dict[str, Any]:

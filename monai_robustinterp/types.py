@@ -308,6 +308,7 @@ class Explanation:
         record: content of certificate.json: certificate, finding, evidence, source and provenance.
         share: vote shares on the source grid, float32 [H, W], 0 where the network saw nothing.
         top_k_mask: reported top-k set on the source grid, bool [H, W].
+        gray: display values of the source, float32 [H, W] in [0, 1].
         meta: the reader's plain metadata of the source.
     """
 
@@ -316,4 +317,5 @@ class Explanation:
     record: dict[str, Any]
     share: npt.NDArray[np.float32]
     top_k_mask: npt.NDArray[np.bool_]
+    gray: npt.NDArray[np.float32]
     meta: dict[str, Any]

@@ -95,11 +95,11 @@ def _in_stages(clock: _Clock, source: Path, bundle: SaliencyBundle, folder: Path
 
     share, top_k = clock("map to the source grid", to_source_grid)
     record = clock("record", make_record)
-    pixels = clock("overlay", lambda: overlay_pixels(share, top_k > 0, record, source))
+    pixels = clock("overlay", lambda: overlay_pixels(prepared.gray, share, top_k > 0, record))
 
     def write() -> None:
         write_dicom_atomically(overlay_capture(pixels, image.meta, record), folder / "overlay.dcm")
-        atomic_write(folder / "overlay.png", lambda file: Image.fromarray(pixels).save(file, format="PNG"))
+        atomic_write(folder / "overlay.png", lambda file: Image.fromarray(pixels).save(file, "PNG", compress_level=3))
         atomic_write(folder / "certificate.json", lambda file: file.write(json_bytes(record)))
         save_votes(folder / "votes.npz", votes, certificate.spec, record["provenance"])
 

@@ -20,6 +20,7 @@ from pydicom.errors import InvalidDicomError
 from monai_robustinterp._version import __version__
 from monai_robustinterp.certificates import LabelCertificate, certificate_from_json
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.dicom_header import header_meta
 from monai_robustinterp.io.display import display_image
 from monai_robustinterp.io.secondary_capture import (
     anonymous_source,
@@ -50,15 +51,18 @@ def read_reference(path: str | Path) -> Reference:
 
 
 def overlay_pixels(
-    share: npt.NDArray[np.float32], top_k_mask: npt.NDArray[np.bool_], record: Mapping[str, Any], source: str | Path
+    gray: npt.NDArray[np.float32],
+    share: npt.NDArray[np.float32],
+    top_k_mask: npt.NDArray[np.bool_],
+    record: Mapping[str, Any],
 ) -> npt.NDArray[np.uint8]:
     """The overlay on the source grid with its strip.
 
     Args:
+        gray: display values [H, W] of the source in [0, 1].
         share: vote shares [H, W] on the source grid.
         top_k_mask: reported set [H, W] on the source grid.
         record: content of certificate.json.
-        source: the image file.
 
     Returns:
         uint8 [H + strip, W, 3].
@@ -72,7 +76,7 @@ def overlay_pixels(
         label_agreement=finding["label_agreement"],
         further=further_lines(record),
     )
-    return render_overlay(display_image(source), share, top_k_mask, lines)
+    return render_overlay(gray, share, top_k_mask, lines)
 
 
 def overlay_capture(
@@ -105,7 +109,13 @@ def overlay_capture(
 
 def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
     if meta["file_format"] == "DICOM":
-        return pydicom.dcmread(meta["filename_or_obj"], stop_before_pixels=True)
+        header = pydicom.dcmread(meta["filename_or_obj"], stop_before_pixels=True)
+        if header_meta(header)["sop_instance_uid"] != meta["sop_instance_uid"]:
+            raise InputRefused(
+                "the source file holds another DICOM image than when it was read: it was replaced meanwhile, and a "
+                "result must not join another study. Run it again."
+            )
+        return header
     rows, cols = (int(size) for size in meta["spatial_shape"])
     spacing = [float(value) for value in meta["spacing_mm"]]
     own = anonymous_source(
@@ -179,7 +189,8 @@ class SecondaryCaptureWriter(ImageWriter):
             raise ValueError("there is no map: call set_data_array first.")
         record = json.loads(self._meta["certificate"])
         share, top_k = self._channels
-        pixels = overlay_pixels(share, top_k > 0, record, self._meta["filename_or_obj"])
+        gray = display_image(self._meta["filename_or_obj"], pixel_sha256=self._meta["pixel_sha256"])
+        pixels = overlay_pixels(gray, share, top_k > 0, record)
         capture = overlay_capture(pixels, self._meta, record, transfer_syntax=self._transfer_syntax)
         write_dicom_atomically(capture, Path(filename), overwrite=self._overwrite)
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_robustinterp import InputRefused, load_bundle
+from monai_robustinterp import InputRefused, SecondaryCaptureWriter, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
+from monai_robustinterp.transforms import InvertSaliencyd
 from tests.integration.test_certify_command import dciodvfy_errors
 
 ROOT = Path(__file__).parents[2]
@@ -203,3 +204,39 @@ def test_a_damaged_bundle_is_refused_with_its_cause(tmp_path, damage) -> None:
     with pytest.raises(InputRefused, match=ours) as refused:
         load_bundle(copy)
     assert "weights_only" not in str(refused.value)
+
+
+def test_a_bundle_is_loaded_without_a_word(caplog) -> None:
+    """MONAI looks for a GPU decoder, and tells that there is none; who has no GPU need not hear of it."""
+    load_bundle(overrides={"device": "$torch.device('cpu')"})
+    assert not caplog.records
+
+
+def test_a_preprocessing_that_does_not_begin_with_reading_is_refused(tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(BUNDLE, copy)
+    config = json.loads((copy / "configs" / "inference.json").read_text())
+    config["preprocessing"] = {"_target_": "Compose", "transforms": [config["preprocessing"]]}
+    (copy / "configs" / "inference.json").write_text(json.dumps(config))
+    with pytest.raises(InputRefused, match="must begin with LoadImaged"):
+        load_bundle(copy)
+
+
+def test_the_writer_draws_no_map_over_another_image(tmp_path) -> None:
+    """SaveImage has nothing but the metadata, so the picture is read again."""
+    bundle = load_bundle(overrides={"n_samples": 4, "device": "$torch.device('cpu')"})
+    source = tmp_path / "image.png"
+    shutil.copy(ROOT / "sample_data" / "nih_00000282_000_effusion.png", source)
+    image = bundle.preprocessing({"image": str(source)})["image"]
+    pred = bundle.inferer(image[None], bundle.network)[0]
+    pred.meta["certificate"] = pred.meta["certificate"][0]
+    to_source_grid = InvertSaliencyd("pred", transform=bundle.preprocessing, orig_keys="image")
+    inverted = to_source_grid({"image": image, "pred": pred})
+    writer = SecondaryCaptureWriter()
+    writer.set_data_array(inverted["pred"])
+    writer.set_metadata(inverted["pred"].meta)
+    writer.write(tmp_path / "first.dcm")
+    shutil.copy(ROOT / "sample_data" / "nih_00000766_010_pneumonia.png", source)
+    with pytest.raises(InputRefused, match="holds other pixels than when it was read"):
+        writer.write(tmp_path / "second.dcm")
+    assert (tmp_path / "first.dcm").exists() and not (tmp_path / "second.dcm").exists()

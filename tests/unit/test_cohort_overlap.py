@@ -67,6 +67,7 @@ class Stages:
         self.ended = {name: threading.Event() for name in names}
         self.before: dict[str, Callable[[], object]] = {}
         self.threads: dict[str, set[threading.Thread]] = {"read": set(), "vote": set(), "write": set()}
+        self.restart()
         for stage, owner, name in (
             ("read", pipeline, "prepare"),
             ("vote", CertifiedSaliencyInferer, "vote"),
@@ -74,11 +75,13 @@ class Stages:
         ):
             monkeypatch.setattr(owner, name, self._watched(stage, getattr(owner, name)))
 
-    def _watched(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        numbers = count(1)
+    def restart(self) -> None:
+        """The next image of each stage is its first."""
+        self._numbers = {stage: count(1) for stage in self.threads}
 
+    def _watched(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any, **settings: Any) -> Any:
-            name = f"{stage} {next(numbers)}"
+            name = f"{stage} {next(self._numbers[stage])}"
             self.threads[stage].add(threading.current_thread())
             self.began[name].set()
             self.before.get(name, lambda: None)()
@@ -198,6 +201,37 @@ def test_the_lists_are_written_before_the_next_votes_are_there(images, bundle, t
     monkeypatch.setattr(read_ahead.ReadAhead, "_write", watched)
     stages.before["vote 2"] = second
     assert not any(reasons(certify(images[:2], tmp_path / "out", bundle)))
+
+
+@pytest.mark.parametrize("moment", ["read 2", "vote 1", "write 1"])
+def test_a_map_is_drawn_over_the_picture_that_it_is_of(images, bundle, tmp_path, stages, moment) -> None:
+    """Whatever becomes of the file meanwhile."""
+    expected = certify(images[:1], tmp_path / "undisturbed", bundle).results[0]
+    stages.restart()
+    stages.before[moment] = lambda: shutil.copy(images[4], images[0])
+    result = certify(images[:2], tmp_path / "out", bundle).results[0]
+    assert result.folder == expected.folder != f"cxr-{file_sha256(images[0])[:16]}"
+    for name in FILES:
+        undisturbed = (tmp_path / "undisturbed" / result.folder / name).read_bytes()
+        assert (tmp_path / "out" / result.folder / name).read_bytes() == undisturbed, name
+
+
+def test_a_capture_does_not_join_the_study_of_another_file(images, bundle, tmp_path, stages) -> None:
+    paths = [make_dx(tmp_path / "images" / f"{seed}.dcm", seed=seed) for seed in (1, 2)]
+    stages.before["vote 1"] = lambda: shutil.copy(paths[1], paths[0])
+    first, _ = certify(paths, tmp_path / "out", bundle).results
+    assert first.status == "refused" and "holds another DICOM image than when it was read" in first.reason
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(images, bundle, tmp_path, monkeypatch) -> None:
+    origin = pipeline.origin
+
+    def changed(*arguments: Any) -> Any:
+        shutil.copy(images[4], images[0])
+        return origin(*arguments)
+
+    monkeypatch.setattr(pipeline, "origin", changed)
+    assert "changed while it was read" in reasons(certify(images[:1], tmp_path / "out", bundle))[0]
 
 
 def full() -> None:
