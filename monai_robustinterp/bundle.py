@@ -114,12 +114,14 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
 
 @contextmanager
 def _without_decoder_message() -> Iterator[None]:
-    """LoadImage builds every reader that MONAI knows, and the one for a missing GPU decoder tells of itself."""
+    """LoadImage builds every reader that MONAI knows; the one for a missing GPU decoder logs of itself and warns."""
     logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*nvImageCodec.*")
+            yield
     finally:
         logger.setLevel(level)
 
