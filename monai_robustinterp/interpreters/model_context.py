@@ -6,13 +6,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from monai_robustinterp.interpreters.cpu_layers import PATCHED, faster_forward
 from monai_robustinterp.interpreters.precision import has_tf32, running_in
 from monai_robustinterp.interpreters.torchscript import compiled_for_training, devices, outermost_scripts, traced_tf32
 from monai_robustinterp.types import Precision
@@ -34,8 +35,9 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
 
     Inside: eval mode, no parameter gradients, no in-place activations (hooks would see the overwritten values), and
     gradients enabled whatever the caller disabled. After: modes, flags, gradients and hooks are the objects of before.
-    On a CPU batch norms compute float32 values as the fixed affine maps that they are in eval mode: the same values and
-    gradients within round-off, in less time (docs/performance.md). A second thread waits until the first one is done.
+    On a CPU batch norms and the first convolution compute float32 values in less time
+    (:mod:`~monai_robustinterp.interpreters.cpu_layers`): the same values and gradients within round-off. A second
+    thread waits until the first one is done.
 
     The in-place activations of a TorchScript module stay, for they are compiled into it. Gradients with respect to the
     input are right all the same: autograd keeps what they need, or raises. Only hooks would be wrong, and it has none.
@@ -73,8 +75,8 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
         for module in _eager(modules.values()):
             if getattr(module, "inplace", False) is True:
                 module.inplace = False
-            if precision != "bfloat16" and _is_affine(module):
-                module.forward = _affine(module)
+            if precision != "bfloat16" and (forward := faster_forward(module)) is not None:
+                module.forward = forward
         # Last: of a TorchScript module torch finds the graph, which the checks read, through its forward.
         stack.enter_context(running_in(network, precision))
         yield network
@@ -126,41 +128,13 @@ def _refuse_traced_products(scripts: Iterable[torch.jit.ScriptModule], precision
             )
 
 
-def _is_affine(module: Any) -> bool:
-    """Whether it is torch's own batch norm of fixed statistics, on a CPU, that nobody has patched."""
-    return (
-        isinstance(module, _BatchNorm)
-        and type(module).forward is _BatchNorm.forward
-        and "forward" not in vars(module)
-        and module.running_var is not None
-        and module.running_var.is_cpu
-    )
-
-
-def _affine(norm: _BatchNorm) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The batch norm as one multiplication and addition, rounded as torch rounds it."""
-    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
-    scale = 1 / torch.sqrt(variance + norm.eps)
-    shift = torch.zeros_like(mean)
-    if norm.affine:
-        scale, shift = scale * norm.weight.detach(), norm.bias.detach()
-    shift = torch.addcmul(shift, -mean, scale)
-
-    def forward(inputs: torch.Tensor) -> torch.Tensor:
-        ones = [1] * (inputs.ndim - 2)
-        # Where the network lowers its precision by itself, a batch norm keeps it.
-        return torch.addcmul(shift.view(-1, *ones), inputs, scale.view(-1, *ones)).to(inputs.dtype)
-
-    return forward
-
-
 def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> Callable[[], None]:
     """A function that puts back what :func:`explaining` and the interpreters' hooks may change."""
     # A frozen TorchScript module has no mode until eval() gives it one.
     training = [(m, getattr(m, "training", None)) for m in modules]
     inplace = [(m, m.inplace) for m in _eager(modules) if isinstance(getattr(m, "inplace", None), bool)]
     gradients = [(p, p.requires_grad, p.grad) for p in parameters]
-    forwards = [m for m in modules if isinstance(m, _BatchNorm) and "forward" not in vars(m)]
+    forwards = [m for m in modules if isinstance(m, PATCHED) and "forward" not in vars(m)]
     hooks = [(found, list(found.items())) for m in modules for found in _hooks(m)]
 
     def restore() -> None:
@@ -174,8 +148,8 @@ def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) 
         for parameter, requires_grad, grad in gradients:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for norm in forwards:
-            vars(norm).pop("forward", None)
+        for layer in forwards:
+            vars(layer).pop("forward", None)
         for registered, saved in hooks:
             if registered or saved:
                 registered.clear()
