@@ -41,9 +41,11 @@ def network() -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(2, 6, 5, stride=2, padding=2), nn.Softplus(), nn.Conv2d(6, 3, 3)).eval()
 
 
-def slope_of(layer: nn.Module, image: torch.Tensor) -> torch.Tensor:
+def slope_of(layer: nn.Module, image: torch.Tensor, *, lower: bool = False) -> torch.Tensor:
     image = image.clone().requires_grad_()
-    output = layer(image)
+    # As a network does that lowers its precision by itself.
+    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+        output = layer(image)
     return torch.autograd.grad((output * random(*output.shape, seed=5)).sum(), image)[0]
 
 
@@ -120,13 +122,11 @@ def test_what_else_a_convolution_can_be_asked() -> None:
     """One image without a batch, a network's own lower precision, and torch.func."""
     plain, image = network(), random(3, 2, 17, 20)
     alone, many = slope_of(plain, image[0]), slope_of(plain, image)
-    with torch.autocast("cpu", torch.bfloat16):
-        lower = slope_of(plain, image)
+    lower = slope_of(plain, image, lower=True)
     with explaining(plain):
         torch.testing.assert_close(slope_of(plain, image[0]), alone, rtol=1e-6, atol=1e-6)
         mapped = torch.func.vmap(torch.func.grad(lambda one: plain(one[None]).sum()))(image)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = slope_of(plain, image)
+        found = slope_of(plain, image, lower=True)
         ones = torch.autograd.grad(plain(image.requires_grad_()).sum(), image)[0]
     torch.testing.assert_close(mapped, ones, rtol=1e-5, atol=1e-6)
     assert found.dtype == torch.float32
