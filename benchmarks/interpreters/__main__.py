@@ -1,16 +1,17 @@
 """Cost and certified radius of every interpreter at an equal budget of CPU time, and the panel of all of them.
 
-usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part all|cost|votes|page]
+usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part all|seconds|cost|votes|page] [--methods SLUG]
 
 An interrupted run resumes, and a longer budget goes on from the votes of a shorter one, whose radii stay on the page:
-take the shorter one first. Each process uses one thread;
-``--share I/N`` takes every N-th pair of method and image, so that N processes do the work together.
+take the shorter one first. Each process uses one thread; ``--share I/N`` takes every N-th pair of method and image, so
+that N processes do the work together: let one measure the seconds of a copy before, with nothing else running.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ from monai_robustinterp.inputs import find_images
 from monai_robustinterp.io.atomic import atomic_write
 from monai_robustinterp.records import json_bytes
 
+SLUGS = [method.slug for method in methods()]
+
 
 def images(bundle: SaliencyBundle) -> dict[str, torch.Tensor]:
     """Preprocessed sample images by name."""
@@ -39,14 +42,18 @@ def copies(method: Method, bundle: SaliencyBundle, minutes: float, output: Path)
     """Copies that the budget allows: measured once a method, before any is drawn, and kept."""
     path = output / f"seconds-{method.slug}.json"
     if not path.exists():
-        atomic_write(path, lambda file: file.write(json_bytes({"seconds": seconds_per_copy(bundle)})), overwrite=True)
+        _measure(path, bundle)
     return max(1, int(60 * minutes / json.loads(path.read_text())["seconds"]))
 
 
-def vote(output: Path, minutes: float, share: tuple[int, int]) -> None:
-    """Takes the votes of every method and image, and notes what follows from them."""
+def _measure(path: Path, bundle: SaliencyBundle) -> None:
+    atomic_write(path, lambda file: file.write(json_bytes({"seconds": seconds_per_copy(bundle)})), overwrite=True)
+
+
+def vote(chosen: Sequence[Method], output: Path, minutes: float, share: tuple[int, int]) -> None:
+    """Takes the votes of these methods for every image, and notes what follows from them."""
     index = 0
-    for method in methods():
+    for method in chosen:
         bundle = method_bundle(method)
         for name, image in images(bundle).items():
             index += 1
@@ -66,8 +73,12 @@ def main(arguments: argparse.Namespace) -> None:
     output, part = arguments.output, arguments.part
     output.mkdir(parents=True, exist_ok=True)
     index, _, of = arguments.share.partition("/")
+    chosen = [method for method in methods() if method.slug in (arguments.methods or SLUGS)]
+    if part == "seconds":
+        for method in chosen:
+            _measure(output / f"seconds-{method.slug}.json", method_bundle(method))
     if part in ("all", "votes"):
-        vote(output, arguments.minutes, (int(index) % int(of), int(of)))
+        vote(chosen, output, arguments.minutes, (int(index) % int(of), int(of)))
     if part in ("all", "cost"):
         bundle = method_bundle(methods()[0])
         rows = cost.measure(methods(), bundle, next(iter(images(bundle).values())))
@@ -80,6 +91,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interpreters")
     parser.add_argument("output", type=Path, help="folder of votes and results")
     parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="CPU minutes an image and method")
-    parser.add_argument("--part", choices=("all", "votes", "cost", "page"), default="all")
+    parser.add_argument("--part", choices=("all", "seconds", "votes", "cost", "page"), default="all")
+    parser.add_argument("--methods", nargs="+", choices=SLUGS, metavar="SLUG", help="those only (seconds and votes)")
     parser.add_argument("--share", default="1/1", metavar="I/N", help="this process's part of the votes")
     main(parser.parse_args())

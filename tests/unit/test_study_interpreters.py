@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks.certificates.tables import strict
+from benchmarks.interpreters import __main__ as command
 from benchmarks.interpreters import page
 from benchmarks.interpreters.plan import CHEAPER, Method, methods
 from benchmarks.interpreters.radii import radii
@@ -61,6 +62,28 @@ def test_seconds_of_a_copy_are_those_of_the_process(bundle, monkeypatch) -> None
     monkeypatch.setattr("time.process_time", lambda: next(ticks))
     # 0.25 s for a copy alone, then for each batch of 8.
     assert seconds_per_copy(bundle) == pytest.approx(0.25 / 8)
+
+
+def test_one_process_can_measure_some_methods_before_others_take_their_votes(bundle, monkeypatch, tmp_path) -> None:
+    seconds = iter([3.0, 4.0, 5.0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(command, "method_bundle", lambda method: bundle)
+    monkeypatch.setattr(command, "seconds_per_copy", lambda bundle: next(seconds))
+    arguments = {"output": tmp_path, "minutes": 1.0, "share": "1/1", "methods": ["cam", "rise-50-masks"]}
+    command.main(SimpleNamespace(**arguments, part="seconds"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seconds-cam.json", "seconds-rise-50-masks.json"]
+    cam, cheaper = (method for method in methods() if method.slug in arguments["methods"])
+    # What was measured stays for the votes, and is measured anew only when it is asked for.
+    assert (command.copies(cam, bundle, 1.0, tmp_path), command.copies(cheaper, bundle, 1.0, tmp_path)) == (20, 15)
+    command.main(SimpleNamespace(**arguments | {"methods": ["cam"]}, part="seconds"))
+    assert command.copies(cam, bundle, 1.0, tmp_path) == 12
+    taken = []
+    monkeypatch.setattr(command, "images", lambda bundle: {"one": None, "two": None})
+    monkeypatch.setattr(command, "take_votes", lambda path, *rest: taken.append(path.name) or (None, None))
+    monkeypatch.setattr(command, "radii", lambda *rest: {})
+    for share in ("1/2", "2/2"):
+        command.main(SimpleNamespace(**arguments | {"share": share}, part="votes"))
+    assert taken == [f"votes-{slug}-{image}.npz" for image in ("one", "two") for slug in ("cam", "rise-50-masks")]
 
 
 def test_every_interpreter_has_a_row_and_every_cheaper_one_can_be_made() -> None:
