@@ -49,15 +49,15 @@ class SaliencyBundle:
         interpreter_arguments: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.root, self.device = Path(root), torch.device(device)
-        if self.device.type == "cpu":
-            # Convolutions are faster in this layout there, and give the same values within round-off.
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not preprocessing.transforms or not isinstance(preprocessing.transforms[0], LoadImaged):
             raise ValueError(
                 "the bundle's preprocessing must begin with LoadImaged(keys='image', reader=ChestXRayReader()): the "
                 "picture under the map is what that step reads. Put it first, and nothing around it."
             )
+        self.root, self.device = Path(root), torch.device(device)
+        if self.device.type == "cpu":
+            # Convolutions are faster in this layout there, and give the same values within round-off.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.preprocessing, self.inferer = network.eval(), preprocessing, inferer
         self.interpreter_arguments = dict(interpreter_arguments or {})
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.

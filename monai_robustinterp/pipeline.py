@@ -73,23 +73,25 @@ def run(
     Raises:
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
-    prepared = prepare(source, bundle, regions=regions)
+    prepared = prepare(source, bundle, file_hash=file_sha256(source), regions=regions)
     votes, spec = bundle.inferer.vote(prepared.image, bundle.network, progress, regions=prepared.regions)
     return finish(prepared, bundle, votes=votes, spec=spec)
 
 
-def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[RegionSource] = ()) -> Prepared:
+def prepare(
+    source: str | Path, bundle: SaliencyBundle, *, file_hash: str, regions: Sequence[RegionSource] = ()
+) -> Prepared:
     """Reads and preprocesses one image file; a thread of its own may do it while the network works on another one.
 
     Args:
         source: see :func:`run`.
         bundle: see :func:`run`.
+        file_hash: of the file (:func:`~monai_robustinterp.bundle.file_sha256`), taken before.
         regions: see :func:`run`.
 
     Raises:
         InputRefused: see :func:`run`; or if the file changed meanwhile.
     """
-    before = file_sha256(source)
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
     image: MetaTensor = bundle.preprocessing(loaded, start=1)["image"]
@@ -97,7 +99,7 @@ def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[Reg
     with _INVERTING:
         on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
     comes_from = origin(image, bundle, source)
-    if comes_from["source"]["file_sha256"] != before:
+    if comes_from["source"]["file_sha256"] != file_hash:
         raise InputRefused("the file changed while it was read: wait until it is written, and run it again.")
     return Prepared(image=image, gray=gray, regions=tuple(on_cells), origin=comes_from)
 

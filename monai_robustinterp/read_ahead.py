@@ -140,9 +140,10 @@ class ReadAhead:
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            image.folder = f"{RESULT_PREFIX}{file_sha256(image.path)[:16]}"
+            file_hash = file_sha256(image.path)
+            image.folder = f"{RESULT_PREFIX}{file_hash[:16]}"
             self._refuse_existing(image)
-            image.prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            image.prepared = pipeline.prepare(image.path, self.bundle, file_hash=file_hash, regions=self.regions)
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:

@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     output, part = arguments.output, arguments.part
     output.mkdir(parents=True, exist_ok=True)
     index, _, of = arguments.share.partition("/")
-    chosen = [method for method in methods() if method.slug in (arguments.methods or SLUGS)]
+    chosen = [method for method in methods() if method.slug in arguments.methods]
     if part == "seconds":
         for method in chosen:
             _measure(output / f"seconds-{method.slug}.json", method_bundle(method))
@@ -92,6 +92,8 @@ if __name__ == "__main__":
     parser.add_argument("output", type=Path, help="folder of votes and results")
     parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="CPU minutes an image and method")
     parser.add_argument("--part", choices=("all", "seconds", "votes", "cost", "page"), default="all")
-    parser.add_argument("--methods", nargs="+", choices=SLUGS, metavar="SLUG", help="those only (seconds and votes)")
+    parser.add_argument(
+        "--methods", nargs="+", choices=SLUGS, default=SLUGS, metavar="SLUG", help="of seconds and votes"
+    )
     parser.add_argument("--share", default="1/1", metavar="I/N", help="this process's part of the votes")
     main(parser.parse_args())

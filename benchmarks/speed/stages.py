@@ -12,6 +12,7 @@ import torch
 
 from monai_robustinterp import SaliencyBundle, load_bundle, pipeline
 from monai_robustinterp.batching import wait_for
+from monai_robustinterp.bundle import file_sha256
 from monai_robustinterp.types import Explanation
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def breakdown(
 
 
 def _in_stages(clock: _Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> Explanation:
-    prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle))
+    prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle, file_hash=file_sha256(source)))
     votes, spec = clock("noisy copies and votes", lambda: bundle.inferer.vote(prepared.image, bundle.network))
     explanation = clock(
         "certificate, map on the source grid, record",

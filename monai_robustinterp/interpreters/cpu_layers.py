@@ -13,9 +13,6 @@ from torch import nn
 from torch.nn.functional import conv2d, pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
-PATCHED = (_BatchNorm, nn.Conv2d)
-"""Layers that :func:`faster_forward` knows."""
-
 # With more input channels oneDNN's gradient is as fast as its forward pass.
 _FEW_CHANNELS = 3
 

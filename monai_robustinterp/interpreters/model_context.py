@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from monai_robustinterp.interpreters.cpu_layers import PATCHED, faster_forward
+from monai_robustinterp.interpreters.cpu_layers import faster_forward
 from monai_robustinterp.interpreters.precision import has_tf32, running_in
 from monai_robustinterp.interpreters.torchscript import compiled_for_training, devices, outermost_scripts, traced_tf32
 from monai_robustinterp.types import Precision
@@ -77,6 +77,7 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
                 module.inplace = False
             if precision != "bfloat16" and (forward := faster_forward(module)) is not None:
                 module.forward = forward
+                stack.callback(vars(module).pop, "forward", None)
         # Last: of a TorchScript module torch finds the graph, which the checks read, through its forward.
         stack.enter_context(running_in(network, precision))
         yield network
@@ -134,7 +135,6 @@ def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) 
     training = [(m, getattr(m, "training", None)) for m in modules]
     inplace = [(m, m.inplace) for m in _eager(modules) if isinstance(getattr(m, "inplace", None), bool)]
     gradients = [(p, p.requires_grad, p.grad) for p in parameters]
-    forwards = [m for m in modules if isinstance(m, PATCHED) and "forward" not in vars(m)]
     hooks = [(found, list(found.items())) for m in modules for found in _hooks(m)]
 
     def restore() -> None:
@@ -148,8 +148,6 @@ def _restorer(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) 
         for parameter, requires_grad, grad in gradients:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for layer in forwards:
-            vars(layer).pop("forward", None)
         for registered, saved in hooks:
             if registered or saved:
                 registered.clear()

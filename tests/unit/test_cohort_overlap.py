@@ -234,6 +234,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(images, bundle, tmp_pat
     assert "changed while it was read" in reasons(certify(images[:1], tmp_path / "out", bundle))[0]
 
 
+def test_a_file_that_changes_before_it_is_read_is_refused(images, bundle, tmp_path, stages) -> None:
+    """Its folder would be named after another file."""
+    stages.before["read 1"] = lambda: shutil.copy(images[4], images[0])
+    assert "changed while it was read" in reasons(certify(images[:1], tmp_path / "out", bundle))[0]
+
+
 def full() -> None:
     raise OSError(28, "No space left on device")
 

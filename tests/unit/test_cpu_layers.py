@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.interpreters.cpu_layers import input_gradient
+from monai_robustinterp.interpreters.cpu_layers import faster_forward, input_gradient
 
 PAIRS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)]
 
@@ -76,8 +76,6 @@ def test_gradients_of_the_gradient_are_right() -> None:
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     first = plain[0]
-    from monai_robustinterp.interpreters.cpu_layers import faster_forward
-
     first.forward = faster_forward(first)
     image = random(1, 2, 7, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(plain, image) and torch.autograd.gradgradcheck(plain, image)
