@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -139,21 +139,27 @@ def certify_cohort(
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
     summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored, max_samples=bundle.inferer.looks[-1])
-    # Written at once and after every image: a folder that cannot be written fails early, and a killed run can be read.
-    _write_lists(output, summary, sources)
+    kept: dict[str, str] = {}
+    # At once and again and again: a folder that cannot be written fails early, and a killed run can be read.
+    _write_lists(output, summary, sources, kept)
 
     def done(image: ImageRun) -> None:
         summary.results.append(_result(image))
         if image.explanation is not None and not summary.control:
             summary.control = _control(image.explanation)
-        _write_lists(output, summary, sources)
+        if image.explanation is None and image.folder and (output / image.folder).is_dir():
+            kept[image.folder] = str(image.path.absolute())
+        if _due(len(summary.results)):
+            _write_lists(output, summary, sources, kept)
 
     save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
     run = ReadAhead(bundle=bundle, regions=regions, output=output, overwrite=overwrite, save=save, done=done)
-    run.certify(found.images, show_progress=show_progress)
-    for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
-        summary.results.append(ImageResult(number=number, status="refused", reason=reason))
-    _write_lists(output, summary, sources)
+    try:
+        run.certify(found.images, show_progress=show_progress)
+        for number, (_, reason) in enumerate(found.refused, start=len(found.images) + 1):
+            summary.results.append(ImageResult(number=number, status="refused", reason=reason))
+    finally:
+        _write_lists(output, summary, sources, kept)
     if raise_if_refused and summary.refused:
         raise InputRefused(
             f"{summary.refused} of {summary.inputs} inputs were refused, see {_SUMMARY}: the others are done."
@@ -199,7 +205,13 @@ def _result(image: ImageRun) -> ImageResult:
     )
 
 
-def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) -> None:
+def _due(results: int) -> bool:
+    """After each image, later after each hundredth part: lists that are written whole shall not cost their square."""
+    return results % max(1, results // 100) == 0
+
+
+def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path], kept: Mapping[str, str]) -> None:
+    """Writes the summary and the index; ``kept`` maps folders of earlier runs to their sources."""
     certified = sum(result.status == "certified" for result in summary.results)
     totals = {
         "inputs": summary.inputs,
@@ -220,7 +232,9 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path]) 
     index = _read_index(output)
     atomic_write(output / _SUMMARY, lambda file: file.write(json_bytes(content)), overwrite=True)
     paths = {result.number: str(sources[result.number - 1].absolute()) for result in summary.results}
-    index["folders"] |= {result.folder: paths[result.number] for result in summary.results if result.folder}
+    made = {result.folder: paths[result.number] for result in summary.results if result.folder}
+    # A run that was killed may have left results that its index does not have.
+    index["folders"] = {**kept, **index["folders"], **made}
     index["last_run"] = {str(number): path for number, path in paths.items()}
     atomic_write(output / _INDEX, lambda file: file.write(json_bytes(index)), overwrite=True)
 

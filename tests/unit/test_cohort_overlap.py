@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from monai.transforms.post import dictionary as monai_post
 from PIL import Image
 from tqdm import tqdm
 
-from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bundle, pipeline, read_ahead
+from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, cohort, load_bundle, pipeline, read_ahead
 from monai_robustinterp.bundle import file_sha256
 from monai_robustinterp.cohort import CohortSummary, certify_cohort
 from monai_robustinterp.errors import InputRefused
@@ -201,6 +201,44 @@ def test_the_lists_are_written_before_the_next_votes_are_there(images, bundle, t
     monkeypatch.setattr(read_ahead.ReadAhead, "_write", watched)
     stages.before["vote 2"] = second
     assert not any(reasons(certify(images[:2], tmp_path / "out", bundle)))
+
+
+def test_lists_of_a_long_run_cost_no_square_and_are_never_far_behind() -> None:
+    written = [results for results in range(1, 20_001) if cohort._due(results)]
+    assert written[:200] == [*range(1, 200), 200]
+    # Each is of all results so far, so the sum of the lengths is the cost; every time it would be 2e8.
+    assert sum(written) < 150 * 20_000
+    assert all(later - earlier <= max(1, earlier / 99) for earlier, later in pairwise(written))
+
+
+def test_an_interrupt_between_two_lists_leaves_both_whole(images, bundle, tmp_path, stages, monkeypatch) -> None:
+    def interrupt() -> None:
+        comes(stages.ended["write 2"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cohort, "_due", lambda results: False)
+    stages.before["vote 3"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        certify(images, tmp_path / "out", bundle)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert [result["number"] for result in summary["results"]] == [1, 2]
+    assert list(index["last_run"].values()) == list(map(str, images[:2]))
+    assert set(index["folders"]) == {result["folder"] for result in summary["results"]}
+
+
+def test_the_index_gets_back_what_a_killed_run_did_not_write(images, bundle, tmp_path) -> None:
+    certify(images[:2], tmp_path / "out", bundle)
+    index = tmp_path / "out" / "index.json"
+    whole = json.loads(index.read_text())["folders"]
+    index.write_text(json.dumps({"folders": {}, "last_run": {}}))
+    shutil.copy(images[0], images[2])
+    assert all("exist in" in reason for reason in reasons(certify(images[:3], tmp_path / "out", bundle)))
+    assert set(json.loads(index.read_text())["folders"]) == set(whole)
+    # A copy of a file elsewhere does not take its place.
+    index.write_text(json.dumps({"folders": whole, "last_run": {}}))
+    certify(images[2:3], tmp_path / "out", bundle)
+    assert json.loads(index.read_text())["folders"] == whole
 
 
 @pytest.mark.parametrize("moment", ["read 2", "vote 1", "write 1"])
