@@ -6,7 +6,11 @@ import logging
 
 import torch
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory"),
+    # Of NVIDIA's libraries; the last one is what torch says when no convolution of cuDNN finds room to work in.
+    *("_STATUS_ALLOC_FAILED", "_ALLOCATION_FAILED", "unable to find an engine"),
+)
 
 logger = logging.getLogger(__name__)
 

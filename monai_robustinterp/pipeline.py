@@ -118,7 +118,7 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
     """
     inferer, image = bundle.inferer, prepared.image
     certificate = certify_votes(votes, spec, beta=inferer.beta, eta=inferer.eta)
-    maps = MetaTensor(torch.from_numpy(votes.channels(spec.cell_size)).to(image.device))
+    maps = MetaTensor(torch.from_numpy(votes.channels(spec.cell_size)))
     to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
     with _INVERTING:
         share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()

@@ -167,7 +167,7 @@ def _cell_numbers(
     """Number of each source pixel's cell, from 1, and 0 where the network sees nothing, [H, W]; the grid of cells."""
     rows, columns = (torch.arange(side) // cell_size for side in image.shape[-2:])
     height, width = int(rows[-1]) + 1, int(columns[-1]) + 1
-    cells = MetaTensor((rows[:, None] * width + columns + 1)[None].to(image.device, torch.float32))
+    cells = MetaTensor((rows[:, None] * width + columns + 1)[None].to(torch.float32))
     to_source_grid = InvertSaliencyd("cells", transform=preprocessing, orig_keys="image")
     values = to_source_grid({"image": image, "cells": cells})["cells"].numpy()[0]
     numbers = values.astype(np.int64)

@@ -19,7 +19,9 @@ from monai_robustinterp.noise import CounterNoise, image_sha256
 from monai_robustinterp.tally import VoteTally
 from monai_robustinterp.types import NOISE_PROTOCOL
 
-LONG_COPY_S = 0.5
+REPEATS = 4
+# After so many it is not measured again.
+LONG_S = 10.0
 
 
 def method_bundle(method: Method) -> SaliencyBundle:
@@ -34,22 +36,21 @@ def method_bundle(method: Method) -> SaliencyBundle:
 
 
 def seconds_per_copy(bundle: SaliencyBundle) -> float:
-    """CPU seconds of a copy, with its noise and votes, on an image that is none of the table's.
+    """CPU seconds of a copy, with its noise and votes, as the votes are taken, on an image that is none of the table's.
 
     It fixes the number of copies before any of them is drawn.
     """
     image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
+    alone = bundle.inferer.interpreter.amplifies_round_off
+    size = 1 if alone else bundle.inferer.batch_size or DEFAULT_BATCH_SIZE
     seconds = []
     with explaining(bundle.network):
         tally = _tally(bundle, image, 0)
-        # A first copy alone; where it takes long there is nothing to gain from a batch.
-        for size in (1, *[bundle.inferer.batch_size or DEFAULT_BATCH_SIZE] * 3):
+        while len(seconds) < REPEATS and sum(seconds) < LONG_S:
             start = time.process_time()
             fill([tally], bundle.network, tally.n_samples + size, batch_size=size)
-            seconds.append((time.process_time() - start) / size)
-            if seconds[-1] > LONG_COPY_S:
-                break
-    return min(seconds)
+            seconds.append(time.process_time() - start)
+    return min(seconds) / size
 
 
 def take_votes(

@@ -14,6 +14,7 @@ from benchmarks.speed.contenders import CONTENDERS, Run
 from benchmarks.speed.models import Case, load_case
 from benchmarks.speed.plan import ModelPlan, Plan
 from monai_robustinterp.batching import wait_for
+from monai_robustinterp.errors import out_of_memory
 
 Entry = tuple[str, int | None]
 """A contender and its batch size."""
@@ -112,9 +113,11 @@ def _warm_up(case: Case, entry: Entry, n_samples: int) -> str:
     try:
         with CONTENDERS[name](case, min(n_samples, 2 * (batch or n_samples)), batch) as run:
             run()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         torch.cuda.empty_cache()
-        return "out of GPU memory"
+        return "out of memory"
     return ""
 
 

@@ -36,9 +36,9 @@ class FindingsLoss(nn.Module):
         """
         known = ~torch.isnan(labels)
         smooth = torch.where(known, labels, 0.0) * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = nn.functional.binary_cross_entropy_with_logits(
-            logits, smooth, pos_weight=self.positive_weight, reduction="none"
-        )
+        # A trainer moves the network to its device, and not the loss.
+        weight = self.positive_weight.to(logits.device)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weight, reduction="none")
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
 

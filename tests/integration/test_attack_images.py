@@ -31,7 +31,7 @@ def halved(name: str, *, steps: int) -> tuple[int, int, float]:
             top_k=top_k,
             swaps=top_k // 2 + 3,
             radius=RMS * image.numel() ** 0.5,
-            starts=torch.zeros(1, *image.shape),
+            starts=image.new_zeros(1, *image.shape),
             steps=steps,
         )
         assert int(bundle.network((image + reached.delta)[None]).argmax()) == label

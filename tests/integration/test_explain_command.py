@@ -49,11 +49,11 @@ def test_the_stored_map_is_that_of_the_method(folder) -> None:
     image = bundle.preprocessing({"image": str(EFFUSION)})["image"].as_tensor()[None]
     interpreter = make_interpreter("grad_cam", settings={"target_layer": "features.denseblock4"})
     with explaining(bundle.network):
-        expected = interpreter.attribute(bundle.network, image, 4).maps[0, 0].numpy()
+        expected = interpreter.attribute(bundle.network, image, 4).maps[0, 0].cpu().numpy()
     with np.load(folder / "maps.npz") as maps:
         np.testing.assert_allclose(maps["grad_cam"], expected, rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(maps["gradient"], maps["gradient_2"])
-        np.testing.assert_allclose(maps["input"], image[0, 0], atol=1e-6)
+        np.testing.assert_allclose(maps["input"], image[0, 0].cpu(), atol=1e-6)
         assert maps["logits"].shape == (11,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -252,6 +253,17 @@ def test_a_map_is_drawn_over_the_picture_that_it_is_of(images, bundle, tmp_path,
     for name in FILES:
         undisturbed = (tmp_path / "undisturbed" / result.folder / name).read_bytes()
         assert (tmp_path / "out" / result.folder / name).read_bytes() == undisturbed, name
+
+
+def test_finishing_an_image_needs_nothing_of_its_device(images, bundle) -> None:
+    """There it would wait for the votes of the next image; torch's meta device gives no values at all."""
+    prepared = pipeline.prepare(images[0], bundle, file_hash=file_sha256(images[0]))
+    votes, spec = bundle.inferer.vote(prepared.image, bundle.network)
+    elsewhere = dataclasses.replace(prepared, image=prepared.image.to("meta"))
+    here, there = (pipeline.finish(found, bundle, votes=votes, spec=spec) for found in (prepared, elsewhere))
+    np.testing.assert_array_equal(here.share, there.share)
+    np.testing.assert_array_equal(here.top_k_mask, there.top_k_mask)
+    assert here.record == there.record
 
 
 def test_a_capture_does_not_join_the_study_of_another_file(images, bundle, tmp_path, stages) -> None:

@@ -255,7 +255,7 @@ def test_a_batch_norm_gives_the_same_values(norm, shape) -> None:
 
 
 def test_the_shipped_network_gives_the_same_logits() -> None:
-    network = load_bundle().network
+    network = load_bundle(overrides={"device": "$torch.device('cpu')"}).network
     images = torch.rand(3, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images)

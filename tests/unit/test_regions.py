@@ -211,6 +211,15 @@ def test_the_intensities_do_not_matter(bundle, image_of) -> None:
     assert np.array_equal(first.cells, second.cells) and (first.name, first.seen) == (second.name, second.seen)
 
 
+def test_regions_of_an_image_on_a_device_need_nothing_of_that_device(bundle, image_of) -> None:
+    """There the work would wait for the votes of the image before."""
+    image, region = image_of(200, 301), parse_region("zone:middle-image-right")
+    here, there = (
+        region_on_cells(region, found, bundle.preprocessing, cell_size=CELL) for found in (image, image.to("meta"))
+    )
+    assert np.array_equal(here.cells, there.cells) and here.seen == there.seen
+
+
 def test_regions_without_a_cell_or_with_all_are_refused(bundle, image_of) -> None:
     image = image_of(256, 300)
     for source, reason in (

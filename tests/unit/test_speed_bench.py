@@ -257,16 +257,20 @@ def test_medians_are_of_the_turns_after_the_warm_up(case, clock, monkeypatch) ->
     assert all(n_samples == 60 for _, n_samples, _ in clock.turns[2:])
 
 
-def test_who_finds_no_memory_is_left_out_and_the_others_go_on(case, clock, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError(), RuntimeError("FIND was unable to find an engine to execute this computation")],
+)
+def test_who_finds_no_memory_is_left_out_and_the_others_go_on(case, clock, monkeypatch, error) -> None:
     @contextmanager
     def hungry(case, n_samples, batch_size):
-        raise torch.OutOfMemoryError
+        raise error
         yield
 
     monkeypatch.setitem(CONTENDERS, "a", hungry)
     monkeypatch.setitem(CONTENDERS, "b", fake(clock, "b", [1, 2]))
     first, second = take_turns(case, [("a", 4), ("b", 4)], n_samples=8, repeats=1)
-    assert first["left_out"] == "out of GPU memory" and second["samples_per_s"] == 4
+    assert first["left_out"] == "out of memory" and second["samples_per_s"] == 4
     rows = [{"part": "grid", "model": "m", **each} for each in (first, second)]
     assert best_row(rows, "m", "b")["batch"] == 4
     with pytest.raises(ValueError, match="left out at every batch size"):

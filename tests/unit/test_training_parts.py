@@ -79,6 +79,12 @@ def test_unknown_labels_have_no_gradient_and_a_batch_of_them_no_loss() -> None:
     assert loss(logits, torch.full((1, 2), float("nan"))).item() == 0
 
 
+def test_the_loss_is_taken_where_the_logits_are() -> None:
+    """A trainer moves the network to the GPU and leaves the loss behind; torch's meta device is another one, too."""
+    loss = training.FindingsLoss(np.ones(2, dtype=np.float32))
+    assert loss(torch.zeros(3, 2, device="meta"), torch.zeros(3, 2, device="meta")).device.type == "meta"
+
+
 def test_labels_and_their_weights() -> None:
     findings = [{"Edema": 1, "Mass": 0}, {"Edema": 0, "Mass": None}, {"Edema": 0, "Mass": 0}, {"Edema": 0}]
     labels = training.finding_labels([item(findings=f) for f in [*findings, None]], ["Edema", "Mass"])
