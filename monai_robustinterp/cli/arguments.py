@@ -51,7 +51,7 @@ class InterpreterChoice(NamedTuple):
 
 def interpreter(text: str) -> InterpreterChoice:
     """Parses ``NAME[:ARGUMENT=VALUE...]``; values are JSON, or text."""
-    name, *settings = text.split(":")
+    name, *settings = text.strip().split(":")
     if name not in INTERPRETERS:
         raise argparse.ArgumentTypeError(f"{name!r} is no interpreter; choose from {', '.join(sorted(INTERPRETERS))}")
     pairs = [setting.partition("=") for setting in settings]

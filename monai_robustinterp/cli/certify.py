@@ -136,7 +136,7 @@ def table(summary: CohortSummary) -> str:
         f"{'L_max':>7} {'L_rerun':>7}  status"
     )
     lines = [header, "-" * len(header)]
-    lines += [_row(result) for result in summary.results]
+    lines += [_row(result, summary.control.get("l_max", 0.0)) for result in summary.results]
     if summary.control:
         control = " ".join(f"{readable(summary.control[key]):>7}" for key in ("renyi", "l_max", "rerun"))
         lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{control}")
@@ -153,7 +153,7 @@ def table(summary: CohortSummary) -> str:
     return "\n".join(lines)
 
 
-def _row(result: ImageResult) -> str:
+def _row(result: ImageResult, control: float) -> str:
     if result.status == "refused":
         return f"{result.number:>3}  refused: {result.reason}"
     radii = " ".join(
@@ -161,7 +161,8 @@ def _row(result: ImageResult) -> str:
         for l2 in (result.label_radius, result.renyi, result.l_max, result.rerun_radius)
         if l2 is not None
     )
-    remarks = " ".join(text for text in (result.warnings, result.notes) if text)
+    as_fixed = "As steady as the control." if result.l_max and result.l_max >= control else ""
+    remarks = " ".join(text for text in (result.warnings, result.notes, as_fixed) if text)
     note = f"  ({remarks})" if remarks else ""
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "

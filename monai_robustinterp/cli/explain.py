@@ -110,4 +110,7 @@ def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpret
 
 
 def _interpreters(text: str) -> list[InterpreterChoice]:
-    return [interpreter(part) for part in (sorted(INTERPRETERS) if text == "all" else text.split(","))]
+    parts = text.split(",")
+    if "all" in parts and len(parts) > 1:
+        raise argparse.ArgumentTypeError("'all' stands alone; it is every interpreter with its own settings")
+    return [interpreter(part) for part in (sorted(INTERPRETERS) if text == "all" else parts)]

@@ -128,7 +128,9 @@ def target_logits(logits: object, target: int) -> torch.Tensor:
             "a module whose forward returns its logits only."
         )
     if not 0 <= target < logits.shape[1]:
-        raise ValueError(f"target is {target} and the network has {logits.shape[1]} logits: choose one of them.")
+        raise ValueError(
+            f"target is {target} and the network has {logits.shape[1]} logits: choose 0 to {logits.shape[1] - 1}."
+        )
     return logits
 
 

@@ -24,8 +24,8 @@ def layer_output(
         That output, and the logits [B, classes].
 
     Raises:
-        ValueError: if there is no such layer or it has no such output, if the network's output is not [B, classes], or
-            if the target is none of them.
+        ValueError: if there is no such layer or it has no such output of several positions, if the network's output is
+            not [B, classes], or if the target is none of them.
     """
     with recorded_output(find_layer(network, target_layer)) as outputs:
         # A clone: a network that works in place would overwrite the caller's batch.
@@ -40,6 +40,11 @@ def layer_output(
         raise ValueError(
             f"layer {target_layer!r} returned shape {tuple(output.shape)} for a batch of {len(inputs)}; class "
             "activation maps need [B, K, h, w]: choose a layer before the pooling."
+        )
+    if output.shape[2] * output.shape[3] == 1:
+        raise ValueError(
+            f"layer {target_layer!r} returned shape {tuple(output.shape)}, one position, which makes no map: choose a "
+            "layer before the pooling."
         )
     return output, logits
 

@@ -22,6 +22,8 @@ from monai_robustinterp.types import Precision
 _ONE_RUN = threading.RLock()
 # Layers that in training mode mix the copies of a batch or draw at random.
 _TRAINED = (_NormBase, _DropoutNd, nn.RReLU)
+# Dots in the name of a layer that a user may mean; deeper ones are parts of blocks.
+_OUTER_DEPTH = 1
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -172,7 +174,7 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
     layer = layers.get(name) if isinstance(name, str) and name else None
     if layer is not None and not isinstance(layer, torch.jit.ScriptModule):
         return layer
-    candidates = [n for n, m in layers.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Sequential) and n]
+    candidates = _with_spatial_output(layers)
     if layer is not None or (not candidates and any(outermost_scripts(network))):
         raise _no_hooks()
     if not candidates:
@@ -186,6 +188,20 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
         f"target_layer is {name!r}; it must name a layer with a spatial output, usually the last one before pooling. "
         f"The last candidates of this network are {candidates[-8:]}."
     )
+
+
+def _with_spatial_output(layers: Mapping[str, nn.Module]) -> list[str]:
+    """Names of layers that may have an output [B, K, h, w], the outer ones of each block; all if there are no such."""
+    names = [
+        name
+        for name, layer in layers.items()
+        if name and isinstance(layer, nn.Conv2d | _BatchNorm | nn.Sequential) and not _ends_in_logits(layer)
+    ]
+    return [name for name in names if name.count(".") <= _OUTER_DEPTH] or names
+
+
+def _ends_in_logits(layer: nn.Module) -> bool:
+    return any(isinstance(inner, nn.Linear | nn.Flatten) for inner in layer.modules())
 
 
 def refuse_torchscript(network: nn.Module) -> None:

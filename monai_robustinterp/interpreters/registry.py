@@ -105,7 +105,8 @@ def make_interpreter(
     settings = settings or {}
     unknown = sorted(settings.keys() - parameters.keys())
     if unknown:
-        raise ValueError(f"{name} has no setting {unknown[0]!r}; its settings are {sorted(parameters)}.")
+        known_ones = f"its settings are {sorted(parameters)}" if parameters else "it takes none"
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; {known_ones}.")
     arguments = {key: value for key, value in (known or {}).items() if key in parameters}
     try:
         return cls(**{**arguments, **settings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from ast import literal_eval
 from typing import Any
 
 import pytest
@@ -133,8 +134,23 @@ def test_a_wrong_argument_is_refused_at_once_and_named(name, argument, value) ->
     "name", sorted(n for n, cls in INTERPRETERS.items() if "target_layer" in inspect.signature(cls).parameters)
 )
 def test_a_wrong_layer_is_answered_with_the_candidates(dense, batch, name, layer) -> None:
-    with explaining(dense), pytest.raises(LayerNotFoundError, match=r"features\.norm5"):
+    with explaining(dense), pytest.raises(LayerNotFoundError, match=r"features\.norm5") as refused:
         make(name, target_layer=layer).attribute(dense, batch, 0)
+    # Each candidate gives a map, unless the head's kind is at fault; layers inside of blocks are not among them.
+    candidates = literal_eval(str(refused.value).partition("network are ")[2].rstrip("."))
+    assert "features.denseblock2" in candidates and not any(name.count(".") > 1 for name in candidates)
+    with explaining(dense):
+        for candidate in candidates:
+            GradCAM(candidate).attribute(dense, batch, 0)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n, cls in INTERPRETERS.items() if "target_layer" in inspect.signature(cls).parameters)
+)
+def test_a_layer_of_one_position_is_refused(dense, batch, name) -> None:
+    """Its map would be the same everywhere."""
+    with explaining(dense), pytest.raises(ValueError, match=r"class_layers\.pool.*one position.*before the pooling"):
+        make(name, target_layer="class_layers.pool").attribute(dense, batch, 0)
 
 
 def test_grad_cam_refuses_a_layer_without_space(dense, batch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.attacks import attack_certificate, attack_plain

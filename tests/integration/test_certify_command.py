@@ -19,7 +19,9 @@ from PIL import Image
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.bundle import file_sha256, shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
+from monai_robustinterp.cli.certify import table
 from monai_robustinterp.cli.main import main
+from monai_robustinterp.cohort import CohortSummary, ImageResult
 from monai_robustinterp.io import load_votes
 from tests.dicom_factory import make_dx
 from tests.shared import require_tool, shared_data
@@ -152,6 +154,22 @@ def test_a_png_joins_the_study_of_a_reference(tmp_path) -> None:
     assert captures[0].StudyInstanceUID == header.StudyInstanceUID and captures[0].PatientID == header.PatientID
     assert captures[1].StudyInstanceUID != header.StudyInstanceUID
     assert "SourceImageSequence" not in captures[0] and "SourceImageSequence" not in captures[1]
+
+
+def test_the_table_says_which_map_is_as_steady_as_one_that_ignores_the_image() -> None:
+    numbers = {"score": 0.5, "n_samples": 64, "label_agreement": 1.0, "label_radius": 0.1}
+    results = [
+        ImageResult(number=i, status="certified", reason="", finding="x", l_max=l_max, **numbers)
+        for i, l_max in enumerate((0.1, 0.2, 0.0), start=1)
+    ]
+    control = {"renyi": 0.1, "l_max": 0.2, "rerun": 0.1}
+    lines = table(CohortSummary(inputs=3, max_samples=64, results=results, control=control)).splitlines()
+    assert ["As steady as the control." in line for line in lines[2:5]] == [False, True, False]
+    # Where no copies could certify anything there is nothing to compare.
+    lines = table(
+        CohortSummary(inputs=1, max_samples=64, results=results[2:], control=dict.fromkeys(control, 0.0))
+    ).splitlines()
+    assert "As steady" not in lines[2]
 
 
 @pytest.mark.parametrize("syntax", ["jpeg2000", "jpegls", "rle"])

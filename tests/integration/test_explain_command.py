@@ -107,6 +107,7 @@ def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
         ("gradient:steps=3", "no setting 'steps'"),
         ("integrated_gradients:n_steps=many", "n_steps"),
         ("smooth_grad:n_samples=0", "n_samples"),
+        ("gradient:x=1", "gradient has no setting 'x'; it takes none."),
     ],
 )
 def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -> None:
@@ -117,13 +118,28 @@ def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -
 
 @pytest.mark.parametrize(
     "interpreter",
-    ["magic", "gradient:x", "rise:seed=$print(1)", 'cam:target_layer="\\u0024print(1)"', "", "rise:seed=1:seed=2"],
+    [
+        "magic",
+        "gradient:x",
+        "rise:seed=$print(1)",
+        'cam:target_layer="\\u0024print(1)"',
+        "",
+        "rise:seed=1:seed=2",
+    ],
 )
 @pytest.mark.parametrize("command", ["explain", "certify"])
 def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
     assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
+
+
+def test_a_list_of_interpreters_may_have_spaces_and_all_stands_alone(tmp_path, capsys) -> None:
+    assert explain(EFFUSION, "gradient, grad_cam", tmp_path) == 0
+    assert {path.name for path in tmp_path.glob("*/*.nii.gz")} == {"gradient.nii.gz", "grad_cam.nii.gz"}
+    with pytest.raises(SystemExit):
+        explain(EFFUSION, "all,gradient", tmp_path)
+    assert "'all' stands alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("source", [Path("/dev/zero"), SAMPLES], ids=["device", "folder"])
