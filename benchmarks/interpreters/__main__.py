@@ -1,6 +1,6 @@
 """Cost and certified radius of every interpreter at an equal budget of CPU time, and the panel of all of them.
 
-usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part all|seconds|cost|votes|page] [--methods SLUG]
+usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part PART] [--methods SLUG ...]
 
 An interrupted run resumes, and a longer budget goes on from the votes of a shorter one, whose radii stay on the page:
 take the shorter one first. Each process uses one thread; ``--share I/N`` takes every N-th pair of method and image, so
@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.certificates.__main__ import ROOT, software
 from benchmarks.certificates.tables import strict
-from benchmarks.interpreters import cost, page
+from benchmarks.interpreters import cost, distortion, page
 from benchmarks.interpreters.plan import FULL_MINUTES, Method, methods
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
@@ -83,6 +83,10 @@ def main(arguments: argparse.Namespace) -> None:
         bundle = method_bundle(methods()[0])
         rows = cost.measure(methods(), bundle, next(iter(images(bundle).values())))
         atomic_write(output / "cost.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
+    if part in ("all", "distortion"):
+        bundle = method_bundle(methods()[0])
+        rows = distortion.measure(bundle, images(bundle))
+        atomic_write(output / "distortion.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
     if part in ("all", "page"):
         page.write(ROOT / "docs", output, software=software())
 
@@ -91,7 +95,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interpreters")
     parser.add_argument("output", type=Path, help="folder of votes and results")
     parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="CPU minutes an image and method")
-    parser.add_argument("--part", choices=("all", "seconds", "votes", "cost", "page"), default="all")
+    parser.add_argument("--part", choices=("all", "seconds", "votes", "cost", "distortion", "page"), default="all")
     parser.add_argument(
         "--methods", nargs="+", choices=SLUGS, default=SLUGS, metavar="SLUG", help="of seconds and votes"
     )

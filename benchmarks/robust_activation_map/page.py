@@ -73,8 +73,9 @@ def _head(results: dict[str, Any]) -> list[str]:
         *prose(
             "Prakash et al. (Robust Discriminative Localization Maps) say that an attack which changes the most likely",
             "class leaves the other top classes nearly as they were, so that the average of their activation maps,",
-            "M = sum M_ci / 2^i, stays. Here both are measured on chest X-rays, with the interpreters `cam` and",
-            "`robust_activation_map` of this package.",
+            "M = sum M_ci / 2^i, stays. Measured here on chest X-rays: the ranks of the two classes, and how far the",
+            "maps move, with the interpreters `cam` and `robust_activation_map` of this package. How many of the other",
+            "top classes stay was not counted.",
         ),
         "",
         *prose(
@@ -190,7 +191,7 @@ def _reading(results: dict[str, Any]) -> list[str]:
 
     untrained = sum(results["validation"])
     points = (
-        "**The premise holds for the smallest attacks.** Their class was the clean image's second in "
+        "**The ranks are high for the smallest attacks**, as in the paper. Their class was the clean image's second in "
         f"{rank('l2', 'second')} (paper: 0.38) and its second to fifth in {rank('l2', 'top')} (paper: 0.64); chance is "
         "0.10 and 0.40 among 11 classes, 0.001 and 0.004 among 1,000. The attack decides as much as the network does: "
         f"second is {rank('margin', 'second')} where it is aimed at the runner-up, and {rank('full', 'second')} where "

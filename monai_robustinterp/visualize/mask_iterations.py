@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 Array = npt.NDArray[np.floating]
 
 _ALPHA = 0.8
+_LABEL_LENGTH = 33
 _IMAGES = ("x", "pt", "rpt")
 
 NOT_CERTIFIED = (
@@ -151,9 +152,9 @@ def _show_gray(axes: Axes, gray: Array, title: str) -> None:
 def _show_scores(axes: Axes, row: dict[str, int | float | str | None], target: str) -> None:
     lines = {f"T: {target}": "target", "NT: mean of the others": "non_target"}
     if row["most_changed"] is not None:
-        lines[f"NT: {row['most_changed']} (changes most)"] = "most_changed"
+        lines[f"NT, changes most: {row['most_changed']}"] = "most_changed"
     table = axes.table(
-        [[label, *(_percent(row[f"{key}_{name}"]) for name in _IMAGES)] for label, key in lines.items()],
+        [[_fitting(label), *(_percent(row[f"{key}_{name}"]) for name in _IMAGES)] for label, key in lines.items()],
         colLabels=["", "x", "x_pt", "x_rpt"],
         colWidths=[0.55, 0.15, 0.15, 0.15],
         cellLoc="left",
@@ -163,6 +164,11 @@ def _show_scores(axes: Axes, row: dict[str, int | float | str | None], target: s
     table.auto_set_font_size(False)
     table.set_fontsize(8)
     axes.set_axis_off()
+
+
+def _fitting(label: str) -> str:
+    """The label, cut where it would run into the numbers."""
+    return label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 1]}…"
 
 
 def _percent(value: int | float | str | None) -> str:

@@ -59,6 +59,20 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
     assert len((ROOT / page).read_text().splitlines()) <= 90
 
 
+def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
+    page = "docs/how-to/choose-an-interpreter.md"
+    (block,) = python_blocks(page)
+    code = block.replace('"image.dcm"', '"sample_data/nih_dx_no_finding.dcm"').replace("n_samples=64", "n_samples=8")
+    monkeypatch.chdir(ROOT)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, page, "exec"), namespace)
+    spec = namespace["certificate"].spec
+    assert (spec.interpreter, spec.interpreter_settings) == ("captum_occlusion", {"side": 32})
+    assert "8 of 8 copies had a tie at the k-th value" in capsys.readouterr().out
+    # 38 cells of 16 squares of 16 cells each: two squares whole, the rest drawn from a third one.
+    assert set(namespace["votes"].counts.ravel()) > {0, 8}
+
+
 def test_the_reference_lists_every_option_and_array() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     commands = ROOT / "monai_robustinterp" / "cli"

@@ -107,11 +107,20 @@ class TestFigure:
         assert [cells[1][row, 0] for row in (1, 2, 3)] == [
             "T: sheep",
             "NT: mean of the others",
-            "NT: dog (changes most)",
+            "NT, changes most: dog",
         ]
         assert [cells[1][0, column] for column in (1, 2, 3)] == ["x", "x_pt", "x_rpt"]
         assert [cells[1][1, column] for column in (1, 2, 3)] == ["97.1 %", "0.0 %", "90.0 %"]
         assert [cells[1][3, column] for column in (1, 2, 3)] == ["1.1 %", "0.2 %", "64.7 %"]
+
+    @pytest.mark.parametrize("name", ["Pleural_Thickening", "Enlarged Cardiomediastinum", "opacity of the lung " * 5])
+    def test_a_long_name_does_not_run_into_the_numbers(self, run, name) -> None:
+        figure = self.figure(run, (name, name, name))
+        figure.draw_without_rendering()
+        for table in (child for axes in figure.axes for child in axes.tables):
+            for row in (1, 2, 3):
+                label, number = (table[row, column].get_text().get_window_extent() for column in (0, 1))
+                assert label.x1 < number.x0
 
     def test_it_is_drawn_and_says_what_it_is_not(self, run) -> None:
         figure = self.figure(run)

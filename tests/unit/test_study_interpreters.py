@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.certificates.tables import strict
 from benchmarks.interpreters import __main__ as command
-from benchmarks.interpreters import page
+from benchmarks.interpreters import distortion, page
 from benchmarks.interpreters.plan import CHEAPER, Method, methods
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import seconds_per_copy, take_votes
@@ -23,7 +23,8 @@ from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
 @pytest.fixture
 def bundle(tiny):
     inferer = CertifiedSaliencyInferer(sigma=0.2, top_k=10, cell_size=4, batch_size=8)
-    return SimpleNamespace(network=tiny, inferer=inferer, hashes={"weights_sha256": "0" * 64})
+    hashes = {"weights_sha256": "0" * 64}
+    return SimpleNamespace(network=tiny, inferer=inferer, hashes=hashes, interpreter_arguments={"reference": "mean"})
 
 
 def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_path) -> None:
@@ -105,8 +106,8 @@ def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None
     assert row["renyi"] <= row["neyman_pearson"] <= row["control"]
     top = np.sort(votes.counts.ravel())[::-1][:10]
     assert row["mean_share_of_top_k"] == pytest.approx(top.mean() / 400)
-    line = page._radii_row("gradient", [json.loads(json.dumps(strict(row)))])
-    assert line[:3] == ["gradient", "1", "400"] and float(line[5]) <= row["neyman_pearson"]
+    line = page._radii_row("gradient", [json.loads(json.dumps(strict(row)))], 0.5)
+    assert line[:4] == ["gradient", "1", "400", "200"] and float(line[6]) <= row["neyman_pearson"]
     assert len(row["reported"]) == 10 and votes.counts.ravel()[row["reported"]].sum() == top.sum()
 
 
@@ -123,13 +124,29 @@ def test_each_budget_has_a_table_that_names_what_it_lacks() -> None:
 
     labels = [method.label for method in methods()]
     full = [row(1, label, image) for label in labels for image in "ab"]
-    text = "\n".join(page._certified([*full, row(5, "gradient", "a"), row(5, "gradient", "b"), row(5, "cam", "a")]))
+    rows = [*full, row(5, "gradient", "a"), row(5, "gradient", "b"), row(5, "cam", "a")]
+    text = "\n".join(page._certified(rows, dict.fromkeys(labels, 0.3)))
     first, second = text.split("### 5 CPU minutes an image")
     assert "### 1 CPU minute an image" in first and "Not measured" not in first
-    assert all(f"| {label} | 2 |" in first for label in labels)
+    # 10 copies of .3 s each.
+    assert all(f"| {label} | 2 | 10 | 3 |" in first for label in labels)
     assert "| gradient | 2 |" in second and "| cam | 1 |" in second and "| rise" not in second
     lacking = " ".join(second.split("Not measured at this budget on all 2 images:")[1].split("\n\n")[0].split())
     assert "`cam`;" in lacking and "`rise`;" in lacking and "`gradient`;" not in lacking
+
+
+def test_what_masks_do_to_the_others_is_told_image_by_image(bundle, image) -> None:
+    rows = distortion.measure(bundle, {"one": image, "two": image.flip(-1)})
+    assert [(row["method"], row["image"]) for row in rows] == [
+        (m, i) for m in distortion.METHODS for i in ("one", "two")
+    ]
+    for row in rows:
+        assert 0 <= row["removed"] <= 1 and 0 <= row["others_change"] <= 1
+    few = [
+        {**row, "target": 0.5, "target_perturbed": end, "others_change": 0.1} for row, end in zip(rows, (0.3, 0.47) * 2)
+    ]
+    lines = page._distortion(few)
+    assert "| one | 0.50 to 0.30 | 0.10 | 0.50 |" in lines[-2] and "| two | 0.50 to 0.47 | 0.10 | - |" in lines[-1]
 
 
 def test_a_label_is_a_file_name() -> None:
