@@ -66,7 +66,7 @@ class Interpreter(ABC):
 
         Args:
             network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
-            inputs: float [B, C, H, W], detached.
+            inputs: float32 [B, C, H, W], as the network's weights, detached.
             target: index of the explained logit.
 
         Raises:
