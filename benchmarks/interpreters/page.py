@@ -65,7 +65,7 @@ Resident memory of the process, once the allocator has given back what it does n
 - `certify` on a folder of 1,000 PNGs, 8 copies each: 576 MB after 100 images, 562 MB after all, up to 606 between, when
   more images are on their way;
 - each of the fifteen methods on the small network of the tests: from the 100th image to the 1,000th at most 0.33 MB
-  more, no tensor and no hook (`tests/contracts/test_interpreter_leaks.py`; 1,000 images in `make test-all`).
+  more, no tensor and no hook (`tests/statistical/test_interpreter_leaks.py`; 1,000 images in `make test-all`).
 """
 
 
@@ -233,7 +233,8 @@ def _costs(rows: Sequence[Row]) -> list[str]:
         for side in sides:
             row = sizes[side]
             star = "*" if row["scaled_from"] else ""
-            cells += [f"{row['seconds']:.3g}{star}", f"{row['seconds'] / bare[side]:.2g}", f"{row['megabytes']:.0f}"]
+            ratio = row["seconds"] / bare[side]
+            cells += [f"{row['seconds']:.3g}{star}", f"{ratio:,.{0 if ratio >= 10 else 1}f}", f"{row['megabytes']:.0f}"]
         lines.append(cells)
     return [
         "## Seconds and memory of one plain map",
