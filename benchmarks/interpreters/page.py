@@ -50,10 +50,10 @@ more); defaults of the bundle. Below, how the mask for pneumonia came about, wit
 ![iterations of robust_perturbation](../images/interpreters_iterations.png)
 """
 
-_DISTORTION_SEEN = """Where the finding falls, the others move about half as far, with either method: in this network
-the findings move together, and the loss does not part them. What differs is the region, 5 % of the image and less
-against 23 % and more. In four images the mask of `robust_perturbation` leaves the finding nearly as it was: its score
-can change by little there, and the paper's weight on the region outweighs that.
+_DISTORTION_SEEN = """In the four images in which both make the finding fall, the others move about half as far,
+whichever method does it: in this network the findings move together, and the loss does not part them. What differs is
+the region, 5 % of the image and less against 29 % and more. In the other four the mask of `robust_perturbation` leaves
+the finding nearly as it was: its score can change by little there, and the paper's weight on the region outweighs that.
 """
 
 _LEAKS = """## A thousand images, one after the other
