@@ -41,7 +41,7 @@ def layer_output(
             f"layer {target_layer!r} returned shape {tuple(output.shape)} for a batch of {len(inputs)}; class "
             "activation maps need [B, K, h, w]: choose a layer before the pooling."
         )
-    if output.shape[2] * output.shape[3] == 1:
+    if output.shape[2:].numel() == 1 < inputs.shape[2:].numel():
         raise ValueError(
             f"layer {target_layer!r} returned shape {tuple(output.shape)}, one position, which makes no map: choose a "
             "layer before the pooling."
