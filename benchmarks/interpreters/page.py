@@ -132,7 +132,8 @@ def _certified(rows: Sequence[Row], seconds: Mapping[str, float]) -> list[str]:
             "Medians over the images. m follows from the budget and the measured CPU seconds of a copy, on another",
             "image, before any is drawn. On a shared machine these seconds move by a factor of 1.5 and more; the",
             "column CPU s is m times the seconds of a copy as they were measured last, all methods within five",
-            "minutes of each other (`extremal_perturbation` before), and says how equal the budgets were. Settings of",
+            "minutes of each other (`extremal_perturbation` before), and says how equal the budgets were; ranges are",
+            "over the images. Settings of",
             "the bundle: sigma 0.1, 38 of 256 cells, beta 0.5, eta 0.001 an image and number. NP is Neyman-Pearson;",
             "rerun is about a second run of as many",
             "copies, at 2 eta. A radius of 0 is no claim. The control marks the same cells in every copy: no map",
@@ -198,8 +199,8 @@ def _radii_row(label: str, found: Sequence[Row], seconds: float) -> list[str]:
     return [
         label,
         str(len(found)),
-        f"{int(median('n_samples')):,}",
-        f"{median('n_samples') * seconds:.0f}",
+        _range([row["n_samples"] for row in found]),
+        _range([round(row["n_samples"] * seconds) for row in found]),
         radius_text(median("plug_in")),
         radius_text(median("renyi")),
         radius_text(median("neyman_pearson")),
@@ -210,6 +211,12 @@ def _radii_row(label: str, found: Sequence[Row], seconds: float) -> list[str]:
         f"{median('mean_share_of_top_k'):.2f}",
         _same_cells([frozenset(row["reported"]) for row in found]),
     ]
+
+
+def _range(values: Sequence[int]) -> str:
+    """The value, or the smallest and the largest one."""
+    least, most = min(values), max(values)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _same_cells(reported: Sequence[frozenset[int]]) -> str:
