@@ -24,10 +24,9 @@ import torch
 from monai.transforms import ScaleIntensityRangePercentiles
 
 from monai_robustinterp import SaliencyBundle, load_bundle
-from monai_robustinterp.bundle import file_sha256, load_weights
+from monai_robustinterp.bundle import load_weights
 from monai_robustinterp.certificates import fixed_map_certificate
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.files import atomic_write, file_sha256, json_bytes
 from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
 from monai_robustinterp.training.evaluation import noisy_logits
 from monai_robustinterp.training.report import evaluation_table

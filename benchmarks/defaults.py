@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, certify_votes, load_bundle
-from monai_robustinterp.inputs import find_images
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.noise import CounterNoise, image_sha256
-from monai_robustinterp.voting import pool_cells, top_k_votes
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.run.inputs import find_images
+from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results" / "defaults.md"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 import warnings
@@ -17,6 +16,7 @@ from monai.transforms import Compose, LoadImaged
 from torch import nn
 
 from monai_robustinterp.errors import InputRefused, own_message
+from monai_robustinterp.files import file_sha256
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.networks.state_dict import read_state_dict
 
@@ -194,12 +194,6 @@ def running_bundle_root() -> str:
         if entry and (Path(entry) / _CONFIG).is_file():
             return entry
     return "."
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _root_cause(error: BaseException) -> str:

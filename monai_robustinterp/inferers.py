@@ -12,18 +12,19 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import nn
 
-from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import swap_count
 from monai_robustinterp.certificates.pairs import MAX_CELLS
+from monai_robustinterp.certificates.record import certificate_record
 from monai_robustinterp.certificates.sequence import look_schedule
-from monai_robustinterp.findings import Findings
 from monai_robustinterp.interpreters import Interpreter, Precision, check_precision, explaining, make_interpreter
-from monai_robustinterp.interpreters.base import attribute_copies, target_logits
-from monai_robustinterp.noise import CounterNoise, image_sha256
-from monai_robustinterp.records import certificate_record
-from monai_robustinterp.tally import VoteTally, check_finite_logits
+from monai_robustinterp.interpreters.base import attribute_copies
+from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.networks.findings import Findings
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
+from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
 from monai_robustinterp.types import NOISE_PROTOCOL, Activation, Certificate, Region, SmoothingSpec, Stages, VoteMap
 
 Progress = Callable[[int], object]
@@ -69,10 +70,10 @@ class CertifiedSaliencyInferer(Inferer):
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent findings.
         seed: user seed of the noise; a searched seed voids the certificate.
         precision: ``float32``, ``tf32`` or ``bfloat16``: what the network runs in, and the certified function with it
-            (:mod:`monai_robustinterp.interpreters.precision`). All else stays float32.
+            (:mod:`monai_robustinterp.interpreters.context.precision`). All else stays float32.
         batch_size: noisy copies per forward pass; it changes nothing but speed, up to float round-off. None takes the
-            fastest one, which is found once on each machine (:mod:`monai_robustinterp.batching`). Where memory ends it
-            is halved.
+            fastest one, which is found once on each machine (:mod:`monai_robustinterp.smoothing.batching`). Where
+            memory ends it is halved.
     """
 
     def __init__(

@@ -29,9 +29,8 @@ from benchmarks.certificates.plan import FULL, QUICK, Plan
 from benchmarks.certificates.streams import Stream, stored_stream
 from benchmarks.certificates.tables import Goal, strict
 from monai_robustinterp import SaliencyBundle, load_bundle
-from monai_robustinterp.inputs import find_images
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.run.inputs import find_images
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "results"

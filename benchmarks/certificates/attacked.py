@@ -17,8 +17,8 @@ from benchmarks.certificates.streams import Stream
 from benchmarks.certificates.tables import CONTROL, Goal, prose, radius_text, table
 from monai_robustinterp import SaliencyBundle, certify_votes
 from monai_robustinterp.attacks import attack_certificate
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import counts_sha256, json_bytes
+from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.files import atomic_write, json_bytes
 
 Rows = list[dict[str, Any]]
 

@@ -16,7 +16,7 @@ from benchmarks.certificates.streams import Stream
 from benchmarks.certificates.tables import CONTROL, cells_spread, prose, table
 from monai_robustinterp import SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.curve import overlap_curve
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.visualize.curve import curve_figure
 
 # Names that do not depend on the plan, so that no picture of an earlier run stays beside the page.

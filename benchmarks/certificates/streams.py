@@ -20,10 +20,10 @@ import monai_robustinterp
 from benchmarks.certificates.plan import FIRST_COPIES, Plan
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.rivals import relaxed_scores
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.noise import CounterNoise, image_sha256
-from monai_robustinterp.tally import VoteTally
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.tally import VoteTally
 
 FORMAT = "certificate-study/stream/1"
 

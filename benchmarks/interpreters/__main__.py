@@ -23,9 +23,8 @@ from benchmarks.interpreters.plan import FULL_MINUTES, Method, methods
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
 from monai_robustinterp import SaliencyBundle
-from monai_robustinterp.inputs import find_images
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.run.inputs import find_images
 
 SLUGS = [method.slug for method in methods()]
 

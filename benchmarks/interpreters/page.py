@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.certificates.tables import prose, radius_text, table
 from benchmarks.interpreters.distortion import METHODS
 from benchmarks.interpreters.plan import methods
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 
 Row = dict[str, Any]
 # Of the finding's score; below, a share of it means nothing.

@@ -11,12 +11,12 @@ import torch
 import monai_robustinterp
 from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
-from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.base import attribute_copies
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
-from monai_robustinterp.noise import CounterNoise, image_sha256
-from monai_robustinterp.tally import VoteTally
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
+from monai_robustinterp.smoothing.tally import VoteTally
 from monai_robustinterp.types import NOISE_PROTOCOL
 
 REPEATS = 4

@@ -21,9 +21,8 @@ from benchmarks.robust_activation_map.figures import map_row, maps_figure, ranks
 from benchmarks.robust_activation_map.measure import chosen, measure
 from benchmarks.robust_activation_map.page import MAPS_PICTURE, RANKS_PICTURE, page
 from monai_robustinterp import SaliencyBundle, load_bundle
+from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
 from monai_robustinterp.training import chest_xray14
 
 ROOT = Path(__file__).parents[2]

@@ -28,9 +28,8 @@ from benchmarks.speed.measure import time_model
 from benchmarks.speed.peers import left_out
 from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan
 from benchmarks.speed.ratios import ratios
-from monai_robustinterp.interpreters.precision import float32_products
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.interpreters.context.precision import float32_products
 
 PAGE = ROOT / "docs" / "performance.md"
 

@@ -16,9 +16,9 @@ from torch import nn
 from benchmarks.speed.models import Case
 from benchmarks.speed.peers import zennit_attribution
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.interpreters.precision import float32_products
+from monai_robustinterp.interpreters.context.precision import float32_products
+from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
 from monai_robustinterp.types import Precision
-from monai_robustinterp.voting import pool_cells, top_k_votes
 
 Run = Callable[[], Any]
 Contender = Callable[[Case, int, int | None], AbstractContextManager[Run]]

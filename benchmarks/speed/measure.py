@@ -13,8 +13,8 @@ import torch
 from benchmarks.speed.contenders import CONTENDERS, Run
 from benchmarks.speed.models import Case, load_case
 from benchmarks.speed.plan import ModelPlan, Plan
-from monai_robustinterp.batching import wait_for
 from monai_robustinterp.errors import out_of_memory
+from monai_robustinterp.smoothing.batching import wait_for
 
 Entry = tuple[str, int | None]
 """A contender and its batch size."""

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from monai_robustinterp import SaliencyBundle, load_bundle, pipeline
-from monai_robustinterp.batching import wait_for
-from monai_robustinterp.bundle import file_sha256
+from monai_robustinterp import SaliencyBundle, load_bundle
+from monai_robustinterp.files import file_sha256
+from monai_robustinterp.run import pipeline
+from monai_robustinterp.smoothing.batching import wait_for
 from monai_robustinterp.types import Explanation
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.plain import attack_plain
 from monai_robustinterp.attacks.result import AttackBudget, AttackResult
 from monai_robustinterp.attacks.smoothed import attack_smoothed
-from monai_robustinterp.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.types import Certificate, VoteMap
 
 GUIDE_PROTOCOL = "attack-guide/1"

@@ -9,9 +9,9 @@ from torch import nn
 
 from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter
-from monai_robustinterp.interpreters.base import target_logits
-from monai_robustinterp.interpreters.model_context import find_layer, recorded_output
-from monai_robustinterp.voting import pool_cells
+from monai_robustinterp.interpreters.context.hooks import find_layer, recorded_output
+from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.smoothing.voting import pool_cells
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CellMap:
     :class:`~monai_robustinterp.attacks.surrogate.SoftplusCurvature`.
 
     Attributes:
-        network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
+        network: in the state of :func:`~monai_robustinterp.interpreters.context.network_state.explaining`.
         interpreter: ``gradient`` or ``grad_cam``.
         target: index of the explained logit.
         cell_size: side of a cell in pixels.

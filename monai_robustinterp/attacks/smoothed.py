@@ -7,7 +7,7 @@ import torch
 from monai_robustinterp.attacks.ascent import Label, Reached, ascend
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.objective import SwapObjective
-from monai_robustinterp.noise import CounterNoise
+from monai_robustinterp.noise.counter import CounterNoise
 
 
 def attack_smoothed(

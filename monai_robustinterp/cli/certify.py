@@ -19,12 +19,12 @@ from monai_robustinterp.cli.arguments import (
     one_line,
     positive,
 )
-from monai_robustinterp.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.regions import RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
-from monai_robustinterp.io.secondary_capture import TRANSFER_SYNTAXES
-from monai_robustinterp.io.writer import read_reference
-from monai_robustinterp.regions import RegionSource, parse_region
+from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
+from monai_robustinterp.io.write.writer import read_reference
+from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.types import Precision
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from monai_robustinterp.certificates.curve import curve_to_json, overlap_curve
 from monai_robustinterp.cli.arguments import confidence
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import load_votes
-from monai_robustinterp.records import json_bytes
 from monai_robustinterp.visualize.curve import curve_figure
 
 HELP = "Draw how many of the reported cells are certified at which radius, from the votes of one image."

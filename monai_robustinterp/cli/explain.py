@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from monai_robustinterp.bundle import SaliencyBundle, file_sha256, load_bundle
+from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
     add_classifier_arguments,
@@ -21,10 +21,10 @@ from monai_robustinterp.cli.arguments import (
     interpreter,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.explain import Comparison, comparison_record, explain, save_comparison
-from monai_robustinterp.inputs import RESULT_PREFIX, refuse_irregular
+from monai_robustinterp.files import atomic_folder, file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
-from monai_robustinterp.io.atomic import atomic_folder
+from monai_robustinterp.run.compare import Comparison, comparison_record, explain, save_comparison
+from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 
 HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.cli.arguments import positive
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.visualize.method_figure import method_figure
 
 HELP = "Draw the four stages of the method on one image."

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.activation_rules import ActivationRules, Function
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.interpreters.checks import check_finite, check_share
-from monai_robustinterp.interpreters.model_context import refuse_torchscript
+from monai_robustinterp.interpreters.context.activation_rules import ActivationRules, Function
+from monai_robustinterp.interpreters.context.hooks import refuse_torchscript
+from monai_robustinterp.interpreters.passes import logit_gradient, target_logits
 
 
 class DeepLift(Interpreter):

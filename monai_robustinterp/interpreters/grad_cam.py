@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.interpreters.layer_output import layer_output, positive_map
+from monai_robustinterp.interpreters.passes import logit_gradient
 
 
 class GradCAM(Interpreter):

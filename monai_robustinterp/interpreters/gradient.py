@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
+from monai_robustinterp.interpreters.passes import input_gradient
 
 
 class Gradient(Interpreter):

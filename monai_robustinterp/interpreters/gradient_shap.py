@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.interpreters.checks import check_finite, check_not_negative, check_seed, check_whole
+from monai_robustinterp.interpreters.passes import input_gradient, target_logits
 
 
 class GradientShap(Interpreter):

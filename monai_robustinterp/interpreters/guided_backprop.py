@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.activation_rules import ActivationRules, Function
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, logit_gradient, target_logits
-from monai_robustinterp.interpreters.model_context import refuse_torchscript
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
+from monai_robustinterp.interpreters.context.activation_rules import ActivationRules, Function
+from monai_robustinterp.interpreters.context.hooks import refuse_torchscript
+from monai_robustinterp.interpreters.passes import logit_gradient, target_logits
 
 
 class GuidedBackprop(Interpreter):

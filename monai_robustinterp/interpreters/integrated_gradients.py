@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, Interpreter, input_gradient, target_logits
+from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.interpreters.checks import check_finite, check_whole
+from monai_robustinterp.interpreters.passes import input_gradient, target_logits
 
 
 class IntegratedGradients(Interpreter):

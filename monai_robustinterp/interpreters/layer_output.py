@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import target_logits
-from monai_robustinterp.interpreters.model_context import find_layer, recorded_output
+from monai_robustinterp.interpreters.context.hooks import find_layer, recorded_output
+from monai_robustinterp.interpreters.passes import target_logits
 
 
 def layer_output(
@@ -15,7 +15,7 @@ def layer_output(
     """Runs the network once.
 
     Args:
-        network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
+        network: in the state of :func:`~monai_robustinterp.interpreters.context.network_state.explaining`.
         inputs: float [B, C, H, W]; the results carry the graph down to them where they require gradients.
         target: index of the explained logit.
         target_layer: dotted name of a layer with output [B, K, h, w].

@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import Attribution, IterativeInterpreter, input_gradient
+from monai_robustinterp.interpreters.base import Attribution, IterativeInterpreter
+from monai_robustinterp.interpreters.passes import input_gradient
 from monai_robustinterp.interpreters.reference_image import Blend
 from monai_robustinterp.types import Activation
 

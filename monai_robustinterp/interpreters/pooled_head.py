@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from monai_robustinterp.interpreters.context.hooks import find_layer, replaced_output
 from monai_robustinterp.interpreters.layer_output import layer_output
-from monai_robustinterp.interpreters.model_context import find_layer, replaced_output
 
 TOLERANCE = 1e-3
 """How far the head's logits may lie from the network's, in shares of the sum of the absolute terms of each logit."""
@@ -61,7 +61,7 @@ def pooled_features(
     on the others of its batch. That the head makes the logits is then checked on every image.
 
     Args:
-        network: in the state of :func:`~monai_robustinterp.interpreters.model_context.explaining`.
+        network: in the state of :func:`~monai_robustinterp.interpreters.context.network_state.explaining`.
         inputs: float [B, C, H, W].
         target: index of the explained logit.
         target_layer: dotted name of a layer with output [B, K, h, w], before the pooling.

@@ -8,8 +8,9 @@ from typing import ClassVar, get_args
 import torch
 from torch import nn
 
-from monai_robustinterp.interpreters.base import ROWS, Attribution, IterativeInterpreter, target_logits
+from monai_robustinterp.interpreters.base import ROWS, Attribution, IterativeInterpreter
 from monai_robustinterp.interpreters.checks import check_choice, check_seed, check_share, check_whole
+from monai_robustinterp.interpreters.passes import target_logits
 from monai_robustinterp.types import Activation
 
 # Of float32 logits, relative to the largest of them.

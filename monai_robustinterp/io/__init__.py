@@ -1,6 +1,6 @@
 """Files in and out: the only place that knows pydicom, nibabel and highdicom."""
 
-from monai_robustinterp.io.reader import ChestXRayReader as ChestXRayReader
+from monai_robustinterp.io.read.reader import ChestXRayReader as ChestXRayReader
 from monai_robustinterp.io.votes_npz import load_votes as load_votes
 from monai_robustinterp.io.votes_npz import save_votes as save_votes
-from monai_robustinterp.io.writer import SecondaryCaptureWriter as SecondaryCaptureWriter
+from monai_robustinterp.io.write.writer import SecondaryCaptureWriter as SecondaryCaptureWriter

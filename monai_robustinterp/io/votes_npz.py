@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_json
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
 VOTES_FORMAT = "monai_robustinterp/votes/3"

@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.training.statistics import (
     Interval,
     area_under_curve,

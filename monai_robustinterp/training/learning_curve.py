@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from monai.utils.enums import CommonKeys
 
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,7 @@ import monai
 import torch
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.bundle import file_sha256
-from monai_robustinterp.io.atomic import atomic_write
-from monai_robustinterp.records import json_bytes
+from monai_robustinterp.files import atomic_write, file_sha256, json_bytes
 
 
 def write_evaluation(

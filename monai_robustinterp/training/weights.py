@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 from monai_robustinterp.networks.state_dict import read_state_dict
 
 

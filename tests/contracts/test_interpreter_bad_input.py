@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters import INTERPRETERS, GradCAM, Interpreter, explaining
-from monai_robustinterp.interpreters.model_context import LayerNotFoundError
+from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
 from tests.contracts.test_interpreters import ARGUMENTS, assert_close, make, noisy
 
 

@@ -27,8 +27,8 @@ from monai_robustinterp.interpreters import (
     without_hooks,
 )
 from monai_robustinterp.interpreters.base import ROWS, IterativeInterpreter
-from monai_robustinterp.interpreters.model_context import LayerNotFoundError
-from tests.unit.test_model_context import assert_same, state
+from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
+from tests.unit.test_network_state import assert_same, state
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"n_steps": 4},

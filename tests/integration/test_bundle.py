@@ -147,7 +147,7 @@ def test_the_evaluator_of_the_bundle_writes_captures(tmp_path) -> None:
 
 
 def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid() -> None:
-    from monai_robustinterp import pipeline
+    from monai_robustinterp.run import pipeline
 
     assert shipped_bundle() == BUNDLE
     bundle = load_bundle(overrides={"n_samples": 16, "device": "$torch.device('cpu')"})

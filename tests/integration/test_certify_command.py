@@ -17,12 +17,13 @@ import torch
 from PIL import Image
 
 from monai_robustinterp import CertifiedSaliencyInferer
-from monai_robustinterp.bundle import file_sha256, shipped_bundle
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
 from monai_robustinterp.cli.certify import table
 from monai_robustinterp.cli.main import main
-from monai_robustinterp.cohort import CohortSummary, ImageResult
+from monai_robustinterp.files import file_sha256
 from monai_robustinterp.io import load_votes
+from monai_robustinterp.run.cohort import CohortSummary, ImageResult
 from tests.dicom_factory import make_dx
 from tests.shared import require_tool, shared_data
 from tests.unit.test_certify import SCHEMA
@@ -271,7 +272,7 @@ def test_results_are_kept_unless_overwriting_is_asked_for(tmp_path) -> None:
 
 
 def test_a_failure_while_writing_leaves_no_partial_folder(tmp_path, monkeypatch) -> None:
-    from monai_robustinterp import pipeline
+    from monai_robustinterp.run import pipeline
 
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -343,7 +344,7 @@ def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> N
 
 
 def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
-    from monai_robustinterp import pipeline
+    from monai_robustinterp.run import pipeline
 
     save = pipeline.save
 

@@ -14,9 +14,9 @@ from PIL import Image
 from monai_robustinterp import ChestXRayReader, load_bundle
 from monai_robustinterp.bundle import _with_own_settings
 from monai_robustinterp.cli.main import main
-from monai_robustinterp.explain import comparison_record
-from monai_robustinterp.explain import explain as explain_image
 from monai_robustinterp.interpreters import explaining, make_interpreter
+from monai_robustinterp.run.compare import comparison_record
+from monai_robustinterp.run.compare import explain as explain_image
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 EFFUSION = SAMPLES / "nih_00000282_000_effusion.png"

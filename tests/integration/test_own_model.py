@@ -20,11 +20,12 @@ from monai_robustinterp import (
     GrayscaleInput,
     InputRefused,
     load_bundle,
-    pipeline,
 )
-from monai_robustinterp.bundle import file_sha256, load_torchscript, load_weights, shipped_bundle
+from monai_robustinterp.bundle import load_torchscript, load_weights, shipped_bundle
 from monai_robustinterp.cli.main import main
+from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import without_hooks
+from monai_robustinterp.run import pipeline
 from monai_robustinterp.transforms import ScaleDisplayRanged
 from tests.shared import shared_data
 from tests.unit.test_networks import chexnet, torchvision_forward, torchvision_state

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.pixels.processing import apply_voi_lut
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.reader import ChestXRayReader
+from monai_robustinterp.io.read.reader import ChestXRayReader
 from monai_robustinterp.transforms.windowing import ScaleDisplayRange
 from tests.dicom_factory import make_dx
 from tests.shared import require_tool, shared_data

@@ -22,8 +22,8 @@ from pydicom.sr.codedict import codes
 import monai_robustinterp
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.regions import parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from monai_robustinterp.regions import parse_region, region_on_cells
 from tests.dicom_factory import make_dx
 
 ROOT = Path(__file__).parents[2]

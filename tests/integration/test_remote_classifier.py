@@ -19,11 +19,13 @@ import pytest
 import torch
 from torch import nn
 
-from monai_robustinterp import CertifiedSaliencyInferer, load_bundle, pipeline
-from monai_robustinterp.bundle import file_sha256, shipped_bundle
+from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
+from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
+from monai_robustinterp.run import pipeline
 from tests.contracts.test_interpreters import make
 
 ROOT = Path(__file__).parents[2]

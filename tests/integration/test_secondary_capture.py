@@ -19,8 +19,8 @@ from highdicom.sc import SCImage
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from monai_robustinterp.io.derivation import FORBIDDEN
-from monai_robustinterp.io.secondary_capture import (
+from monai_robustinterp.io.derived.derivation import FORBIDDEN
+from monai_robustinterp.io.write.secondary_capture import (
     TRANSFER_SYNTAXES,
     anonymous_source,
     reference_source,
@@ -358,7 +358,7 @@ def test_failing_write_leaves_no_file(source: Dataset, tmp_path: Path, monkeypat
         file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("monai_robustinterp.io.secondary_capture.dcmwrite", write_and_fail)
+    monkeypatch.setattr("monai_robustinterp.io.write.secondary_capture.dcmwrite", write_and_fail)
     (tmp_path / "out").mkdir()
     with pytest.raises(OSError, match="disk full"):
         write_dicom_atomically(capture(source), tmp_path / "out" / "capture.dcm")

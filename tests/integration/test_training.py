@@ -16,7 +16,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_robustinterp import load_bundle, training
-from monai_robustinterp.bundle import file_sha256
+from monai_robustinterp.files import file_sha256
 from tests.shared import shared_data
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 
 from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
 from monai_robustinterp.cli.main import main
-from monai_robustinterp.records import json_bytes, sealed
+from monai_robustinterp.files import json_bytes, sealed
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "nih_dx_no_finding.dcm"
 OPTIONS = {

@@ -21,7 +21,7 @@ from monai_robustinterp.attacks.objective import Evaluation, SwapObjective, soft
 from monai_robustinterp.attacks.plain import top_k_mask
 from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter, explaining
-from monai_robustinterp.noise import CounterNoise
+from monai_robustinterp.noise.counter import CounterNoise
 from tests.vote_factory import vote_map
 
 

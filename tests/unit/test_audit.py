@@ -31,10 +31,11 @@ from monai_robustinterp.audit.real import MP, phi, phi_inverse
 from monai_robustinterp.audit.region import log_wealth
 from monai_robustinterp.audit.rerun import rueger
 from monai_robustinterp.certificates import certify_votes, renyi
+from monai_robustinterp.certificates.record import certificate_record
 from monai_robustinterp.certificates.resize import area_resize_matrix, resize_norms
+from monai_robustinterp.files import json_bytes, sealed
+from monai_robustinterp.geometry.native import NativeScale, native_record
 from monai_robustinterp.io.votes_npz import save_votes
-from monai_robustinterp.native import NativeScale, native_record
-from monai_robustinterp.records import certificate_record, json_bytes, sealed
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
 AUDIT = Path(__file__).parents[2] / "monai_robustinterp" / "audit"

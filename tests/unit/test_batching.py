@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from monai_robustinterp import CertifiedSaliencyInferer, batching
-from monai_robustinterp.batching import DEFAULT_BATCH_SIZE, cached_batch_size, find_batch_size
+from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import RISE, MeaningfulPerturbation
 from monai_robustinterp.networks import CallableClassifier
+from monai_robustinterp.smoothing import batching
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, cached_batch_size, find_batch_size
+from monai_robustinterp.smoothing.voting import NonFiniteMapError
 from monai_robustinterp.types import Region, VoteMap
-from monai_robustinterp.voting import NonFiniteMapError
 
 CPU, SIZES = torch.device("cpu"), (8, 16, 32)
 
@@ -172,7 +173,9 @@ def test_only_a_long_run_is_searched_and_a_second_one_is_not(monkeypatch, tmp_pa
     make_inferer(batch_size=None).vote(image, tiny)
     assert rows == [1, 16, 4] and not list(tmp_path.rglob("*.json"))
     rows.clear()
-    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda take, device, sizes: take(3) or 32)
+    monkeypatch.setattr(
+        "monai_robustinterp.smoothing.batching.find_batch_size", lambda take, device, sizes: take(3) or 32
+    )
     votes, _ = make_inferer(batch_size=None, n_samples=260).vote(image, tiny)
     assert rows == [1, 3, *[32] * 8, 4]
     rows.clear()
@@ -184,7 +187,7 @@ def test_only_a_long_run_is_searched_and_a_second_one_is_not(monkeypatch, tmp_pa
 
 def test_a_classifier_without_weights_gets_no_copies_of_a_search(monkeypatch, image) -> None:
     """It may be a remote one."""
-    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda *_: pytest.fail("searched"))
+    monkeypatch.setattr("monai_robustinterp.smoothing.batching.find_batch_size", lambda *_: pytest.fail("searched"))
     seen: list[int] = []
 
     def classify(batch: np.ndarray) -> np.ndarray:
@@ -212,7 +215,7 @@ def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, 
 
 
 def test_copies_that_go_one_by_one_are_not_searched(monkeypatch, tiny, image) -> None:
-    monkeypatch.setattr("monai_robustinterp.batching.find_batch_size", lambda *_: pytest.fail("searched"))
+    monkeypatch.setattr("monai_robustinterp.smoothing.batching.find_batch_size", lambda *_: pytest.fail("searched"))
     interpreter = MeaningfulPerturbation(iterations=1)
     make_inferer(interpreter=interpreter, batch_size=None, n_samples=2, until_radius=1e-9, max_samples=256).vote(
         image, tiny

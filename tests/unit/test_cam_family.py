@@ -13,7 +13,7 @@ from monai.visualize import GradCAMpp as MonaiGradCAMpp
 from torch import nn
 
 from monai_robustinterp.interpreters import CAM, GradCAM, GradCAMpp, Interpreter, RobustActivationMap, explaining
-from monai_robustinterp.interpreters.model_context import LayerNotFoundError
+from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
 from monai_robustinterp.interpreters.pooled_head import TOLERANCE, pooled_features
 
 FAMILY = (CAM, GradCAMpp, RobustActivationMap)

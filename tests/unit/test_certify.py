@@ -21,10 +21,11 @@ from monai_robustinterp.certificates import (
     radius_units,
     renyi_radius,
 )
+from monai_robustinterp.certificates.record import certificate_record
 from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io import load_votes
 from monai_robustinterp.io.votes_npz import save_votes
-from monai_robustinterp.records import certificate_record, json_bytes
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 SCHEMA = json.loads(files("monai_robustinterp").joinpath("schemas/certificate.schema.json").read_text())

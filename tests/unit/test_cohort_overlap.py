@@ -21,11 +21,12 @@ from monai.transforms.post import dictionary as monai_post
 from PIL import Image
 from tqdm import tqdm
 
-from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, cohort, load_bundle, pipeline, read_ahead
-from monai_robustinterp.bundle import file_sha256
-from monai_robustinterp.cohort import CohortSummary, certify_cohort
+from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.regions import parse_region
+from monai_robustinterp.files import file_sha256
+from monai_robustinterp.geometry.regions import parse_region
+from monai_robustinterp.run import cohort, pipeline, read_ahead
+from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
 from tests.conftest import TinyClassifier
 from tests.dicom_factory import make_dx
 

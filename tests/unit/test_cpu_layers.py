@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.interpreters.cpu_layers import faster_forward, input_gradient
+from monai_robustinterp.interpreters.context.cpu_layers import faster_forward, input_gradient
 
 PAIRS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)]
 

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSNearLossless
 
-from monai_robustinterp.io.derivation import (
+from monai_robustinterp.io.derived.derivation import (
     ALLOWED_VALUES,
     COMPANIONS,
     COPIED,
@@ -29,7 +29,7 @@ from monai_robustinterp.io.derivation import (
     copy_attributes,
     derive,
 )
-from monai_robustinterp.io.safe_values import valid_element
+from monai_robustinterp.io.derived.safe_values import valid_element
 
 NAME = "Mustermann^Erika"
 TEXTS = {"series_description": "Saliency", "derivation_description": "Votes", "software_version": "0.1"}

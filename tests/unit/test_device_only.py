@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining, make_interpreter
-from monai_robustinterp.tally import VoteTally, add_votes
+from monai_robustinterp.smoothing.tally import VoteTally, add_votes
 from monai_robustinterp.types import Region
 
 NEVER_WAIT = ["gradient", "grad_cam", "grad_cam_pp", "guided_backprop", "input_x_gradient", "integrated_gradients"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
-from monai_robustinterp.batching import fill
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise import image_sha256
-from monai_robustinterp.tally import add_votes
+from monai_robustinterp.noise.counter import image_sha256
+from monai_robustinterp.smoothing.batching import fill
+from monai_robustinterp.smoothing.tally import add_votes
 
 pytestmark = pytest.mark.gpu
 

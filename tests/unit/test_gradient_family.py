@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from monai_robustinterp.interpreters import Gradient, Interpreter, explaining
+from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
 from monai_robustinterp.interpreters.deep_lift import _ELEMENTWISE, DeepLift
 from monai_robustinterp.interpreters.gradient_shap import GradientShap
 from monai_robustinterp.interpreters.guided_backprop import GuidedBackprop
 from monai_robustinterp.interpreters.input_x_gradient import InputXGradient
 from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients
-from monai_robustinterp.interpreters.model_context import LayerNotFoundError
 from monai_robustinterp.interpreters.smooth_grad import SmoothGrad
 
 FAMILY = [InputXGradient, IntegratedGradients, DeepLift, GuidedBackprop, GradientShap, SmoothGrad]

@@ -15,9 +15,9 @@ from torch import nn
 
 from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
 from monai_robustinterp.certificates import certificate_from_json, certify_votes
-from monai_robustinterp.findings import Findings
 from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, MeaningfulPerturbation, explaining
-from monai_robustinterp.voting import NonFiniteMapError
+from monai_robustinterp.networks.findings import Findings
+from monai_robustinterp.smoothing.voting import NonFiniteMapError
 
 
 def make_inferer(**changes: object) -> CertifiedSaliencyInferer:

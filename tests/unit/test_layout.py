@@ -11,17 +11,13 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "monai_robustinterp"
 
 LAYERS = (
-    {"_version", "errors", "types", "audit"},
-    {"certificates", "noise", "voting", "findings", "interpreters", "networks", "visualize", "records"},
-    {"tally", "batching", "io", "inputs"},
-    {"inferers"},
-    {"transforms", "bundle", "attacks"},
-    {"regions", "native"},
-    {"pipeline", "training"},
-    {"explain", "read_ahead"},
-    {"cohort"},
-    {"__init__"},
-    {"cli", "__main__"},
+    {"_version", "errors", "types", "files", "audit"},
+    {"noise", "certificates", "interpreters", "networks", "visualize"},
+    {"smoothing", "io"},
+    {"inferers", "transforms", "bundle", "geometry"},
+    {"metrics", "attacks", "run", "training"},
+    {"study"},
+    {"__init__", "cli", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

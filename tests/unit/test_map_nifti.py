@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from monai_robustinterp import ChestXRayReader
-from monai_robustinterp.io.map_nifti import save_map
+from monai_robustinterp.io.write.map_nifti import save_map
 
 SHAPE = (70, 90)
 

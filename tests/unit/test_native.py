@@ -34,8 +34,8 @@ from monai.transforms import (
 from PIL import Image
 
 from monai_robustinterp.certificates.resize import area_resize_matrix
+from monai_robustinterp.geometry.native import NATIVE_UNIT, NativeScale, native_record, native_scale
 from monai_robustinterp.io import ChestXRayReader
-from monai_robustinterp.native import NATIVE_UNIT, NativeScale, native_record, native_scale
 from monai_robustinterp.transforms import CropCenterSquare, CropCenterSquared, ScaleDisplayRanged
 from tests.dicom_factory import make_dx
 

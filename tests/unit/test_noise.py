@@ -10,7 +10,7 @@ from scipy import stats
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import Attribution, Interpreter
 from monai_robustinterp.networks import GrayscaleInput
-from monai_robustinterp.noise import CounterNoise, image_sha256, philox4x32
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256, philox4x32
 
 
 def make_noise(seed: int = 0, image_hash: str = "ab", protocol: str = "p/1") -> CounterNoise:

@@ -17,9 +17,9 @@ import torch
 from scipy import stats
 from scipy.special import ndtr
 
-from monai_robustinterp import noise as noise_module
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
-from monai_robustinterp.noise import CounterNoise, image_sha256
+from monai_robustinterp.noise import counter as noise_module
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.types import NOISE_PROTOCOL
 
 Array = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_robustinterp import CertifiedSaliencyInferer, batching, load_bundle
+from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
 from monai_robustinterp.audit import AuditError, verify
 from monai_robustinterp.certificates import certificate_from_json, certify_votes
 from monai_robustinterp.certificates.serialize import certificate_to_json
@@ -28,18 +28,19 @@ from monai_robustinterp.interpreters import (
     Gradient,
     Interpreter,
     explaining,
-    model_context,
     without_float32,
 )
 from monai_robustinterp.interpreters.base import Attribution
-from monai_robustinterp.interpreters.precision import float32_products
-from monai_robustinterp.interpreters.torchscript import traced_tf32
+from monai_robustinterp.interpreters.context import network_state
+from monai_robustinterp.interpreters.context.precision import float32_products
+from monai_robustinterp.interpreters.context.torchscript import traced_tf32
+from monai_robustinterp.smoothing import batching
+from monai_robustinterp.smoothing.voting import pool_cells
 from monai_robustinterp.types import SmoothingSpec
-from monai_robustinterp.voting import pool_cells
 from tests.contracts.test_interpreters import make, noisy
 from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run, resealed
 from tests.unit.test_certify import SCHEMA
-from tests.unit.test_model_context import assert_same, state
+from tests.unit.test_network_state import assert_same, state
 from tests.vote_factory import spec_of, vote_map
 
 # Votes of the tiny network's gradient before there was a choice of precision; 24 copies of 10, by rows of 8 cells.
@@ -213,7 +214,7 @@ def test_torchs_default_is_what_this_is_about() -> None:
 def test_products_are_of_the_precision_inside_and_as_before_afterwards(
     tiny, somebody_set, precision, kind, monkeypatch
 ) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
     with explaining(tiny, precision):
         assert {products()[name] for name in OPERATIONS} == {kind}
         with explaining(tiny):
@@ -248,7 +249,7 @@ def test_cudnn_repeats_itself_inside_and_is_as_before_afterwards(tiny, monkeypat
     ],
 )
 def test_what_overrules_torch_from_outside_is_refused(tiny, monkeypatch, name, value, precision, refused) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
     monkeypatch.setenv(name, value)
     training = tiny.training
     if refused:
@@ -384,7 +385,7 @@ def test_a_trace_keeps_what_was_set_when_it_was_made(tiny, monkeypatch) -> None:
     assert traced_tf32(torch.jit.script(copy.deepcopy(tiny))) == set()
     with explaining(traces["tf32"]):  # on a CPU it changes nothing
         pass
-    monkeypatch.setattr(model_context, "has_tf32", lambda device: True)
+    monkeypatch.setattr(network_state, "has_tf32", lambda device: True)
     with explaining(traces["ieee"]), explaining(nn.Sequential(traces["tf32"]), "bfloat16"):
         pass
     with (

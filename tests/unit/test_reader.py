@@ -31,7 +31,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset as DicomDataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from monai_robustinterp.io.reader import ChestXRayReader
+from monai_robustinterp.io.read.reader import ChestXRayReader
 from tests.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
 
 torch.set_num_threads(1)
@@ -747,7 +747,7 @@ def test_mixed_batch_in_worker_processes_decollates_to_each_meta(tmp_path: Path)
         save_png(tmp_path / "image.png", shown),
         save_nifti(tmp_path / "image.nii.gz", shown.T),
     ]
-    load = LoadImaged(keys="image", reader="monai_robustinterp.io.reader.ChestXRayReader")
+    load = LoadImaged(keys="image", reader="monai_robustinterp.io.read.reader.ChestXRayReader")
     loader = DataLoader(Dataset([{"image": str(p)} for p in paths], load), batch_size=3, num_workers=2)
     (batch,) = list(loader)
     assert batch["image"].shape == (3, 1, 128, 96)
@@ -764,6 +764,6 @@ def test_mixed_batch_in_worker_processes_decollates_to_each_meta(tmp_path: Path)
 
 
 def test_reader_options_pass_through_the_dotted_name(tmp_path: Path) -> None:
-    load = LoadImage(reader="monai_robustinterp.io.reader.ChestXRayReader", strict=True)
+    load = LoadImage(reader="monai_robustinterp.io.read.reader.ChestXRayReader", strict=True)
     with pytest.raises(ValueError, match="strict"):
         load(make_dx(tmp_path / "image.dcm", elements={"Modality": "CT"}))

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.reader import ChestXRayReader
+from monai_robustinterp.io.read.reader import ChestXRayReader
 from tests.dicom_factory import chest_like, make_dx
 from tests.shared import shared_data
 

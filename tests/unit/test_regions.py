@@ -13,8 +13,8 @@ from monai.transforms import Compose, InvertibleTransform, LoadImaged, MapTransf
 
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from monai_robustinterp.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from tests.dicom_factory import make_dx
 
 CELL = 8

@@ -20,8 +20,8 @@ from benchmarks.speed.plan import CHEST, CPU, CUDA, DENSENET, QUICK, TINY, Model
 from benchmarks.speed.ratios import BEST_BARE, one_batch, ratios
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import Gradient, explaining
-from monai_robustinterp.interpreters.precision import float32_products
-from monai_robustinterp.voting import pool_cells, top_k_votes
+from monai_robustinterp.interpreters.context.precision import float32_products
+from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
 from tests.dicom_factory import make_dx
 
 HERE = [name for name in CONTENDERS if name == "ours" or not name.startswith(("zennit", "ours"))]

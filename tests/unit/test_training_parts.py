@@ -12,7 +12,8 @@ from monai.networks.nets import DenseNet
 from torch import nn
 
 from monai_robustinterp import InputRefused, training
-from monai_robustinterp.bundle import file_sha256, load_weights
+from monai_robustinterp.bundle import load_weights
+from monai_robustinterp.files import file_sha256
 from monai_robustinterp.training.evaluation import _youden_point, noisy_logits
 from monai_robustinterp.training.report import evaluation_table
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from monai_robustinterp.noise import CounterNoise
-from monai_robustinterp.voting import pool_cells, top_k_votes
+from monai_robustinterp.noise.counter import CounterNoise
+from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
 
 
 def random_order(samples: torch.Tensor, size: int) -> torch.Tensor:

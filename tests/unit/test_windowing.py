@@ -15,7 +15,7 @@ from monai.transforms.io.dictionary import LoadImaged
 from pydicom import dcmread
 from pydicom.pixels.processing import apply_voi_lut
 
-from monai_robustinterp.io.reader import ChestXRayReader
+from monai_robustinterp.io.read.reader import ChestXRayReader
 from monai_robustinterp.transforms.windowing import (
     ScaleDisplayRange,
     ScaleDisplayRangeD,

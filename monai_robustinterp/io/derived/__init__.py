@@ -1,0 +1,1 @@
+"""What every derived DICOM object takes from its source."""

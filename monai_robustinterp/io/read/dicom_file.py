@@ -1,0 +1,70 @@
+"""DICOM files: CR, DX, RG and Secondary Capture objects of one grayscale frame."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.dicom_display import displayed_pixels, padding_mask
+from monai_robustinterp.io.read.dicom_header import admission_concerns, header_meta, pixel_spacing
+from monai_robustinterp.io.read.dicom_pixels import stored_pixels
+from monai_robustinterp.io.read.source_image import SourceImage, check_content
+
+
+def read_dicom(path: Path, *, strict: bool) -> SourceImage:
+    """Read one DICOM file.
+
+    Args:
+        path: a file with the DICM prefix.
+        strict: refuse, instead of warn about, what seems to be no chest radiograph for presentation.
+
+    Returns:
+        The image with air dark.
+
+    Raises:
+        InputRefused: if it is no readable grayscale radiograph.
+    """
+    dataset = _parse(path)
+    # Copied before decoding: pydicom's decoders convert some of these elements.
+    header = header_meta(dataset)
+    stored = stored_pixels(dataset)
+    concerns = admission_concerns(dataset)
+    if strict and concerns:
+        raise InputRefused(
+            f"{'; '.join(concerns)}. A strict reader takes chest radiographs for presentation only: give another "
+            "image, or read with strict=False if the header is wrong and the image was looked at."
+        )
+    padding = padding_mask(stored, dataset)
+    check_content(stored[~padding])  # one value beside padding is no content either
+    pixels = displayed_pixels(stored, dataset, padding)
+    slope, slope_reason = pixels.display_slope()
+    spacing_mm, spacing_source = pixel_spacing(dataset)
+    return SourceImage(
+        stored_pixels=stored,
+        values=pixels.values,
+        display_min=pixels.low,
+        display_max=pixels.high,
+        display_source=pixels.source,
+        intensity_path=pixels.steps,
+        display_slope=slope,
+        slope_reason=slope_reason,
+        file_format="DICOM",
+        spacing_mm=spacing_mm,
+        spacing_source=spacing_source,
+        header=header,
+        warnings=(*concerns, *pixels.warnings),
+    )
+
+
+def _parse(path: Path) -> FileDataset:
+    try:
+        return dcmread(io.BytesIO(path.read_bytes()))  # no name to log: file names may hold patient names
+    except Exception as error:  # pydicom's parser raises many types for damaged files, some with values in the text
+        raise InputRefused(
+            f"The DICOM file could not be parsed ({type(error).__name__}); it must be complete and follow PS3.10. "
+            "The file is damaged: copy or export it again."
+        ) from None

@@ -1,0 +1,98 @@
+"""PNG and JPEG files of a grayscale radiograph."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, SourceImage, affine_slope, check_size, has_jpeg_end
+
+_ORIENTATION_TAG = 0x0112
+_PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit colour as 8 bits
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def read_raster(path: Path, *, png: bool) -> SourceImage:
+    """Read one PNG or JPEG file.
+
+    Args:
+        path: the file.
+        png: whether it is a PNG.
+
+    Returns:
+        The pixels as they are stored, for JPEG as they are decoded; EXIF rotation is reported, not applied. Equal
+        channels count as one pixel value, and a palette is a lookup table.
+
+    Raises:
+        InputRefused: if the file is damaged, animated, transparent, or in colour.
+    """
+    try:
+        content = path.read_bytes()
+        if not (_PNG_END in content if png else has_jpeg_end(content)):
+            raise EOFError("no end marker")
+        # The classes themselves, not Image.open: its limit on pixels would fire before ours.
+        with (PngImageFile if png else JpegImageFile)(io.BytesIO(content)) as image:
+            check_size(image.height, image.width)
+            frames = getattr(image, "n_frames", 1)
+            if frames != 1:
+                raise InputRefused(f"The file has {frames} frames; one radiograph has one. Extract the frame.")
+            mode, sample_bits = image.mode, content[_PNG_BIT_DEPTH] if png else 8
+            stored, step = _gray_pixels(image, sample_bits)
+            rotated = image.getexif().get(_ORIENTATION_TAG, 1) != 1
+    except InputRefused:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others for damaged files
+        raise InputRefused(
+            f"The image file could not be decoded ({type(error).__name__}); it must be a complete PNG or JPEG. "
+            "The file is damaged: copy or export it again."
+        ) from None
+    white = 2.0 ** (8 * stored.dtype.itemsize) - 1
+    # Pillow spreads samples of fewer than 8 bits over 0 to 255.
+    slope, reason = affine_slope(white / (2**sample_bits - 1), 0.0, white)
+    if mode == "P":
+        slope, reason = math.nan, LOOKUP_TABLE
+    warning = "The EXIF orientation asks for a rotation; it is not applied, rows and columns are as stored"
+    return SourceImage(
+        stored_pixels=stored,
+        values=stored,
+        display_min=0.0,
+        display_max=white,
+        display_source=f"full {8 * stored.dtype.itemsize}-bit range",
+        intensity_path=("stored values", *step),
+        display_slope=slope,
+        slope_reason=reason,
+        file_format="image",
+        warnings=(warning,) if rotated else (),
+    )
+
+
+def _gray_pixels(image: ImageFile, bit_depth: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Pixels as uint8 or uint16, shape [H, W], and the step that was needed."""
+    plain = "transparency" not in image.info
+    if image.mode == "L" and plain:
+        return np.array(image), ()
+    if image.mode.startswith("I;16") and plain:
+        return np.array(image).astype(np.uint16), ()
+    if bit_depth > 8 or image.mode not in ("L", "LA", "P", "RGB", "RGBA"):
+        raise InputRefused(
+            f"The image has mode {image.mode} with {bit_depth} bits a sample; the reader takes 8- or 16-bit grayscale, "
+            "or 8-bit colour files whose channels are equal. Export it as grayscale."
+        )
+    pixels = np.asarray(image.convert("RGBA"))
+    if (pixels[..., 3] != 255).any():
+        raise InputRefused("The image is partly transparent; every pixel must be opaque. Export it without alpha.")
+    if (pixels[..., :1] != pixels[..., 1:3]).any():
+        raise InputRefused(
+            "The image is in colour; a radiograph is gray, with equal channels. Give the radiograph itself, neither a "
+            "photo nor an overlay."
+        )
+    return pixels[..., 0].copy(), (f"equal channels of {image.mode} read as gray",)

@@ -1,0 +1,188 @@
+"""The package's one image reader: DICOM, NIfTI, PNG and JPEG chest radiographs to one orientation and one gray scale.
+
+Hosts disagree on exactly this (MONAI's ``PydicomReader`` transposes and leaves MONOCHROME1 bright, ITK inverts it), so
+everything here is explicit: ``array[0, r, c]`` is row r, column c of the image as it is shown, and air is dark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from monai.data.image_reader import ImageReader
+from monai.utils.misc import ensure_tuple
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.dicom_file import read_dicom
+from monai_robustinterp.io.read.dicom_header import HEADER_KEYS
+from monai_robustinterp.io.read.nifti_file import read_nifti
+from monai_robustinterp.io.read.raster_file import read_raster
+from monai_robustinterp.io.read.source_image import SourceImage, check_content
+
+PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+_HEAD_BYTES = 544  # NIfTI-2 has its magic in the first 540 bytes, NIfTI-1 at 344, DICOM at 128
+
+
+class ChestXRayReader(ImageReader):
+    """Read one chest radiograph as float32 ``[1, H, W]`` with plain, collatable metadata.
+
+    The format is found from the content. DICOM values are those after modality LUT and VOI LUT table (or sigmoid), with
+    MONOCHROME1 inverted and padding black; a linear window is recorded as ``display_min`` and ``display_max``, and
+    ``ScaleDisplayRange`` applies it. NIfTI orientation follows the rule in ``io/nifti_file.py``.
+
+    Each image's meta dictionary has the same keys, with "" and NaN for what is unknown:
+
+    - ``filename_or_obj``, ``spatial_shape`` (H, W), ``original_channel_dim`` (0), ``affine`` and ``original_affine``
+      (4 x 4: spacing in mm in the image plane, 1 where unknown; no patient space), ``spacing_mm`` [row, column],
+      ``spacing_source`` (PixelSpacing, ImagerPixelSpacing, NIfTI pixdim, none);
+    - ``modality``, ``body_part``, ``view_position``, ``laterality``, ``patient_orientation``,
+      ``photometric_interpretation``, ``sop_class_uid``, ``sop_instance_uid``, ``series_instance_uid``,
+      ``study_instance_uid``, ``transfer_syntax_uid``;
+    - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
+    - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
+      rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
+      table, pixels at the padding value, or a range that depends on the content;
+    - ``intensity_path``: what was applied to the stored pixels, in order; ``pixel_sha256``: hash of the decoded stored
+      pixels (row by row, little-endian, in their integer type);
+    - ``file_format`` (DICOM, NIfTI, image), ``warnings`` (joined by "; ").
+
+    Args:
+        strict: refuse DICOM images whose header states another modality or body part, or FOR PROCESSING. Otherwise
+            they are read with a ``UserWarning``, which is also kept in the meta dictionary.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        super().__init__()
+        self.strict = strict
+
+    def verify_suffix(self, filename: PathOrPaths) -> bool:
+        """Whether the content of every file is of a known format; names do not matter."""
+        try:
+            return all(bool(_file_format(_head(Path(name)))) for name in ensure_tuple(filename))
+        except OSError:
+            return False
+
+    def read(self, data: PathOrPaths, **kwargs: Any) -> PathOrPaths:
+        """Give back the path: the file is opened in ``get_data``.
+
+        ``LoadImage`` takes any exception raised here as "try the next reader", and MONAI's own readers would then
+        silently read a file that this one refuses.
+        """
+        return data
+
+    def get_data(self, img: PathOrPaths) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Open, check and decode one file.
+
+        Args:
+            img: what ``read`` returned: one path, or a sequence of one.
+
+        Returns:
+            The image, float32 ``[1, H, W]``, and its meta dictionary.
+
+        Raises:
+            InputRefused: if the file is no readable radiograph; its ``path`` says which file.
+        """
+        paths = ensure_tuple(img)
+        if len(paths) != 1:
+            raise InputRefused(f"{len(paths)} files were given for one image; give one path per image.")
+        try:
+            source = _read_source(Path(paths[0]), strict=self.strict)
+            with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused in the next line
+                array = np.ascontiguousarray(source.values, dtype=np.float32)[None]
+            check_content(array)
+        except InputRefused as refused:
+            refused.path = str(paths[0])
+            raise
+        for warning in source.warnings:
+            warnings.warn(warning, UserWarning, stacklevel=2)
+        return array, _meta(source, str(paths[0]))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+def _file_format(head: bytes) -> str:
+    """Name of the format of a file that begins with ``head``; "" if it is none that this reader knows."""
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head[344:348] == b"n+1\0":
+        return "NIfTI-1"
+    if head[4:8] == b"n+2\0":
+        return "NIfTI-2"
+    if head.startswith(b"\x1f\x8b"):
+        inner = _file_format(_unzipped(head))
+        return f"{inner}.gz" if inner.startswith("NIfTI") else ""
+    return ""
+
+
+def _unzipped(head: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _read_source(path: Path, *, strict: bool) -> SourceImage:
+    try:
+        head = _head(path)
+    except OSError as error:
+        raise InputRefused(
+            f"The path could not be opened as a file ({type(error).__name__}); it must be one readable file, no "
+            "folder. Check the path and its permissions."
+        ) from None
+    if not head:
+        raise InputRefused("The file has 0 bytes; an image file has content. Copy it again from the source.")
+    kind = _file_format(head)
+    if kind == "DICOM":
+        return read_dicom(path, strict=strict)
+    if kind in ("PNG", "JPEG"):
+        return read_raster(path, png=kind == "PNG")
+    if kind:
+        return read_nifti(path, zipped=kind.endswith(".gz"), version=int(kind[6]))
+    raise InputRefused(
+        "The content is of no known image format; the reader takes DICOM files with the DICM prefix, single-file NIfTI "
+        "(.nii, .nii.gz), PNG and JPEG. Export the image as one of these."
+    )
+
+
+def _meta(source: SourceImage, path: str) -> dict[str, Any]:
+    # In the image plane only: MONAI uses it to scale, and a projection has no place in patient space.
+    affine = np.diag([*(1.0 if np.isnan(s) else s for s in source.spacing_mm), 1.0, 1.0])
+    return {
+        "filename_or_obj": path,
+        "affine": affine,
+        "original_affine": affine.copy(),
+        "spatial_shape": np.asarray(source.stored_pixels.shape),
+        "original_channel_dim": 0,
+        "spacing_mm": np.asarray(source.spacing_mm, dtype=np.float64),
+        "spacing_source": source.spacing_source,
+        **{key: source.header.get(key, "") for key in HEADER_KEYS},
+        "display_min": source.display_min,
+        "display_max": source.display_max,
+        "display_source": source.display_source,
+        "display_slope": source.display_slope,
+        "display_slope_reason": source.slope_reason,
+        "intensity_path": "; ".join(source.intensity_path),
+        "pixel_sha256": _pixel_sha256(source.stored_pixels),
+        "file_format": source.file_format,
+        "warnings": "; ".join(source.warnings),
+    }
+
+
+def _pixel_sha256(pixels: npt.NDArray[Any]) -> str:
+    little_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
+    return hashlib.sha256(little_endian.tobytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""From files to results: one image, many images, ordinary maps side by side."""

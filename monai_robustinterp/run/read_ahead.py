@@ -1,0 +1,171 @@
+"""Many images through the pipeline: while the network works on one, the next is read and those before are written.
+
+Three threads take each image in turn, in order. One reads it: hash, pixels, preprocessing, regions. The caller's thread
+takes its votes; the network runs in no other. One finishes it: certificate, map on the source grid, picture, files.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.errors import InputRefused, refusal_reason
+from monai_robustinterp.files import atomic_folder, file_sha256
+from monai_robustinterp.geometry.regions import RegionSource
+from monai_robustinterp.inferers import Progress
+from monai_robustinterp.run import pipeline
+from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
+from monai_robustinterp.run.pipeline import Prepared
+from monai_robustinterp.types import Explanation, SmoothingSpec, VoteMap
+
+MAX_BEHIND = 2
+"""Images at most that have their votes and wait for their files while the network works on another one."""
+
+_EXISTS = (
+    "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
+    "output folder."
+)
+
+
+@dataclass(kw_only=True)
+class ImageRun:
+    """One image on its way.
+
+    Attributes:
+        number: position in the run, from 1.
+        path: the file.
+        folder: name of its result folder; "" before it is known.
+        prepared: after reading.
+        votes: after the network, with how they were taken.
+        explanation: after writing; None if it was refused.
+        reason: why it was refused; "" if it was not.
+        elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
+    """
+
+    number: int
+    path: Path
+    folder: str = ""
+    prepared: Prepared | None = None
+    votes: tuple[VoteMap, SmoothingSpec] | None = None
+    explanation: Explanation | None = None
+    reason: str = ""
+    elapsed_s: float = 0.0
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Counts the time of the block; its exception is the reason why the image is refused, and goes no further."""
+        start = time.monotonic()
+        try:
+            yield
+        except FileExistsError:
+            # Another run into the same folder was faster.
+            self.reason = _EXISTS.format(self.folder)
+        except Exception as error:
+            self.reason = refusal_reason(error)
+        finally:
+            self.elapsed_s += time.monotonic() - start
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadAhead:
+    """A run over many images.
+
+    Attributes:
+        bundle: the classifier and how to certify it.
+        regions: of every image.
+        output: an existing folder, for a result folder an image.
+        overwrite: replace results of an earlier run of the same file.
+        save: writes an explanation into an empty folder.
+        done: takes each image when its files are written or it is refused, in order, in the thread that writes.
+    """
+
+    bundle: SaliencyBundle
+    regions: Sequence[RegionSource]
+    output: Path
+    overwrite: bool
+    save: Callable[[Explanation, Path], None]
+    done: Callable[[ImageRun], None]
+
+    def certify(self, images: Sequence[Path], *, show_progress: bool) -> None:
+        """Certifies the images.
+
+        An interrupt ends the run when the read under way has ended and the images that have votes are written.
+
+        Args:
+            images: files.
+            show_progress: a progress bar on stderr.
+        """
+        copies = self.bundle.inferer.looks[-1]
+        with (
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(1, "writer") as writer,
+            ThreadPoolExecutor(1, "reader", _same_gpu(self.bundle.device)) as reader,
+            tqdm(total=copies * len(images), unit=" samples", disable=not show_progress) as bar,
+        ):
+            # Once for all threads, since the filters are the process's. The reader's warnings are in the metadata and
+            # the summary.
+            warnings.simplefilter("ignore", UserWarning)
+            runs = (ImageRun(number=number, path=path) for number, path in enumerate(images, start=1))
+            ahead = deque(reader.submit(self._read, run) for run in islice(runs, 1))
+            behind: deque[tuple[str, Future[None]]] = deque()
+            while ahead:
+                image = ahead.popleft().result()
+                ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
+                bar.set_description(f"image {image.number}/{len(images)}")
+                before = bar.n
+                if image.prepared is not None:
+                    # The same file again: what became of the first decides.
+                    wait([written for folder, written in behind if folder == image.folder])
+                    self._vote(image, image.prepared, bar.update)
+                # An image that was refused or stopped early has no copies left: the time left is that of the others.
+                bar.total -= copies - (bar.n - before)
+                behind.append((image.folder, writer.submit(self._write, image)))
+                while behind and (len(behind) > MAX_BEHIND or behind[0][1].done()):
+                    behind.popleft()[1].result()
+            for _, written in behind:
+                written.result()
+
+    def _read(self, image: ImageRun) -> ImageRun:
+        with image.step():
+            refuse_irregular(image.path)
+            file_hash = file_sha256(image.path)
+            image.folder = f"{RESULT_PREFIX}{file_hash[:16]}"
+            self._refuse_existing(image)
+            image.prepared = pipeline.prepare(image.path, self.bundle, file_hash=file_hash, regions=self.regions)
+        return image
+
+    def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
+        with image.step():
+            self._refuse_existing(image)
+            image.votes = self.bundle.inferer.vote(ready.image, self.bundle.network, progress, regions=ready.regions)
+
+    def _write(self, image: ImageRun) -> None:
+        if image.prepared is not None and image.votes is not None:
+            votes, spec = image.votes
+            with image.step():
+                explanation = pipeline.finish(image.prepared, self.bundle, votes=votes, spec=spec)
+                with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
+                    self.save(explanation, folder)
+                image.explanation = explanation
+        self.done(image)
+
+    def _refuse_existing(self, image: ImageRun) -> None:
+        if (self.output / image.folder).exists() and not self.overwrite:
+            raise InputRefused(_EXISTS.format(image.folder))
+
+
+def _same_gpu(device: torch.device) -> Callable[[], None] | None:
+    """What a thread begins with, so that "cuda" is the caller's current GPU there too: each thread has its own."""
+    return partial(torch.cuda.set_device, torch.cuda.current_device()) if device.type == "cuda" else None

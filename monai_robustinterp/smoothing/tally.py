@@ -1,0 +1,173 @@
+"""Running vote counts: memory does not grow with the number of copies, and the host does not wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from monai_robustinterp.interpreters.base import Attribution
+from monai_robustinterp.noise.counter import CounterNoise
+from monai_robustinterp.smoothing.voting import NonFiniteMapError, TopK, pool_cells, top_k_votes
+from monai_robustinterp.types import Region, VoteMap
+
+Attribute = Callable[[nn.Module, torch.Tensor], Attribution]
+
+
+class VoteTally:
+    """Counts on the device of one image: votes, ties, decisions, and joint votes and hits of regions if wanted.
+
+    Args:
+        clean: float32 [1, H, W].
+        noise: of the image.
+        sigma: standard deviation of the noise.
+        attribute: interprets copies [B, 1, H, W] with a network.
+        finds: whether the network finds the target, logits [B, classes] to bool [B].
+        top_k: number of cells that each copy votes for.
+        cell_size: side of a cell in pixels; it divides H and W.
+        pairs: count joint votes, int64 [c, c].
+        regions: whose hits are counted.
+
+    Raises:
+        ValueError: if a region is not on the grid of the cells.
+    """
+
+    def __init__(
+        self,
+        clean: torch.Tensor,
+        *,
+        noise: CounterNoise,
+        sigma: float,
+        attribute: Attribute,
+        finds: Callable[[torch.Tensor], torch.Tensor],
+        top_k: int,
+        cell_size: int,
+        pairs: bool = False,
+        regions: Sequence[Region] = (),
+    ) -> None:
+        self.clean, self.noise, self.sigma, self.attribute, self.finds = clean, noise, sigma, attribute, finds
+        self.top_k, self.cell_size, self.regions = top_k, cell_size, tuple(regions)
+        self.grid = tuple(side // cell_size for side in clean.shape[-2:])
+        self.n_samples = 0
+        n_cells = self.grid[0] * self.grid[1]
+        self.counts = torch.zeros(n_cells, dtype=torch.int64, device=clean.device)
+        # Copies that find the target, that are tied, constant, and whose map or logits are not finite.
+        self.copies = self.counts.new_zeros(5)
+        self.joint = self.counts.new_zeros(n_cells, n_cells) if pairs else None
+        self.region_cells = [self._cells(region) for region in regions]
+        self.hits = self.counts.new_zeros(len(self.regions), top_k + 1)
+
+    def noisy(self, samples: torch.Tensor) -> torch.Tensor:
+        """The copies [B, 1, H, W] with these indices, int64 [B]."""
+        return self.noise.normal(samples, tuple(self.clean.shape)).mul_(self.sigma).add_(self.clean)
+
+    def top_cells(self, samples: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, TopK]:
+        """Pooled maps [B, h, w] of these copies' maps [B, 1, H, W], and their votes."""
+        cells = pool_cells(maps, self.cell_size)
+        return cells, top_k_votes(
+            cells.flatten(1), self.top_k, lambda rows: self.noise.order(samples[rows], self.counts.numel())
+        )
+
+    def count(self, samples: torch.Tensor, attribution: Attribution) -> None:
+        """Counts the votes of these copies."""
+        _, top = self.top_cells(samples, attribution.maps)
+        finite_logits = torch.isfinite(attribution.logits).all(dim=1)
+        kinds = (self.finds(attribution.logits), top.tied, top.constant, ~top.finite, ~finite_logits)
+        copies = torch.stack([kind.sum() for kind in kinds])
+        # Sums of at most 2**24 zeros and ones are exact in float32, where matrix products are fast.
+        votes = top.mask.to(torch.float32)
+        joint = 0 if self.joint is None else (votes.T @ votes).to(torch.int64)
+        hits = [(votes @ cells).to(torch.int64) for cells in self.region_cells]
+        counts, ones = top.mask.sum(dim=0), torch.ones_like(samples)
+        # All that needs memory is done: a batch is counted as a whole or not at all.
+        self.n_samples += len(samples)
+        self.counts += counts
+        self.copies += copies
+        if self.joint is not None:
+            self.joint += joint
+        for row, found in zip(self.hits, hits):
+            row.scatter_add_(0, found, ones)
+
+    def check_finite(self) -> None:
+        """Waits for the device, and refuses copies that cannot be voted.
+
+        Raises:
+            NonFiniteMapError: if a map or a logit of a copy is NaN or infinite.
+        """
+        maps, logits = self.copies[3:].tolist()
+        if logits:
+            raise NonFiniteMapError(_LOGITS)
+        if maps:
+            raise NonFiniteMapError(
+                f"{maps} of {self.n_samples} noisy copies have an interpretation with NaN or infinite values. A vote "
+                "needs finite values: check the network's weights and the interpreter, and that the network runs in "
+                "float32."
+            )
+
+    def votes(self, logits: torch.Tensor, digest: str) -> VoteMap:
+        """The counts so far.
+
+        Args:
+            logits: of the clean image, [1, classes].
+            digest: hash of the clean image.
+
+        Raises:
+            NonFiniteMapError: see :meth:`check_finite`.
+        """
+        self.check_finite()
+        positive, tied, constant = self.copies[:3].tolist()
+        height, width = self.clean.shape[-2:]
+        return VoteMap(
+            counts=self.counts.reshape(self.grid).cpu().numpy().copy(),
+            n_samples=self.n_samples,
+            top_k=self.top_k,
+            input_shape=(height, width),
+            image_sha256=digest,
+            logits=logits[0].float().cpu().numpy(),
+            positive=bool(self.finds(logits)[0]),
+            positive_copies=positive,
+            tied_copies=tied,
+            constant_copies=constant,
+            joint=None if self.joint is None else self.joint.cpu().numpy().copy(),
+            regions=self.regions,
+            region_hits=self.hits.cpu().numpy().copy() if self.regions else None,
+        )
+
+    def _cells(self, region: Region) -> torch.Tensor:
+        if region.cells.shape != self.grid:
+            raise ValueError(f"a region has {region.cells.shape} cells and the map {self.grid}: they must agree.")
+        return torch.from_numpy(region.cells.ravel()).to(self.clean.device, torch.float32)
+
+
+def add_votes(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]]) -> None:
+    """Counts copies of one or several images, interpreted in one batch.
+
+    Args:
+        network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
+        parts: tallies that interpret alike, each with the indices of its copies, int64 [B].
+    """
+    noisy = [tally.noisy(samples) for tally, samples in parts]
+    copies = torch.cat(noisy) if len(noisy) > 1 else noisy[0]
+    attribution = parts[0][0].attribute(network, copies)
+    start = 0
+    for tally, samples in parts:
+        rows = slice(start, start + len(samples))
+        tally.count(samples, Attribution(maps=attribution.maps[rows], logits=attribution.logits[rows]))
+        start = rows.stop
+
+
+def check_finite_logits(logits: torch.Tensor) -> None:
+    """Refuses logits [B, classes] that decide nothing.
+
+    Raises:
+        NonFiniteMapError: if one is NaN or infinite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise NonFiniteMapError(_LOGITS)
+
+
+_LOGITS = (
+    "the network gives logits that are NaN or infinite, which neither find nor miss a finding: check its weights, its "
+    "preprocessing, and that it runs in float32."
+)
