@@ -60,8 +60,8 @@ def vote_maps(bundle: SaliencyBundle, image: torch.Tensor, sigma: float) -> dict
                         input_shape=(128, 128),
                         image_sha256=digest,
                         logits=logits[0].detach().numpy(),
-                        positive=found,
-                        positive_copies=positive,
+                        decision=found,
+                        found_copies=positive,
                         tied_copies=0,
                         constant_copies=0,
                     )

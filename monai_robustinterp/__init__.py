@@ -23,7 +23,7 @@ from monai_robustinterp.run.cohort import certify_cohort as certify_cohort
 from monai_robustinterp.transforms import CertifiedSaliency as CertifiedSaliency
 from monai_robustinterp.transforms import CertifiedSaliencyd as CertifiedSaliencyd
 from monai_robustinterp.types import Certificate as Certificate
-from monai_robustinterp.types import Explanation as Explanation
+from monai_robustinterp.types import CertifiedResult as CertifiedResult
 from monai_robustinterp.types import SmoothingSpec as SmoothingSpec
 from monai_robustinterp.types import VoteMap as VoteMap
 

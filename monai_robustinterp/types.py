@@ -108,11 +108,11 @@ class VoteMap:
         input_shape: height and width of the network's input, in pixels (n = H * W is the dimension of the noise).
         image_sha256: hash of the clean network input (float32 values and shape).
         logits: the network's logits for the clean input, float32, shape [classes].
-        positive: whether the network finds the target in the clean image (arg-max, or logit > 0 if independent).
-        positive_copies: noisy copies in which it finds the target.
+        decision: whether the network finds the target in the clean image (arg-max, or logit > 0 if independent).
+        found_copies: noisy copies in which it finds the target.
         tied_copies: copies whose k-th value was tied with the next one, so that the random order decided.
         constant_copies: copies whose whole map had one value (an all-zero map, say).
-        joint: copies that vote for cell a and for cell b, int64 [c, c]; None if they were not counted.
+        pair_counts: copies that vote for cell a and for cell b, int64 [c, c]; None if they were not counted.
         regions: regions whose hits were counted.
         region_hits: entry [i, j] is the number of copies that cast j of their k votes in region i, int64 [R, k + 1].
     """
@@ -123,11 +123,11 @@ class VoteMap:
     input_shape: tuple[int, int]
     image_sha256: str
     logits: npt.NDArray[np.float32]
-    positive: bool
-    positive_copies: int
+    decision: bool
+    found_copies: int
     tied_copies: int = 0
     constant_copies: int = 0
-    joint: npt.NDArray[np.int64] | None = None
+    pair_counts: npt.NDArray[np.int64] | None = None
     regions: tuple[Region, ...] = ()
     region_hits: npt.NDArray[np.int64] | None = None
 
@@ -142,24 +142,24 @@ class VoteMap:
             raise ValueError(
                 f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
             )
-        if self.joint is not None:
-            self._check_joint(self.joint)
+        if self.pair_counts is not None:
+            self._check_pairs(self.pair_counts)
         if self.regions or self.region_hits is not None:
             self._check_regions()
 
-    def _check_joint(self, joint: npt.NDArray[np.int64]) -> None:
+    def _check_pairs(self, pairs: npt.NDArray[np.int64]) -> None:
         # Every copy that votes for a votes for k cells, a itself among them.
         flat = self.counts.ravel()
-        same = joint.shape == (flat.size, flat.size) and np.array_equal(joint, joint.T)
+        same = pairs.shape == (flat.size, flat.size) and np.array_equal(pairs, pairs.T)
         if not (
             same
-            and np.array_equal(joint.diagonal(), flat)
-            and (joint.sum(axis=1) == self.top_k * flat).all()
-            and (joint >= 0).all()
-            and (joint <= flat).all()
+            and np.array_equal(pairs.diagonal(), flat)
+            and (pairs.sum(axis=1) == self.top_k * flat).all()
+            and (pairs >= 0).all()
+            and (pairs <= flat).all()
         ):
             raise ValueError(
-                "the joint counts do not fit the votes: they must be symmetric, with the votes on the diagonal and "
+                "the pair counts do not fit the votes: they must be symmetric, with the votes on the diagonal and "
                 "k times the votes in each row. The file was changed or mixed up: take the votes anew."
             )
 
@@ -192,7 +192,7 @@ class VoteMap:
     @property
     def label_agreement(self) -> float:
         """Share of the noisy copies in which the network decides on the target as it does on the clean image."""
-        agreeing = self.positive_copies if self.positive else self.n_samples - self.positive_copies
+        agreeing = self.found_copies if self.decision else self.n_samples - self.found_copies
         return agreeing / self.n_samples
 
     @property
@@ -299,7 +299,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation:
+class CertifiedResult:
     """All that is known about one image after the run.
 
     Attributes:

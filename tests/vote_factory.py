@@ -16,8 +16,8 @@ def vote_map(counts: npt.ArrayLike, *, n_samples: int, top_k: int, **changes: ob
         "input_shape": array.shape,
         "image_sha256": "0" * 64,
         "logits": np.zeros(2, np.float32),
-        "positive": True,
-        "positive_copies": n_samples,
+        "decision": True,
+        "found_copies": n_samples,
     }
     return VoteMap(counts=array, n_samples=n_samples, top_k=top_k, **settings | changes)
 

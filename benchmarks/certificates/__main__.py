@@ -95,7 +95,7 @@ def image_facts(streams: list[Stream], bundle: SaliencyBundle) -> dict[str, Any]
         facts[stream.name] = {
             "image_sha256": votes.image_sha256,
             "score": bundle.inferer.findings.score(votes.logits, spec.target),
-            "positive": votes.positive,
+            "decision": votes.decision,
             "agreement": votes.label_agreement,
             "tied": votes.tied_copies,
             "constant": votes.constant_copies,

@@ -59,8 +59,8 @@ def pixel_votes() -> tuple[VoteMap, SmoothingSpec]:
         input_shape=(224, 224),
         image_sha256="",
         logits=np.zeros(1, dtype=np.float32),
-        positive=True,
-        positive_copies=PIXEL_SAMPLES,
+        decision=True,
+        found_copies=PIXEL_SAMPLES,
     )
     spec = SmoothingSpec(
         sigma=0.1, n_samples=PIXEL_SAMPLES, top_k=top_k, cell_size=1, interpreter="synthetic", target=0

@@ -18,7 +18,7 @@ class Plan:
         images: number of sample images; None takes all.
         table_sizes: copies m of the table of radii.
         rival_sizes: copies m of the comparison with the literature.
-        joint_size: copies behind the joint counts of pairs of cells, one of ``rival_sizes``.
+        joint_size: copies behind the pair counts of pairs of cells, one of ``rival_sizes``.
         curve_sizes: copies m of the two curves.
         first_look: first look of early stopping; the last one is the whole stream.
         wanted_radii: radii at which early stopping ends.

@@ -32,8 +32,8 @@ def fixed_votes(votes: VoteMap) -> VoteMap:
     return dataclasses.replace(
         votes,
         counts=counts.reshape(votes.counts.shape),
-        positive_copies=votes.n_samples if votes.positive else 0,
-        joint=None if votes.joint is None else np.outer(counts, counts) // votes.n_samples,
+        found_copies=votes.n_samples if votes.decision else 0,
+        pair_counts=None if votes.pair_counts is None else np.outer(counts, counts) // votes.n_samples,
         tied_copies=0,
         constant_copies=0,
     )

@@ -46,7 +46,7 @@ class Evidence:
         relaxed: mean relaxed maps, one a setting of ``relaxed_settings``, float64 [S, c].
         scores: mean linear rank scores, float64 [c].
         first: votes of the first copies, which choose the side in Anani et al., int64 [h, w].
-        paired: the votes with joint counts, where m has them.
+        paired: the votes with pair counts, where m has them.
     """
 
     votes: VoteMap
@@ -153,7 +153,7 @@ def _plain(evidence: Evidence, beta: BetaLike, eta: float) -> float:
 
 def _pairs(evidence: Evidence, beta: BetaLike, eta: float) -> float:
     if evidence.paired is None:
-        raise ValueError("these copies have no joint counts: ask at the joint size of the plan.")
+        raise ValueError("these copies have no pair counts: ask at the joint size of the plan.")
     certificate = certify_votes(evidence.paired, evidence.spec, beta=beta, eta=eta)
     return certificate.radius("population", "discordant-pairs").l2
 

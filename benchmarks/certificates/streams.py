@@ -50,13 +50,13 @@ class Stream:
         name: file name of the image without its suffix.
         spec: the smoothing of the whole stream.
         sizes: the prefixes m, ascending.
-        joint_size: copies behind ``joint``.
+        joint_size: copies behind ``pair_counts``.
         counts: votes, int64 [P, h, w].
         tallies: copies that find the target, have a tie, are constant, int64 [P, 3].
         relaxed: mean relaxed maps of Levine et al. at the prefixes, one a setting, float64 [P, S, c]; not a number
             where they were not taken.
         scores: mean linear rank scores, float64 [P, c]; not a number where they were not taken.
-        joint: copies that vote for both cells, int64 [c, c].
+        pair_counts: copies that vote for both cells, int64 [c, c].
         clean: fields of the vote map that do not depend on the copies.
         elapsed_s: time that the stream took.
     """
@@ -69,7 +69,7 @@ class Stream:
     tallies: npt.NDArray[np.int64]
     relaxed: Array
     scores: Array
-    joint: npt.NDArray[np.int64]
+    pair_counts: npt.NDArray[np.int64]
     clean: dict[str, Any]
     elapsed_s: float
 
@@ -81,7 +81,7 @@ class Stream:
             counts=self.counts[place],
             n_samples=m,
             top_k=self.spec.top_k,
-            positive_copies=positive,
+            found_copies=positive,
             tied_copies=tied,
             constant_copies=constant,
             **self.clean,
@@ -89,9 +89,9 @@ class Stream:
         return votes, dataclasses.replace(self.spec, n_samples=m, looks=looks)
 
     def paired(self) -> tuple[VoteMap, SmoothingSpec]:
-        """Votes with joint counts, and their spec."""
+        """Votes with pair counts, and their spec."""
         votes, spec = self.at(self.joint_size)
-        return dataclasses.replace(votes, joint=self.joint), spec
+        return dataclasses.replace(votes, pair_counts=self.pair_counts), spec
 
 
 def batches(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
@@ -121,7 +121,7 @@ class _Sums:
         )
         n_cells = self.tally.counts.numel()
         self.vector, self.settings = linear_scores(n_cells), relaxed_settings(spec.top_k, n_cells)
-        self.joint = np.zeros((n_cells, n_cells), dtype=np.int64)
+        self.pair_counts = np.zeros((n_cells, n_cells), dtype=np.int64)
         self.relaxed, self.scores = np.zeros((len(self.settings), n_cells)), np.zeros(n_cells)
         self.kept: list[dict[str, npt.NDArray[Any]]] = []
 
@@ -134,7 +134,7 @@ class _Sums:
             self._add_scores(cells.flatten(1).numpy().astype(np.float64))
         if done <= self.plan.joint_size:
             marks = top.mask.double()
-            self.joint += (marks.T @ marks).numpy().astype(np.int64)
+            self.pair_counts += (marks.T @ marks).numpy().astype(np.int64)
 
     def _add_scores(self, cells: Array) -> None:
         for total, (tau, gamma) in zip(self.relaxed, self.settings):
@@ -179,7 +179,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         "input_shape": tuple(image.shape[-2:]),
         "image_sha256": image_sha256(image),
         "logits": logits[0].float().numpy(),
-        "positive": bool(inferer.findings.finds(logits, spec.target)[0]),
+        "decision": bool(inferer.findings.finds(logits, spec.target)[0]),
     }
     stacked = {key: np.stack([kept[key] for kept in sums.kept]) for key in sums.kept[0]}
     return Stream(
@@ -187,7 +187,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         spec=spec,
         sizes=plan.prefixes,
         joint_size=plan.joint_size,
-        joint=sums.joint,
+        pair_counts=sums.pair_counts,
         clean=clean,
         elapsed_s=time.perf_counter() - start,
         **stacked,
@@ -239,7 +239,9 @@ def stored_stream(folder: Path, name: str, image: torch.Tensor, bundle: Saliency
             if str(file["settings"]) == wanted:
                 return _read(name, dict(file))
     stream = take_stream(name, image, bundle, plan)
-    arrays = {key: getattr(stream, key) for key in ("counts", "tallies", "relaxed", "scores", "joint", "elapsed_s")}
+    arrays = {
+        key: getattr(stream, key) for key in ("counts", "tallies", "relaxed", "scores", "pair_counts", "elapsed_s")
+    }
     arrays |= {f"clean_{key}": value for key, value in stream.clean.items()} | {"settings": wanted}
     atomic_write(path, lambda file: np.savez_compressed(file, **arrays), overwrite=True)
     return stream
@@ -252,7 +254,7 @@ def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
         "input_shape": tuple(int(side) for side in arrays["clean_input_shape"]),
         "image_sha256": str(arrays["clean_image_sha256"]),
         "logits": arrays["clean_logits"],
-        "positive": bool(arrays["clean_positive"]),
+        "decision": bool(arrays["clean_decision"]),
     }
     return Stream(
         name=name,
@@ -261,5 +263,5 @@ def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
         joint_size=wanted["joint_size"],
         clean=clean,
         elapsed_s=float(arrays["elapsed_s"]),
-        **{key: arrays[key] for key in ("counts", "tallies", "relaxed", "scores", "joint")},
+        **{key: arrays[key] for key in ("counts", "tallies", "relaxed", "scores", "pair_counts")},
     )

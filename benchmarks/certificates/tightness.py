@@ -91,8 +91,8 @@ def _votes(counts: npt.NDArray[np.int64]) -> tuple[VoteMap, SmoothingSpec]:
         input_shape=(1, CELLS),
         image_sha256="",
         logits=np.zeros(1, dtype=np.float32),
-        positive=True,
-        positive_copies=SAMPLES,
+        decision=True,
+        found_copies=SAMPLES,
     )
     spec = SmoothingSpec(sigma=1.0, n_samples=SAMPLES, top_k=TOP_K, cell_size=1, interpreter="identity", target=0)
     return votes, spec

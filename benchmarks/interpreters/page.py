@@ -27,7 +27,7 @@ logit; labels without a setting are the defaults of the bundle.
 
 ![all interpreters on a chest X-ray with pneumonia](../images/interpreters_pneumonia.png)
 
-Fourteen answers to one question and a map of all classes (`robust_activation_map`), by `monai-robustinterp explain
+Fourteen answers to one question and a map of all classes (`robust_activation_map`), by `monai-robustinterp compare
 sample_data/nih_00000766_010_pneumonia.png --bundle chest_xray_findings --target Pneumonia --interpreter all --output
 DIR`. Yellow are the 38 cells of 8 px that a noisy copy with this map would vote for. They disagree, and none of them
 is certified. The patient is not among those who trained the network. White: the lung opacities that a radiologist
@@ -60,7 +60,7 @@ _LEAKS = """## A thousand images, one after the other
 
 Resident memory of the process, once the allocator has given back what it does not use, and live tensors:
 
-- `explain` with `gradient` and `grad_cam` on the shipped network, six sample images in turn, all files of every 20th:
+- `compare` with `gradient` and `grad_cam` on the shipped network, six sample images in turn, all files of every 20th:
   486 MB and 415 tensors after 100 images, 489 MB and 415 after 1,000;
 - `certify` on a folder of 1,000 PNGs, 8 copies each: 576 MB after 100 images, 562 MB after all, up to 606 between, when
   more images are on their way;

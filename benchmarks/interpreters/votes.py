@@ -94,7 +94,7 @@ def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict
         return
     tally.counts += torch.from_numpy(votes.counts).flatten()
     tally.n_samples = votes.n_samples
-    tally.copies[:3] += torch.tensor([votes.positive_copies, votes.tied_copies, votes.constant_copies])
+    tally.copies[:3] += torch.tensor([votes.found_copies, votes.tied_copies, votes.constant_copies])
 
 
 def _spec(bundle: SaliencyBundle, target: int) -> SmoothingSpec:

@@ -1,4 +1,4 @@
-"""From a DICOM file to its secondary capture, stage by stage: the calls of ``pipeline.run`` and ``save``, timed."""
+"""From a DICOM file to its secondary capture, stage by stage: the calls of ``certify_image`` and ``save``, timed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.smoothing.batching import wait_for
-from monai_robustinterp.types import Explanation
+from monai_robustinterp.types import CertifiedResult
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def breakdown(
     }
 
 
-def _in_stages(clock: _Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> Explanation:
+def _in_stages(clock: _Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> CertifiedResult:
     prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle, file_hash=file_sha256(source)))
     votes, spec = clock("noisy copies and votes", lambda: bundle.inferer.vote(prepared.image, bundle.network))
     explanation = clock(

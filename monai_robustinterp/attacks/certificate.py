@@ -144,7 +144,7 @@ class _Run:
     def keeps_label(self, delta: torch.Tensor) -> bool:
         with torch.no_grad():
             logits = self.network((self.image + delta)[None])
-        return bool(self.inferer.findings.finds(logits, self.target)[0]) == self.votes.positive
+        return bool(self.inferer.findings.finds(logits, self.target)[0]) == self.votes.decision
 
     def _smoothed(self, radius: float) -> Reached:
         return attack_smoothed(

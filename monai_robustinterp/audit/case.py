@@ -107,7 +107,7 @@ class Case:
     @property
     def eta_cells(self) -> Real:
         """The part of eta that the bounds on cells spend: of one look, half of it where pairs have the other half."""
-        return MP.mpf(self.eta) / (self.votes.looks * (1 if self.votes.joint is None else 2))
+        return MP.mpf(self.eta) / (self.votes.looks * (1 if self.votes.pair_counts is None else 2))
 
     @cached_property
     def ordered(self) -> list[int]:
@@ -115,8 +115,8 @@ class Case:
         return sorted(self.votes.counts, reverse=True)
 
     def pairs(self) -> Pairs:
-        """The pairs of a reported and another cell, for votes with joint counts; equal counts in reading order."""
-        counts, joint = self.votes.counts, self.votes.joint or []
+        """The pairs of a reported and another cell, for votes with pair counts; equal counts in reading order."""
+        counts, joint = self.votes.counts, self.votes.pair_counts or []
         cells = sorted(range(len(counts)), key=lambda cell: -counts[cell])
         inside, outside = cells[: self.votes.top_k], cells[self.votes.top_k :]
         return Pairs(

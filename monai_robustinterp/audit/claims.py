@@ -74,7 +74,7 @@ def radii(case: Case) -> list[dict[str, Leaf]]:
     for level, edge in zip(_LEVELS, edges):
         entries.append(_renyi(case, level, *edge, position=len(entries)))
         entries.append(_neyman_pearson(case, level, *edge, position=len(entries)))
-    if case.votes.joint is not None:
+    if case.votes.pair_counts is not None:
         l2 = MP.mpf(case.number("radii", len(entries), "l2"))
         leaf = Judged(_pairs_problem(case, l2), l2)
         entries.append(_entry(case, "population", "discordant-pairs", leaf, len(entries)))
@@ -153,14 +153,14 @@ def label(case: Case) -> dict[str, Leaf]:
     recorded = min(case.number("label", "share_lower"), 1.0)
     l2 = case.number("label", "l2")
     return {
-        "found": Same(votes.positive),
+        "decision": Same(votes.decision),
         "agreeing_copies": Same(votes.agreeing_copies),
         "n_samples": Same(votes.n_samples),
         "sigma": Same(votes.spec["sigma"]),
         "eta": Same(case.eta),
         "share_lower": guarantee(lower),
         "l2": guarantee(_label_radius(lower, case), least=_label_radius(MP.mpf(recorded), case)),
-        "status": Same(sentences.of_the_label(l2, eta=case.eta, found=votes.positive)),
+        "status": Same(sentences.of_the_label(l2, eta=case.eta, decision=votes.decision)),
     }
 
 
@@ -168,8 +168,8 @@ def _label_radius(share: Real, case: Case) -> Real:
     return case.sigma * phi_inverse(share) if share > 0.5 else MP.mpf(0)
 
 
-def joint(case: Case) -> dict[str, Leaf]:
-    """Expectation of ``joint``: label and map from one run, each at eta."""
+def label_and_map(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``label_and_map``: label and map from one run, each at eta."""
     eta = min(2 * case.eta, 1.0)
     l2 = min(case.number("label", "l2"), case.number("claim", "l_max", "l2")) if eta < 1 else 0.0
     return {"l2": Same(l2), "eta": Same(eta), "status": Same(sentences.of_both(l2, eta=eta))}
@@ -178,10 +178,10 @@ def joint(case: Case) -> dict[str, Leaf]:
 def status(case: Case) -> Leaf:
     """Expectation of ``status``."""
     l_max, label_l2, both_l2 = (
-        case.number(*path) for path in (("claim", "l_max", "l2"), ("label", "l2"), ("joint", "l2"))
+        case.number(*path) for path in (("claim", "l_max", "l2"), ("label", "l2"), ("label_and_map", "l2"))
     )
     of_the_map = sentences.of_the_map(l_max, eta=case.eta, top_k=case.votes.top_k, overlap=case.overlap)
-    of_the_label = sentences.of_the_label(label_l2, eta=case.eta, found=case.votes.positive)
+    of_the_label = sentences.of_the_label(label_l2, eta=case.eta, decision=case.votes.decision)
     of_both = sentences.of_both(both_l2, eta=min(2 * case.eta, 1.0))
     return Same(
         sentences.of_the_record(

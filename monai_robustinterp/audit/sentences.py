@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
 
-FORMAT = "monai_robustinterp/certificate/1"
+FORMAT = "monai_robustinterp/certificate/2"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_grey_levels on its 0-255 scale"
@@ -49,14 +49,14 @@ def of_the_map(l_max: float, *, eta: float, top_k: int, overlap: int) -> str:
     )
 
 
-def of_the_label(l2: float, *, eta: float, found: bool) -> str:
+def of_the_label(l2: float, *, eta: float, decision: bool) -> str:
     """Status of the label's certificate."""
     if not l2 > 0:
         return "abstain: the copies do not support the clean decision, so nothing is claimed about it."
     return (
         f"certified: with probability >= 1 - {eta:g} over the noise, the smoothed classifier "
-        f"{'finds' if found else 'does not find'} the explained finding, as on the clean image, at every input of l2 "
-        f"distance below {floored(l2, 6)}."
+        f"{'finds' if decision else 'does not find'} the explained finding, as on the clean image, at every input of "
+        f"l2 distance below {floored(l2, 6)}."
     )
 
 

@@ -30,11 +30,11 @@ def finding(case: Case) -> dict[str, Leaf]:
     entry = case.record.get("finding")
     found = entry.get("score") if isinstance(entry, Mapping) else None
     fitting = [reading for reading in readings if not reading[0].problem(found)] or readings[:1]
-    decided = votes.positive in [decision for _, decision in fitting]
+    decided = votes.decision in [decision for _, decision in fitting]
     return {
         "name": HashOnly(str),
         "score": fitting[0][0],
-        "positive": Same(votes.positive) if decided else Judged("the logits of the clean image say the opposite"),
+        "decision": Same(votes.decision) if decided else Judged("the logits of the clean image say the opposite"),
         "label_agreement": near(MP.mpf(votes.agreeing_copies) / votes.n_samples),
     }
 

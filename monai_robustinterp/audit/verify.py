@@ -103,7 +103,7 @@ def _expected(case: Case) -> dict[str, Any]:
         ),
         "spec": _all_same(votes.spec),
         "label": claims.label(case),
-        "joint": claims.joint(case),
+        "label_and_map": claims.label_and_map(case),
         "rerun": claims.rerun(case),
         "finding": surroundings.finding(case),
         "votes": surroundings.votes(case),

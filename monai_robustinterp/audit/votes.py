@@ -13,18 +13,18 @@ import numpy as np
 
 from monai_robustinterp.audit.strict import AuditError, strict_json
 
-VOTES_FORMAT = "monai_robustinterp/votes/3"
+VOTES_FORMAT = "monai_robustinterp/votes/4"
 SPEC_KEYS = (
     *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
     *("precision", "target", "seed", "noise", "looks"),
 )
 _PRECISIONS = ("float32", "tf32", "bfloat16")
 _ARRAYS = (
-    *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "positive"),
-    *("positive_copies", "tied_copies", "constant_copies", "spec", "provenance"),
+    *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "decision"),
+    *("found_copies", "tied_copies", "constant_copies", "spec", "provenance"),
 )
 _MOST_COPIES = 2**32  # the counter of the noise holds fewer
-_OPTIONAL = ("joint", "regions", "region_cells", "region_hits")
+_OPTIONAL = ("pair_counts", "regions", "region_cells", "region_hits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class StoredVotes:
     Attributes:
         grid: rows and columns of the map.
         counts: votes per cell, in reading order.
-        joint: copies that vote for both cells; None if they were not counted.
+        pair_counts: copies that vote for both cells; None if they were not counted.
         spec: the settings, checked.
         unknown: number of arrays that this audit does not know.
     """
@@ -63,11 +63,11 @@ class StoredVotes:
     input_shape: list[int]
     image_sha256: str
     logits: list[float]
-    positive: bool
-    positive_copies: int
+    decision: bool
+    found_copies: int
     tied_copies: int
     constant_copies: int
-    joint: list[list[int]] | None
+    pair_counts: list[list[int]] | None
     regions: list[StoredRegion]
     spec: dict[str, Any]
     provenance: dict[str, Any]
@@ -76,7 +76,7 @@ class StoredVotes:
     @property
     def agreeing_copies(self) -> int:
         """Copies that decide on the target as the network does on the clean image."""
-        return self.positive_copies if self.positive else self.n_samples - self.positive_copies
+        return self.found_copies if self.decision else self.n_samples - self.found_copies
 
     @property
     def looks(self) -> int:
@@ -134,11 +134,11 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         input_shape=[_whole(side, 1) for side in _listed(arrays["input_shape"], 2)],
         image_sha256=_of(str, arrays["image_sha256"]),
         logits=[_finite(logit) for logit in arrays["logits"]],
-        positive=_of(bool, arrays["positive"]),
-        positive_copies=_whole(arrays["positive_copies"]),
+        decision=_of(bool, arrays["decision"]),
+        found_copies=_whole(arrays["found_copies"]),
         tied_copies=_whole(arrays["tied_copies"]),
         constant_copies=_whole(arrays["constant_copies"]),
-        joint=_joint(arrays["joint"], len(counts)) if "joint" in arrays else None,
+        pair_counts=_joint(arrays["pair_counts"], len(counts)) if "pair_counts" in arrays else None,
         regions=_regions(arrays, grid, top_k),
         spec=spec,
         provenance=_of(dict, strict_json(arrays["provenance"])),
@@ -220,7 +220,7 @@ def faults(votes: StoredVotes) -> list[str]:
         (lambda: (votes.spec["n_samples"], votes.spec["top_k"]) == (m, k), "the settings name other copies or k"),
         (lambda: sum(votes.counts) == m * k, f"the counts sum to {sum(votes.counts)} and m k is {m * k}"),
         (lambda: max(votes.counts) <= m, f"a cell has {max(votes.counts)} votes of {m} copies"),
-        (lambda: votes.positive_copies <= m, f"{votes.positive_copies} of {m} copies find the target"),
+        (lambda: votes.found_copies <= m, f"{votes.found_copies} of {m} copies find the target"),
         (
             lambda: votes.constant_copies <= votes.tied_copies <= m or (k == c and votes.constant_copies <= m),
             "the copies with ties or constant maps do not fit",
@@ -234,7 +234,10 @@ def faults(votes: StoredVotes) -> list[str]:
             lambda: not votes.spec["looks"] or (_ascending(votes.spec["looks"]) and m in votes.spec["looks"]),
             "the looks do not ascend or do not hold the number of copies",
         ),
-        (lambda: votes.joint is None or _joint_fits(votes.joint, votes), "the joint counts do not fit the counts"),
+        (
+            lambda: votes.pair_counts is None or _pairs_fit(votes.pair_counts, votes),
+            "the pair counts do not fit the counts",
+        ),
         (lambda: all(_hits_fit(region, votes) for region in votes.regions), "the hits of a region do not fit"),
     ]
     return [f"votes.npz contradicts itself: {sentence}." for rule, sentence in rules if not rule()]
@@ -244,14 +247,14 @@ def _ascending(numbers: list[int]) -> bool:
     return all(first < second for first, second in pairwise(numbers))
 
 
-def _joint_fits(joint: list[list[int]], votes: StoredVotes) -> bool:
+def _pairs_fit(pairs: list[list[int]], votes: StoredVotes) -> bool:
     counts, cells = votes.counts, range(len(votes.counts))
     return all(
-        joint[a][a] == counts[a]
-        and sum(joint[a]) == votes.top_k * counts[a]
+        pairs[a][a] == counts[a]
+        and sum(pairs[a]) == votes.top_k * counts[a]
         and all(
-            joint[a][b] == joint[b][a]
-            and counts[a] + counts[b] - votes.n_samples <= joint[a][b] <= min(counts[a], counts[b])
+            pairs[a][b] == pairs[b][a]
+            and counts[a] + counts[b] - votes.n_samples <= pairs[a][b] <= min(counts[a], counts[b])
             for b in cells
         )
         for a in cells

@@ -3,10 +3,10 @@
 from monai_robustinterp.certificates.certify import certify_votes as certify_votes
 from monai_robustinterp.certificates.confidence import mass_weighted_bounds as mass_weighted_bounds
 from monai_robustinterp.certificates.control import fixed_map_certificate as fixed_map_certificate
-from monai_robustinterp.certificates.label import JointClaim as JointClaim
+from monai_robustinterp.certificates.label import LabelAndMap as LabelAndMap
 from monai_robustinterp.certificates.label import LabelCertificate as LabelCertificate
 from monai_robustinterp.certificates.label import certify_label as certify_label
-from monai_robustinterp.certificates.label import joint_claim as joint_claim
+from monai_robustinterp.certificates.label import label_and_map as label_and_map
 from monai_robustinterp.certificates.neyman_pearson import neyman_pearson_radius as neyman_pearson_radius
 from monai_robustinterp.certificates.overlap import swap_count as swap_count
 from monai_robustinterp.certificates.renyi import renyi_epsilon as renyi_epsilon

@@ -34,7 +34,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
 
     Population: with probability >= 1 - eta over the noise, the reported top-k set and the top-k of the expected vote
     map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/certificates.md, section 4).
-    Eta is split evenly over the spec's looks, and in halves between cells and pairs where the votes hold joint counts.
+    Eta is split evenly over the spec's looks, and in halves between cells and pairs where the votes hold pair counts.
 
     Args:
         votes: the counts.
@@ -57,7 +57,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         ("population", _population_boundary(votes, s=s, wrong=wrong, eta=eta_cells)),
     )
     radii = tuple(radius for level, edge in edges for radius in _radii(level, edge, spec.sigma, eta))
-    if votes.joint is not None:
+    if votes.pair_counts is not None:
         l2 = pairs_radius(votes, swaps=s, sigma=spec.sigma, eta_pairs=eta_cells, eta_marginal=eta_cells)
         status = _sentence("population", l2, eta)
         radii = (*radii, Radius(level="population", family="discordant-pairs", l2=l2, status=status))
@@ -82,11 +82,11 @@ def cell_eta(votes: VoteMap, spec: SmoothingSpec, eta: float) -> float:
     """The part of eta that the bounds on the cells of one look may spend: half of a look's where pairs have the other.
 
     Args:
-        votes: the counts, with or without joint ones.
+        votes: the counts, with or without pair counts.
         spec: how they were made; its looks are read.
         eta: the failure probability that is stated.
     """
-    return eta_part(eta, max(1, len(spec.looks)) * (1 if votes.joint is None else 2))
+    return eta_part(eta, max(1, len(spec.looks)) * (1 if votes.pair_counts is None else 2))
 
 
 def _population_boundary(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:

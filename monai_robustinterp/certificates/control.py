@@ -35,7 +35,7 @@ def fixed_map_votes(votes: VoteMap, spec: SmoothingSpec) -> tuple[VoteMap, Smoot
         votes,
         counts=counts.reshape(votes.counts.shape),
         n_samples=most.n_samples,
-        joint=None if votes.joint is None else np.outer(counts, counts) // most.n_samples,
+        pair_counts=None if votes.pair_counts is None else np.outer(counts, counts) // most.n_samples,
         regions=(),
         region_hits=None,
         tied_copies=0,

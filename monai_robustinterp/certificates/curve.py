@@ -84,7 +84,7 @@ class OverlapCurve:
 def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: int = 50) -> OverlapCurve:
     """Certifies every overlap of one vote map, plug-in and population, both families.
 
-    With probability >= 1 - eta over the noise all population points hold at once. Of votes with joint counts only the
+    With probability >= 1 - eta over the noise all population points hold at once. Of votes with pair counts only the
     half of eta is used that bounds on cells may spend: the certificate's pairs can reach further.
 
     Args:

@@ -26,17 +26,17 @@ class LabelCertificate:
     """How far the smoothed classifier keeps the clean decision on the explained finding.
 
     Attributes:
-        found: the decision: whether the network finds the target in the clean image.
+        decision: whether the network finds the target in the clean image.
         agreeing_copies: noisy copies that decide likewise.
         n_samples: m.
         sigma: standard deviation of the noise.
         eta: failure probability of this claim.
         share_lower: lower bound on the expected share of agreeing copies, in [0, 1).
-        l2: at every input of l2 distance below it, more than half of the noise agrees with ``found``; 0 is no claim.
+        l2: at every input of l2 distance below it, more than half of the noise agrees with ``decision``; 0 is no claim.
         status: a sentence that says what the number is.
     """
 
-    found: bool
+    decision: bool
     agreeing_copies: int
     n_samples: int
     sigma: float
@@ -47,7 +47,7 @@ class LabelCertificate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointClaim:
+class LabelAndMap:
     """Label and map together.
 
     Attributes:
@@ -79,19 +79,19 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int 
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma is {sigma}; it must be finite and > 0.")
     m = votes.n_samples
-    agreeing = votes.positive_copies if votes.positive else m - votes.positive_copies
+    agreeing = votes.found_copies if votes.decision else m - votes.found_copies
     lower = float(clopper_pearson_bounds(agreeing, m, level=eta_part(eta_label, looks)).lower)
     # Rounded down: the quantile is right to a few units in the last place.
     l2 = float(sigma * ndtri(lower)) * (1 - 1e-12) if lower > 0.5 else 0.0
-    decision = "finds" if votes.positive else "does not find"
+    verb = "finds" if votes.decision else "does not find"
     status = (
-        f"certified: with probability >= 1 - {eta_label:g} over the noise, the smoothed classifier {decision} the "
+        f"certified: with probability >= 1 - {eta_label:g} over the noise, the smoothed classifier {verb} the "
         f"explained finding, as on the clean image, at every input of l2 distance below {round_down(l2, 6)}."
         if l2 > 0
         else "abstain: the copies do not support the clean decision, so nothing is claimed about it."
     )
     return LabelCertificate(
-        found=votes.positive,
+        decision=votes.decision,
         agreeing_copies=agreeing,
         n_samples=m,
         sigma=sigma,
@@ -108,7 +108,7 @@ def label_beside(certificate: Certificate, votes: VoteMap) -> LabelCertificate:
     return certify_label(votes, spec.sigma, eta_label=certificate.eta, looks=max(1, len(spec.looks)))
 
 
-def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim:
+def label_and_map(label: LabelCertificate, certificate: Certificate) -> LabelAndMap:
     """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (section 4).
 
     Each claim fails with probability at most its own eta, whatever their dependence. The split must be fixed before the
@@ -138,4 +138,4 @@ def joint_claim(label: LabelCertificate, certificate: Certificate) -> JointClaim
         if l2 > 0
         else "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     )
-    return JointClaim(l2=l2, eta=min(eta, 1.0), status=status)
+    return LabelAndMap(l2=l2, eta=min(eta, 1.0), status=status)

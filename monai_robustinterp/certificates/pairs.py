@@ -38,7 +38,7 @@ def pairs_radius(votes: VoteMap, *, swaps: int, sigma: float, eta_pairs: float, 
     one, but for the last digits.
 
     Args:
-        votes: the counts, with joint ones, of at most 1,024 cells.
+        votes: the counts, with pair counts, of at most 1,024 cells.
         swaps: s in [1, min(k, c - k)], the number of cells that must be swapped to break the claim.
         sigma: standard deviation of the noise that made the votes.
         eta_pairs: failure probability that the bounds on pairs may spend, in (0, 1).
@@ -48,7 +48,7 @@ def pairs_radius(votes: VoteMap, *, swaps: int, sigma: float, eta_pairs: float, 
         The radius in the units of sigma, rounded down; 0 is no claim.
 
     Raises:
-        ValueError: if the votes have no joint counts or too many cells, or a number is out of range.
+        ValueError: if the votes have no pair counts or too many cells, or a number is out of range.
     """
     joint = _checked_joint(votes)
     if not 0 < sigma < math.inf:
@@ -181,11 +181,11 @@ def majority_bounds(wins: Counts, n: Counts, *, level: npt.ArrayLike) -> Array:
 
 
 def _checked_joint(votes: VoteMap) -> Counts:
-    if votes.joint is None:
-        raise ValueError("the votes hold no joint counts, which pairs of cells need: take the votes anew with pairs.")
+    if votes.pair_counts is None:
+        raise ValueError("the votes hold no pair counts, which pairs of cells need: take the votes anew with pairs.")
     if votes.counts.size > MAX_CELLS:
         raise ValueError(
             f"the map has {votes.counts.size} cells; pairs are certified for at most {MAX_CELLS}, since memory and the "
             "number of bounds that share eta grow with the square of the cells. Choose a larger cell_size, or no pairs."
         )
-    return votes.joint
+    return votes.pair_counts

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.certificates import certificate_to_json, joint_claim
+from monai_robustinterp.certificates import certificate_to_json, label_and_map
 from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.region import region_statements
 from monai_robustinterp.certificates.rerun import rerun_radius
@@ -33,19 +33,19 @@ def certificate_record(
     """
     spec, eta = certificate.spec, certificate.eta
     label = label_beside(certificate, votes)
-    joint = joint_claim(label, certificate)
+    joint = label_and_map(label, certificate)
     data = certificate_to_json(certificate)
     if certificate.l_max > 0 and joint.l2 == 0:
         reason = label.status if label.l2 == 0 else joint.status
         data["status"] = f"not certified: {reason} Of the map alone: {certificate.status}"
     record = data | {
         "label": dataclasses.asdict(label),
-        "joint": dataclasses.asdict(joint),
+        "label_and_map": dataclasses.asdict(joint),
         "rerun": dataclasses.asdict(rerun_radius(votes, spec, beta=certificate.beta, eta=eta, eta_rerun=eta)),
         "finding": {
             "name": finding,
             "score": score,
-            "positive": votes.positive,
+            "decision": votes.decision,
             "label_agreement": votes.label_agreement,
         },
         "votes": {

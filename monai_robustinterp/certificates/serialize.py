@@ -10,7 +10,7 @@ from monai_robustinterp.certificates.certify import assumptions
 from monai_robustinterp.certificates.units import radius_units
 from monai_robustinterp.types import Certificate, Radius, SmoothingSpec
 
-CERTIFICATE_FORMAT = "monai_robustinterp/certificate/1"
+CERTIFICATE_FORMAT = "monai_robustinterp/certificate/2"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_grey_levels on its 0-255 scale"

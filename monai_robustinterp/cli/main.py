@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.cli import certify, curve, explain, figure, verify
+from monai_robustinterp.cli import certify, compare, curve, figure, verify
 
-COMMANDS = {"certify": certify, "explain": explain, "figure": figure, "curve": curve, "verify": verify}
+COMMANDS = {"certify": certify, "compare": compare, "figure": figure, "curve": curve, "verify": verify}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

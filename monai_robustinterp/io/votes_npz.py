@@ -12,11 +12,11 @@ from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_js
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
-VOTES_FORMAT = "monai_robustinterp/votes/3"
+VOTES_FORMAT = "monai_robustinterp/votes/4"
 
 _PLAIN = (
     *("counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits"),
-    *("positive", "positive_copies", "tied_copies", "constant_copies"),
+    *("decision", "found_copies", "tied_copies", "constant_copies"),
 )
 
 
@@ -65,11 +65,11 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         input_shape=(int(arrays["input_shape"][0]), int(arrays["input_shape"][1])),
         image_sha256=str(arrays["image_sha256"]),
         logits=arrays["logits"],
-        positive=bool(arrays["positive"]),
-        positive_copies=int(arrays["positive_copies"]),
+        decision=bool(arrays["decision"]),
+        found_copies=int(arrays["found_copies"]),
         tied_copies=int(arrays["tied_copies"]),
         constant_copies=int(arrays["constant_copies"]),
-        joint=arrays.get("joint"),
+        pair_counts=arrays.get("pair_counts"),
         regions=tuple(
             Region(name=str(entry["name"]), cells=cells, seen=float(entry["seen"]))
             for entry, cells in zip(json.loads(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
@@ -80,8 +80,8 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
 
 def _fields(votes: VoteMap) -> dict[str, Any]:
     fields = {name: getattr(votes, name) for name in _PLAIN}
-    if votes.joint is not None:
-        fields["joint"] = votes.joint
+    if votes.pair_counts is not None:
+        fields["pair_counts"] = votes.pair_counts
     if votes.regions:
         fields |= {
             "regions": json.dumps([{"name": region.name, "seen": region.seen} for region in votes.regions]),

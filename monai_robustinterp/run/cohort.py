@@ -20,7 +20,7 @@ from monai_robustinterp.io.write.writer import Reference
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.read_ahead import ImageRun, ReadAhead
-from monai_robustinterp.types import Explanation
+from monai_robustinterp.types import CertifiedResult
 
 _SUMMARY, _INDEX = "summary.json", "index.json"
 
@@ -112,7 +112,7 @@ def certify_cohort(
     """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
 
     While the network works on an image the next one is read and those before are written
-    (:mod:`~monai_robustinterp.run.read_ahead`); the results are those of :func:`pipeline.run` for each.
+    (:mod:`~monai_robustinterp.run.read_ahead`); the results are those of :func:`pipeline.certify_image` for each.
 
     Args:
         inputs: image files and folders.
@@ -166,7 +166,7 @@ def certify_cohort(
     return summary
 
 
-def _control(explanation: Explanation) -> dict[str, float]:
+def _control(explanation: CertifiedResult) -> dict[str, float]:
     beta, eta = explanation.certificate.beta, explanation.certificate.eta
     votes, spec = fixed_map_votes(explanation.votes, explanation.certificate.spec)
     fixed = certify_votes(votes, spec, beta=beta, eta=eta)
@@ -185,7 +185,7 @@ def _result(image: ImageRun) -> ImageResult:
     return ImageResult(
         number=image.number,
         folder=image.folder,
-        status="certified" if explanation.record["joint"]["l2"] > 0 else "abstain",
+        status="certified" if explanation.record["label_and_map"]["l2"] > 0 else "abstain",
         reason=explanation.record["status"],
         finding=finding["name"],
         score=finding["score"],

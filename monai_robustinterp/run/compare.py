@@ -30,7 +30,7 @@ from monai_robustinterp.types import top_k_set
 from monai_robustinterp.visualize.mask_iterations import MaskIteration, mask_iterations_figure, probability_table
 from monai_robustinterp.visualize.panel import Panel, panel_figure
 
-FORMAT = "monai_robustinterp/explanations/1"
+FORMAT = "monai_robustinterp/comparison/1"
 CLAIM = "none: ordinary interpretations, which a tiny change of the image may move; `certify` makes a claim"
 
 Array = npt.NDArray[np.float32]
@@ -78,7 +78,7 @@ class Comparison:
     refused: dict[str, str]
 
 
-def explain(
+def compare(
     source: str | Path,
     bundle: SaliencyBundle,
     interpreters: Sequence[Interpreter],
@@ -182,10 +182,10 @@ def _iteration(snapshot: MaskSnapshot, blend: Blend, inferer: CertifiedSaliencyI
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> None:
-    """Writes panel.png, maps.npz, explain.json, a NIfTI a map on the source's grid, and the iterations of masks.
+    """Writes panel.png, maps.npz, compare.json, a NIfTI a map on the source's grid, and the iterations of masks.
 
     Args:
-        comparison: result of :func:`explain`.
+        comparison: result of :func:`compare`.
         folder: an existing folder without these files.
     """
     gray, finding = comparison.image[0].cpu().numpy(), _finding(comparison)
@@ -198,7 +198,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
             figure = mask_iterations_figure(gray, iterations=plain.iterations, title=title, **_classes(comparison))
             _save_figure(folder / f"{plain.label}_iterations.png", figure)
     _save_figure(folder / "panel.png", comparison_figure(comparison))
-    atomic_write(folder / "explain.json", lambda file: file.write(json_bytes(comparison_record(comparison))))
+    atomic_write(folder / "compare.json", lambda file: file.write(json_bytes(comparison_record(comparison))))
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
@@ -214,7 +214,7 @@ def _title(plain: PlainMap) -> str:
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
-    """Content of explain.json: plain values, no names and no dates."""
+    """Content of compare.json: plain values, no names and no dates."""
     classes = _classes(comparison)
     maps = [
         {

@@ -29,7 +29,7 @@ from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
 from monai_robustinterp.io.write.writer import Reference, overlay_capture, overlay_pixels
 from monai_robustinterp.transforms import InvertSaliencyd
-from monai_robustinterp.types import Explanation, Region, SmoothingSpec, VoteMap
+from monai_robustinterp.types import CertifiedResult, Region, SmoothingSpec, VoteMap
 
 # While MONAI inverts a preprocessing it changes ``allow_missing_keys`` of its transforms: of two threads at once, one
 # would find the other's change undone.
@@ -54,13 +54,13 @@ class Prepared:
     origin: dict[str, dict[str, object]]
 
 
-def run(
+def certify_image(
     source: str | Path,
     bundle: SaliencyBundle,
     progress: Progress | None = None,
     *,
     regions: Sequence[RegionSource] = (),
-) -> Explanation:
+) -> CertifiedResult:
     """Certified saliency of one image file.
 
     Args:
@@ -83,13 +83,13 @@ def prepare(
     """Reads and preprocesses one image file; a thread of its own may do it while the network works on another one.
 
     Args:
-        source: see :func:`run`.
-        bundle: see :func:`run`.
+        source: see :func:`certify_image`.
+        bundle: see :func:`certify_image`.
         file_hash: of the file (:func:`~monai_robustinterp.files.file_sha256`), taken before.
-        regions: see :func:`run`.
+        regions: see :func:`certify_image`.
 
     Raises:
-        InputRefused: see :func:`run`; or if the file changed meanwhile.
+        InputRefused: see :func:`certify_image`; or if the file changed meanwhile.
     """
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
@@ -103,7 +103,7 @@ def prepare(
     return Prepared(image=image, gray=gray, regions=tuple(on_cells), origin=comes_from)
 
 
-def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: SmoothingSpec) -> Explanation:
+def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: SmoothingSpec) -> CertifiedResult:
     """Certificate, map on the source grid and record; a thread of its own may do it, as it runs no network.
 
     Args:
@@ -124,7 +124,7 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
     scale = native_scale(bundle.preprocessing, image.meta, votes.input_shape)
     native = native_record(certificate.l_max, scale, certificate.n_pixels)
     record: dict[str, Any] = inferer.record(votes, certificate) | {"native": native} | prepared.origin
-    return Explanation(
+    return CertifiedResult(
         votes=votes,
         certificate=certificate,
         record=sealed(record),
@@ -136,12 +136,12 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
 
 
 def save(
-    explanation: Explanation, folder: Path, *, reference: Reference | None = None, transfer_syntax: str = "explicit"
+    explanation: CertifiedResult, folder: Path, *, reference: Reference | None = None, transfer_syntax: str = "explicit"
 ) -> None:
     """Writes overlay.dcm, overlay.png, certificate.json and votes.npz.
 
     Args:
-        explanation: result of :func:`run`.
+        explanation: result of :func:`certify_image`.
         folder: an existing folder without these files.
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".

@@ -28,7 +28,7 @@ from monai_robustinterp.inferers import Progress
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.pipeline import Prepared
-from monai_robustinterp.types import Explanation, SmoothingSpec, VoteMap
+from monai_robustinterp.types import CertifiedResult, SmoothingSpec, VoteMap
 
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
@@ -59,7 +59,7 @@ class ImageRun:
     folder: str = ""
     prepared: Prepared | None = None
     votes: tuple[VoteMap, SmoothingSpec] | None = None
-    explanation: Explanation | None = None
+    explanation: CertifiedResult | None = None
     reason: str = ""
     elapsed_s: float = 0.0
 
@@ -95,7 +95,7 @@ class ReadAhead:
     regions: Sequence[RegionSource]
     output: Path
     overwrite: bool
-    save: Callable[[Explanation, Path], None]
+    save: Callable[[CertifiedResult, Path], None]
     done: Callable[[ImageRun], None]
 
     def certify(self, images: Sequence[Path], *, show_progress: bool) -> None:

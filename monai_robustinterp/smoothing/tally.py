@@ -16,7 +16,7 @@ Attribute = Callable[[nn.Module, torch.Tensor], Attribution]
 
 
 class VoteTally:
-    """Counts on the device of one image: votes, ties, decisions, and joint votes and hits of regions if wanted.
+    """Counts on the device of one image: votes, ties, decisions, and pair counts and hits of regions if wanted.
 
     Args:
         clean: float32 [1, H, W].
@@ -26,7 +26,7 @@ class VoteTally:
         finds: whether the network finds the target, logits [B, classes] to bool [B].
         top_k: number of cells that each copy votes for.
         cell_size: side of a cell in pixels; it divides H and W.
-        pairs: count joint votes, int64 [c, c].
+        pairs: count pair counts, int64 [c, c].
         regions: whose hits are counted.
 
     Raises:
@@ -54,7 +54,7 @@ class VoteTally:
         self.counts = torch.zeros(n_cells, dtype=torch.int64, device=clean.device)
         # Copies that find the target, that are tied, constant, and whose map or logits are not finite.
         self.copies = self.counts.new_zeros(5)
-        self.joint = self.counts.new_zeros(n_cells, n_cells) if pairs else None
+        self.pair_counts = self.counts.new_zeros(n_cells, n_cells) if pairs else None
         self.region_cells = [self._cells(region) for region in regions]
         self.hits = self.counts.new_zeros(len(self.regions), top_k + 1)
 
@@ -77,15 +77,15 @@ class VoteTally:
         copies = torch.stack([kind.sum() for kind in kinds])
         # Sums of at most 2**24 zeros and ones are exact in float32, where matrix products are fast.
         votes = top.mask.to(torch.float32)
-        joint = 0 if self.joint is None else (votes.T @ votes).to(torch.int64)
+        joint = 0 if self.pair_counts is None else (votes.T @ votes).to(torch.int64)
         hits = [(votes @ cells).to(torch.int64) for cells in self.region_cells]
         counts, ones = top.mask.sum(dim=0), torch.ones_like(samples)
         # All that needs memory is done: a batch is counted as a whole or not at all.
         self.n_samples += len(samples)
         self.counts += counts
         self.copies += copies
-        if self.joint is not None:
-            self.joint += joint
+        if self.pair_counts is not None:
+            self.pair_counts += joint
         for row, found in zip(self.hits, hits):
             row.scatter_add_(0, found, ones)
 
@@ -125,11 +125,11 @@ class VoteTally:
             input_shape=(height, width),
             image_sha256=digest,
             logits=logits[0].float().cpu().numpy(),
-            positive=bool(self.finds(logits)[0]),
-            positive_copies=positive,
+            decision=bool(self.finds(logits)[0]),
+            found_copies=positive,
             tied_copies=tied,
             constant_copies=constant,
-            joint=None if self.joint is None else self.joint.cpu().numpy().copy(),
+            pair_counts=None if self.pair_counts is None else self.pair_counts.cpu().numpy().copy(),
             regions=self.regions,
             region_hits=self.hits.cpu().numpy().copy() if self.regions else None,
         )

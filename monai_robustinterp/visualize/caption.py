@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from monai_robustinterp.certificates.label import LabelCertificate, joint_claim
+from monai_robustinterp.certificates.label import LabelCertificate, label_and_map
 from monai_robustinterp.certificates.rerun import RerunRadius
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
 from monai_robustinterp.types import Certificate, Family, SmoothingSpec
@@ -95,7 +95,7 @@ def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
     length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
-    both = joint_claim(label, certificate).l2 > 0
+    both = label_and_map(label, certificate).l2 > 0
     called = "CERTIFIED" if both else f"NOT CERTIFIED, since {_why_not(label)}; of the map alone"
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
@@ -113,7 +113,7 @@ def label_line(certificate: Certificate, label: LabelCertificate) -> str:
     if label.l2 == 0:
         return f"Decision: ABSTAIN, no radius at confidence {_confidence(label.eta)}."
     kept = f"Decision kept by the smoothed network below L_label = {readable(label.l2)}, confidence"
-    joint = joint_claim(label, certificate)
+    joint = label_and_map(label, certificate)
     together = f"; decision and map below {readable(joint.l2)}, confidence {_confidence(joint.eta)}" if joint.l2 else ""
     return f"{kept} {_confidence(label.eta)}{together}."
 

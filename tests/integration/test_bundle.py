@@ -151,7 +151,7 @@ def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid
 
     assert shipped_bundle() == BUNDLE
     bundle = load_bundle(overrides={"n_samples": 16, "device": "$torch.device('cpu')"})
-    explanation = pipeline.run(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
+    explanation = pipeline.certify_image(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
     assert explanation.share.shape == (1955, 1841)
     # Rows were cropped to a square of 1841: 57 at either end are not painted, and the rest is 16 x 16 cells.
     assert not explanation.share[:57].any() and not explanation.share[-57:].any()

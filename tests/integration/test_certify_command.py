@@ -72,7 +72,7 @@ def test_the_label_is_certified_with_the_map_and_an_image_without_both_is_not_ca
     for entry in results(sample_run):
         record = json.loads((sample_run / entry["folder"] / "certificate.json").read_text())
         assert record["label"]["l2"] == entry["label_radius"] > 0
-        assert record["joint"]["l2"] == min(entry["label_radius"], entry["neyman_pearson"])
+        assert record["label_and_map"]["l2"] == min(entry["label_radius"], entry["neyman_pearson"])
     # Two claims at confidence 0.5 each leave none for both together.
     sample = SAMPLES / "nih_dx_no_finding.dcm"
     assert certify(sample, "--confidence", "0.5", output=tmp_path / "out", samples=96) == 0

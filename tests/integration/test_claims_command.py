@@ -42,7 +42,7 @@ def test_sampling_stops_early_and_the_record_says_so(claims) -> None:
     sampling = record["sampling"]
     assert sampling["looks"] == [48, 96, 192, 384, 768, 1000]
     assert sampling["stopped_early"] and sampling["n_samples"] == record["spec"]["n_samples"] < 1000
-    assert record["joint"]["l2"] >= 0.02
+    assert record["label_and_map"]["l2"] >= 0.02
     assert record["claim"]["eta"] == pytest.approx(0.1)
     (entry,) = json.loads((claims.parent / "summary.json").read_text())["results"]
     assert entry["n_samples"] == sampling["n_samples"] and entry["l_max"] == record["claim"]["l_max"]["l2"]

@@ -76,7 +76,7 @@ def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
 def test_the_reference_lists_every_option_and_array() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     commands = ROOT / "monai_robustinterp" / "cli"
-    source = "".join((commands / name).read_text() for name in ("certify.py", "explain.py", "arguments.py"))
+    source = "".join((commands / name).read_text() for name in ("certify.py", "compare.py", "arguments.py"))
     for option in re.findall(r'"(--[a-z-]+)"', source):
         assert option in text, option
     for name in monai_robustinterp.VoteMap.__dataclass_fields__:

@@ -94,7 +94,7 @@ def test_a_bundle_around_a_densenet121_checkpoint(tmp_path) -> None:
     state = torchvision_state(14)
     torch.save(chexnet(state), folder / "models" / "model.pt")
     bundle = load_bundle(folder, FEW)
-    explanation = pipeline.run(PNEUMONIA, bundle)
+    explanation = pipeline.certify_image(PNEUMONIA, bundle)
     gray = bundle.preprocessing({"image": str(PNEUMONIA)})["image"].as_tensor()[None]
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
@@ -113,14 +113,14 @@ def test_a_bundle_around_any_module(tmp_path) -> None:
     config = folder / "configs" / "inference.json"
     config.write_text(config.read_text().replace("[128, 128]", "[32, 32]"))
     shutil.copy(shared_data("models/kermany3_lenet32.pt"), folder / "models" / "model.pt")
-    explanation = pipeline.run(NORMAL, load_bundle(folder, FEW))
+    explanation = pipeline.certify_image(NORMAL, load_bundle(folder, FEW))
     assert explanation.record["finding"]["name"] == "NORMAL" and explanation.votes.input_shape == (32, 32)
 
 
 def test_a_torchscript_bundle_votes_as_the_eager_one(tmp_path) -> None:
     bundle = load_bundle(torchscript_bundle(tmp_path / "own"), FEW)
     assert isinstance(bundle.network, torch.jit.ScriptModule)
-    found, expected = (pipeline.run(PNEUMONIA, b) for b in (bundle, load_bundle(NAME, FEW)))
+    found, expected = (pipeline.certify_image(PNEUMONIA, b) for b in (bundle, load_bundle(NAME, FEW)))
     assert (found.votes.counts == expected.votes.counts).all()
     assert found.certificate == expected.certificate
     assert found.record["finding"]["name"] == "pneumonia / lung opacity"

@@ -132,8 +132,8 @@ def test_a_server_is_certified_end_to_end(server, path) -> None:
     inferer = CertifiedSaliencyInferer(interpreter=interpreter, class_names=("a", "b"), **settings)
     votes, certificate = inferer.certify(image, remote(server, path))
     record = inferer.record(votes, certificate)
-    assert votes.counts[1, 2] == votes.positive_copies == 24
-    assert certificate.l_max > 0 and record["label"]["l2"] > 0 and record["joint"]["l2"] > 0
+    assert votes.counts[1, 2] == votes.found_copies == 24
+    assert certificate.l_max > 0 and record["label"]["l2"] > 0 and record["label_and_map"]["l2"] > 0
     assert record["finding"]["name"] == "b" and record["finding"]["score"] > 0.9
     assert np.array_equal(inferer.vote(image, Square())[0].counts, votes.counts)
 
@@ -223,9 +223,9 @@ def bundle(server, tmp_path, monkeypatch) -> Path:
 
 
 def test_a_bundle_around_a_server_votes_as_the_bundle_of_its_network(bundle) -> None:
-    found = pipeline.run(PNEUMONIA, load_bundle(bundle, CPU))
+    found = pipeline.certify_image(PNEUMONIA, load_bundle(bundle, CPU))
     local = {"n_samples": 4, "interpreter_name": "rise", "interpreter_settings": {"n_masks": 20}}
-    expected = pipeline.run(PNEUMONIA, load_bundle(overrides=CPU | local))
+    expected = pipeline.certify_image(PNEUMONIA, load_bundle(overrides=CPU | local))
     assert np.array_equal(found.votes.counts, expected.votes.counts)
     np.testing.assert_allclose(np.diff(found.votes.logits), np.diff(expected.votes.logits), rtol=1e-4)
     assert found.record["finding"]["score"] == pytest.approx(expected.record["finding"]["score"], rel=1e-6)

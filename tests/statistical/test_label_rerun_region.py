@@ -49,8 +49,8 @@ def test_the_plain_table_spends_eta_over_all_cells_and_both_sides(n_cells: int, 
     assert 0.49 * eta * (wrong + 1) < expected_wrong <= eta * (wrong + 1)
 
 
-def label_votes(positive_copies: int, m: int) -> VoteMap:
-    return vote_map([m, 0, 0, 0], n_samples=m, top_k=1, positive_copies=positive_copies)
+def label_votes(found_copies: int, m: int) -> VoteMap:
+    return vote_map([m, 0, 0, 0], n_samples=m, top_k=1, found_copies=found_copies)
 
 
 @pytest.mark.parametrize("m", [20, 200])

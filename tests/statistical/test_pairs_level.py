@@ -223,7 +223,7 @@ def test_the_radius_of_a_run_exceeds_the_true_distance_of_a_swap_at_most_as_ofte
     radii = []
     for copies in runs_of(law, m, 100, seed=s):
         ones = votes.repeat(copies, axis=0).astype(np.int64)
-        run = vote_map(ones.sum(axis=0), n_samples=m, top_k=3, joint=ones.T @ ones)
+        run = vote_map(ones.sum(axis=0), n_samples=m, top_k=3, pair_counts=ones.T @ ones)
         radii.append(pairs_radius(run, swaps=s, sigma=1.0, eta_pairs=eta / 2, eta_marginal=eta / 2))
     assert np.mean(np.array(radii) > truth) <= eta
     assert np.mean(radii) > 0.1 * truth

@@ -78,11 +78,11 @@ def make_run(
         input_shape=(4 * side, 4 * side),
         image_sha256="a" * 64,
         logits=np.array(logits, np.float32),
-        positive=positive,
-        positive_copies=agreeing if positive else m - agreeing,
+        decision=positive,
+        found_copies=agreeing if positive else m - agreeing,
         tied_copies=tied,
         constant_copies=tied // 2,
-        joint=masks.T @ masks if pairs else None,
+        pair_counts=masks.T @ masks if pairs else None,
         regions=tuple(
             Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
         ),
@@ -244,7 +244,7 @@ def test_the_cases_are_what_they_are_called() -> None:
         assert pairs[name]["radii"][4]["l2"] > 1.01 * pairs[name]["radii"][3]["l2"] > 0, name
     assert pairs["pairs, r above 0"]["claim"]["allowed_wrong_bounds"] == 1
     assert pairs["pairs without a radius"]["radii"][4]["l2"] == 0
-    assert records["not found"]["label"]["l2"] > 0 and not records["not found"]["finding"]["positive"]
+    assert records["not found"]["label"]["l2"] > 0 and not records["not found"]["finding"]["decision"]
 
 
 def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
@@ -457,7 +457,7 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
         verify(make_record(votes, spec), tmp_path / "pickled.npz")
 
 
-@pytest.mark.parametrize("name", ["counts", "spec", "format", "positive", "logits", "provenance", "input_shape"])
+@pytest.mark.parametrize("name", ["counts", "spec", "format", "decision", "logits", "provenance", "input_shape"])
 def test_a_vote_file_without_an_array_is_refused(tmp_path: Path, name: str) -> None:
     votes, spec = make_run(make_masks(m=8))
     arrays = make_arrays(votes, spec, tmp_path)

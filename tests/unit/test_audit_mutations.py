@@ -128,12 +128,12 @@ def test_every_changed_joint_count_is_caught(tmp_path: Path) -> None:
     record, arrays = make_record(*PAIRS), make_arrays(*PAIRS, tmp_path)
     for a in range(0, 16, 3):
         for b in range(0, 16, 2):
-            joint = arrays["joint"].copy()
+            joint = arrays["pair_counts"].copy()
             joint[a, b] += 1
-            assert caught(record, arrays | {"joint": joint})
+            assert caught(record, arrays | {"pair_counts": joint})
             joint[b, a] = joint[a, b]
-            assert caught(record, arrays | {"joint": joint})
-    assert caught(record, {name: array for name, array in arrays.items() if name != "joint"})
+            assert caught(record, arrays | {"pair_counts": joint})
+    assert caught(record, {name: array for name, array in arrays.items() if name != "pair_counts"})
 
 
 def test_the_content_hash_covers_every_value(files: tuple[Json, Json]) -> None:
@@ -154,7 +154,15 @@ def test_a_changed_beta_that_changes_the_claim_is_caught(certified) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("claim.l_max.l2", "radii[2].l2", "radii[3].l2", "label.l2", "label.share_lower", "joint.l2", "rerun.l2"),
+        *(
+            "claim.l_max.l2",
+            "radii[2].l2",
+            "radii[3].l2",
+            "label.l2",
+            "label.share_lower",
+            "label_and_map.l2",
+            "rerun.l2",
+        ),
         *("native.l2", "native.l_inf", "regions[0].share_lower", "claim.l_max.rms", "claim.l_max.l_inf"),
     ],
 )
@@ -181,7 +189,7 @@ def test_stopping_before_the_wanted_radius_is_caught(tmp_path: Path) -> None:
 def test_a_decision_that_the_logits_do_not_take_is_caught(certified, tmp_path: Path) -> None:
     """Although both files agree on it, and the certificate of the label follows from it."""
     _, _, votes, spec = certified
-    opposite = VoteMap(**vars(votes) | {"positive": False, "positive_copies": 1})
+    opposite = VoteMap(**vars(votes) | {"decision": False, "found_copies": 1})
     differences = verify(make_record(opposite, spec), make_arrays(opposite, spec, tmp_path)).differences
     assert [sentence.split(": ")[0] for sentence in differences] == ["finding.positive"]
 
@@ -260,8 +268,8 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "input_shape": lambda a: a["input_shape"][::-1] * np.array([1, 2]),
     "image_sha256": lambda a: np.array("b" * 64),
     "logits": lambda a: a["logits"] + np.array([0, 1e-4], np.float32),
-    "positive": lambda a: ~a["positive"],
-    "positive_copies": lambda a: a["positive_copies"] - 1,
+    "decision": lambda a: ~a["decision"],
+    "found_copies": lambda a: a["found_copies"] - 1,
     "tied_copies": lambda a: a["tied_copies"] + 1,
     "constant_copies": lambda a: a["constant_copies"] + 1,
     "region_hits": lambda a: a["region_hits"] + np.array([[-1, 2, -1, 0, 0], [0] * 5]),
@@ -335,7 +343,7 @@ def parent_of(record: Json, path: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("path", "wrong"), [("claim.n_cells", 16.0), ("claim.allowed_wrong_bounds", False), ("label.found", 1)]
+    ("path", "wrong"), [("claim.n_cells", 16.0), ("claim.allowed_wrong_bounds", False), ("label.decision", 1)]
 )
 def test_an_equal_value_of_another_type_is_caught(certified, path: str, wrong: Any) -> None:
     record, arrays, *_ = certified

@@ -20,7 +20,7 @@ def make_certificate(eta: float = 0.001, **changes: object) -> Certificate:
 
 
 def make_label(agreeing: int = 4000, eta: float = 0.001) -> LabelCertificate:
-    votes = dataclasses.replace(make_votes(n_samples=4000), positive=True, positive_copies=agreeing)
+    votes = dataclasses.replace(make_votes(n_samples=4000), decision=True, found_copies=agreeing)
     return certify_label(votes, 0.1, eta_label=eta)
 
 

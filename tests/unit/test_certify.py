@@ -43,8 +43,8 @@ def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness:
         input_shape=(128, 128),
         image_sha256="0" * 64,
         logits=np.array([0.0, 1.0], np.float32),
-        positive=True,
-        positive_copies=n_samples - 3,
+        decision=True,
+        found_copies=n_samples - 3,
     )
 
 
@@ -128,16 +128,16 @@ def test_json_round_trip_against_the_schema() -> None:
     record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", score=0.5)))
     jsonschema.validate(record, SCHEMA)
     assert certificate_from_json(record) == certificate
-    assert record["joint"]["l2"] == min(record["label"]["l2"], certificate.l_max) > 0
-    assert record["joint"]["eta"] == pytest.approx(0.002)
+    assert record["label_and_map"]["l2"] == min(record["label"]["l2"], certificate.l_max) > 0
+    assert record["label_and_map"]["eta"] == pytest.approx(0.002)
 
 
 def test_a_record_whose_label_may_flip_is_not_called_certified() -> None:
-    votes = dataclasses.replace(make_votes(), positive=True, positive_copies=270)
+    votes = dataclasses.replace(make_votes(), decision=True, found_copies=270)
     certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
     record = json.loads(json_bytes(certificate_record(certificate, votes, finding="x", score=0.5)))
     jsonschema.validate(record, SCHEMA)
-    assert certificate.l_max > 0 and record["label"]["l2"] == record["joint"]["l2"] == 0
+    assert certificate.l_max > 0 and record["label"]["l2"] == record["label_and_map"]["l2"] == 0
     assert record["status"].startswith("not certified: abstain: the copies do not support the clean decision")
     assert record["claim"]["l_max"]["l2"] == certificate.l_max
 
@@ -157,9 +157,7 @@ def test_the_schema_misses_no_part(path) -> None:
 def test_an_unbounded_plug_in_radius_is_strict_json() -> None:
     counts = np.zeros((4, 4), np.int64)
     counts[0, :3] = 50
-    votes = dataclasses.replace(
-        make_votes(), counts=counts, n_samples=50, top_k=3, input_shape=(4, 4), positive_copies=50
-    )
+    votes = dataclasses.replace(make_votes(), counts=counts, n_samples=50, top_k=3, input_shape=(4, 4), found_copies=50)
     certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
     assert certificate.radius("plug-in", "neyman-pearson").l2 == math.inf
     assert 0 < certificate.l_max < math.inf

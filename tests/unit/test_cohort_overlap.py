@@ -134,7 +134,7 @@ def test_the_files_are_those_of_one_image_at_a_time(images, bundle, tmp_path) ->
         (tmp_path / str(number)).mkdir()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            pipeline.save(pipeline.run(path, bundle, regions=regions), tmp_path / str(number))
+            pipeline.save(pipeline.certify_image(path, bundle, regions=regions), tmp_path / str(number))
     summary = certify(images, tmp_path / "out", bundle, regions=regions)
     assert [result.number for result in summary.results] == [1, 2, 3, 4] and not summary.refused
     for number, (path, result) in enumerate(zip(images, summary.results)):

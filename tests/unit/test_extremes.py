@@ -310,7 +310,7 @@ def test_no_votes_break_the_certificate(m: int, n_cells: int, eta: float, sigma:
         copies = left if kind == 2 else data.draw(st.integers(0, left))
         left -= copies
         counts[np.arange(top_k) if kind == 0 else rng.permutation(n_cells)[:top_k]] += copies
-    votes = vote_map(counts, n_samples=m, top_k=top_k, positive_copies=int(rng.integers(0, m + 1)))
+    votes = vote_map(counts, n_samples=m, top_k=top_k, found_copies=int(rng.integers(0, m + 1)))
     s = data.draw(st.integers(1, min(top_k, n_cells - top_k)))
     claimed = np.array(everything(votes, sigma, f"{top_k - s + 1}/{top_k}", eta))
     assert np.isfinite(claimed).all() and (claimed >= 0).all() and (claimed < 60).all()
@@ -402,7 +402,7 @@ def test_region_and_label_at_every_eta(m: int, eta: float) -> None:
         certificate = certify_region(hits, 1.0, eta=eta)
         assert 0 <= certificate.share_lower <= max(certificate.observed, 0) and certificate.share_lower < 1
     for agreeing in (0, m // 2, m):
-        label = certify_label(vote_map([m, 0], n_samples=m, top_k=1, positive_copies=agreeing), 1.0, eta_label=eta)
+        label = certify_label(vote_map([m, 0], n_samples=m, top_k=1, found_copies=agreeing), 1.0, eta_label=eta)
         assert 0 <= label.l2 < 10 and (label.l2 > 0) == (label.share_lower > 0.5)
     assert label.share_lower == pytest.approx(eta ** (1 / m), rel=1e-6)
 

@@ -31,7 +31,7 @@ def test_results_do_not_depend_on_the_batch_size(tiny, image, interpreter, batch
     reference, _ = make_inferer(interpreter=interpreter).vote(image, tiny)
     votes, _ = make_inferer(interpreter=interpreter, batch_size=batch_size).vote(image, tiny)
     assert np.array_equal(votes.counts, reference.counts)
-    assert (votes.positive_copies, votes.tied_copies) == (reference.positive_copies, reference.tied_copies)
+    assert (votes.found_copies, votes.tied_copies) == (reference.found_copies, reference.tied_copies)
 
 
 def test_the_votes_are_those_of_the_written_definition(tiny, image) -> None:
@@ -50,8 +50,8 @@ def test_the_votes_are_those_of_the_written_definition(tiny, image) -> None:
         cells = [magnitude[r : r + 4, c : c + 4].sum() for r in range(0, 32, 4) for c in range(0, 32, 4)]
         counts[np.argsort(cells)[-10:]] += 1
     assert np.array_equal(votes.counts.ravel(), counts)
-    assert votes.positive_copies == found
-    assert votes.label_agreement == (found if votes.positive else 48 - found) / 48
+    assert votes.found_copies == found
+    assert votes.label_agreement == (found if votes.decision else 48 - found) / 48
     assert spec.target == 1 and votes.counts.sum() == 480
 
 
@@ -141,7 +141,7 @@ def test_the_decision_on_the_finding_follows_the_activation(activation, expected
 
 def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:
     votes, spec = make_inferer(target=None).vote(image, tiny)
-    assert spec.target == int(tiny(image[None]).argmax()) and votes.positive
+    assert spec.target == int(tiny(image[None]).argmax()) and votes.decision
     names = ("a", "b", "c")
     assert make_inferer(target="c", class_names=names).target == 2
     with pytest.raises(ValueError, match=r"'d'.*\['a', 'b', 'c'\]"):
@@ -232,7 +232,7 @@ def test_a_network_that_overwrites_its_input_changes_neither_image_nor_votes(tin
     assert torch.equal(image, before)
     np.testing.assert_array_equal(found.counts, expected.counts)
     np.testing.assert_array_equal(found.logits, expected.logits)
-    assert found.positive_copies == expected.positive_copies
+    assert found.found_copies == expected.found_copies
 
 
 def test_a_logit_that_is_nan_is_not_voted_away(tiny, image) -> None:

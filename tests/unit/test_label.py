@@ -10,15 +10,15 @@ import pytest
 from scipy.stats import norm
 
 from monai_robustinterp.certificates import certify_votes
-from monai_robustinterp.certificates.label import certify_label, joint_claim
+from monai_robustinterp.certificates.label import certify_label, label_and_map
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 from tests.vote_factory import vote_map
 
 
-def make_votes(positive_copies: int, m: int, *, positive: bool = True) -> VoteMap:
+def make_votes(found_copies: int, m: int, *, decision: bool = True) -> VoteMap:
     counts = np.zeros((4, 4), np.int64)
     counts[0, :2] = m
-    return vote_map(counts, n_samples=m, top_k=2, positive=positive, positive_copies=positive_copies)
+    return vote_map(counts, n_samples=m, top_k=2, decision=decision, found_copies=found_copies)
 
 
 @pytest.mark.parametrize("m", [8, 100, 10_000, 1_000_000])
@@ -31,7 +31,7 @@ def test_if_all_copies_agree_the_bound_is_the_mth_root_of_eta(m: int) -> None:
         assert float((root - label.share_lower) / (1 - root)) < 1e-8
         exact = max(0, 0.25 * mpmath.sqrt(2) * mpmath.erfinv(2 * root - 1))
         assert label.l2 <= exact <= label.l2 * (1 + 1e-6)
-    assert label.found and label.agreeing_copies == m
+    assert label.decision and label.agreeing_copies == m
 
 
 def test_the_radius_is_sigma_times_the_quantile_of_the_bound() -> None:
@@ -44,9 +44,9 @@ def test_the_radius_is_sigma_times_the_quantile_of_the_bound() -> None:
 
 
 def test_a_clean_decision_of_not_found_counts_the_copies_that_do_not_find_it() -> None:
-    votes = make_votes(47, 1000, positive=False)
+    votes = make_votes(47, 1000, decision=False)
     label = certify_label(votes, 0.1, eta_label=0.01)
-    assert not label.found and label.agreeing_copies == 953 and "does not find" in label.status
+    assert not label.decision and label.agreeing_copies == 953 and "does not find" in label.status
     assert label.l2 == certify_label(make_votes(953, 1000), 0.1, eta_label=0.01).l2
 
 
@@ -76,7 +76,7 @@ def test_label_and_map_hold_up_to_the_smaller_radius_with_the_sum_of_their_etas(
     for agreeing, binding in ((1000, "map"), (600, "label")):
         votes = make_votes(agreeing, 1000)
         label, certificate = certify_label(votes, 0.1, eta_label=0.0004), map_certificate(votes, 0.1, 0.0006)
-        joint = joint_claim(label, certificate)
+        joint = label_and_map(label, certificate)
         radii = {"label": label.l2, "map": certificate.l_max}
         assert joint.l2 == radii[binding] == min(radii.values()) > 0
         assert joint.eta == pytest.approx(0.001, rel=1e-12) and joint.status.startswith("certified")
@@ -85,10 +85,10 @@ def test_label_and_map_hold_up_to_the_smaller_radius_with_the_sum_of_their_etas(
 def test_no_joint_claim_without_both_or_from_two_runs() -> None:
     votes = make_votes(500, 1000)
     label, certificate = certify_label(votes, 0.1, eta_label=0.01), map_certificate(votes, 0.1, 0.01)
-    assert joint_claim(label, certificate).l2 == 0
-    assert joint_claim(label, certificate).status.startswith("abstain")
+    assert label_and_map(label, certificate).l2 == 0
+    assert label_and_map(label, certificate).status.startswith("abstain")
     with pytest.raises(ValueError, match="same run"):
-        joint_claim(dataclasses.replace(label, sigma=0.2), certificate)
+        label_and_map(dataclasses.replace(label, sigma=0.2), certificate)
     sure = certify_label(make_votes(1000, 1000), 0.1, eta_label=0.6)
-    joint = joint_claim(sure, map_certificate(make_votes(1000, 1000), 0.1, 0.6))
+    joint = label_and_map(sure, map_certificate(make_votes(1000, 1000), 0.1, 0.6))
     assert sure.l2 > 0 and (joint.l2, joint.eta) == (0, 1)

@@ -244,10 +244,10 @@ def test_more_copies_allowed_failures_and_eta_widen_the_radius() -> None:
 
 
 def votes_of(copies: np.ndarray, top_k: int) -> VoteMap:
-    """Vote map with joint counts, from masks [m, c]."""
+    """Vote map with pair counts, from masks [m, c]."""
     ones = copies.astype(np.int64)
     joint = (ones.T.astype(np.float32) @ ones.astype(np.float32)).astype(np.int64)
-    return vote_map(ones.sum(axis=0), n_samples=len(ones), top_k=top_k, joint=joint)
+    return vote_map(ones.sum(axis=0), n_samples=len(ones), top_k=top_k, pair_counts=joint)
 
 
 def identity_copies(x: np.ndarray, top_k: int, m: int, seed: int, common: float = 0.0) -> np.ndarray:
@@ -271,7 +271,7 @@ def marginal_radius(votes: VoteMap, s: int, eta: float) -> float:
     spec = SmoothingSpec(
         sigma=1.0, n_samples=votes.n_samples, top_k=votes.top_k, cell_size=1, interpreter="gradient", target=0
     )
-    alone = dataclasses.replace(votes, joint=None)
+    alone = dataclasses.replace(votes, pair_counts=None)
     certificate = certify_votes(alone, spec, beta=f"{votes.top_k - s + 1}/{votes.top_k}", eta=eta)
     assert certificate.swap_count == s
     return certificate.radius("population", "neyman-pearson").l2
@@ -330,8 +330,10 @@ def test_the_pairs_of_a_vote_map_share_eta_as_many_as_each_copy_tells_apart(
 def test_the_radius_scales_with_sigma_and_reads_the_reported_set() -> None:
     votes = identity_votes(np.linspace(3, -3, 30), 6, 500, seed=4)
     order = np.random.default_rng(0).permutation(30)
-    joint = np.asarray(votes.joint)
-    mixed = dataclasses.replace(votes, counts=votes.counts[:, order].reshape(5, 6), joint=joint[np.ix_(order, order)])
+    joint = np.asarray(votes.pair_counts)
+    mixed = dataclasses.replace(
+        votes, counts=votes.counts[:, order].reshape(5, 6), pair_counts=joint[np.ix_(order, order)]
+    )
     eta = {"eta_pairs": 0.01, "eta_marginal": 0.01}
     radius = pairs_radius(votes, swaps=3, sigma=1.0, **eta)
     assert radius > 0
@@ -353,8 +355,8 @@ def test_the_largest_map_is_certified_and_a_larger_one_refused() -> None:
     larger = identity_votes(np.linspace(2, -2, MAX_CELLS + 1), 152, 10, seed=0)
     with pytest.raises(ValueError, match="1025 cells"):
         pairs_radius(larger, **arguments)
-    with pytest.raises(ValueError, match="joint counts"):
-        pairs_radius(dataclasses.replace(votes, joint=None), **arguments)
+    with pytest.raises(ValueError, match="pair counts"):
+        pairs_radius(dataclasses.replace(votes, pair_counts=None), **arguments)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_votes_in_bfloat16_are_those_of_a_plain_loop_under_autocast(tiny, image)
         counts[np.argsort(cells)[-10:]] += 1
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         clean = tiny(image[None])[0].float().numpy()
-    assert votes.counts.ravel().tolist() == counts.tolist() and votes.positive_copies == found
+    assert votes.counts.ravel().tolist() == counts.tolist() and votes.found_copies == found
     assert inferer.stages(image, tiny, target=1, n_copies=24).votes.sum(axis=0).ravel().tolist() == counts.tolist()
     assert np.array_equal(votes.logits, clean) and spec.precision == "bfloat16"
     in_float32, _ = make_inferer().vote(image, tiny)
@@ -111,11 +111,11 @@ def test_equal_values_of_bfloat16_leave_exactly_k_votes_a_copy(tiny, image) -> N
 
 
 def test_counts_above_what_bfloat16_can_count_are_exact(tiny, image) -> None:
-    """Odd numbers above 256: joint votes are a matrix product, which autocast would round."""
+    """Odd numbers above 256: pair counts are a matrix product, which autocast would round."""
     settings = {"n_samples": 601, "batch_size": 601, "pairs": True, "interpreter": Fixed()}
     votes, _ = make_inferer(precision="bfloat16", **settings).vote(image, tiny)
-    assert votes.joint is not None and votes.joint.max() == 601
-    assert np.array_equal(votes.joint, make_inferer(**settings).vote(image, tiny)[0].joint)
+    assert votes.pair_counts is not None and votes.pair_counts.max() == 601
+    assert np.array_equal(votes.pair_counts, make_inferer(**settings).vote(image, tiny)[0].pair_counts)
 
 
 class Fixed(Interpreter):
@@ -158,7 +158,7 @@ def test_an_autocast_around_a_run_changes_nothing(tiny, image, precision) -> Non
             votes, _ = inferer.vote(image, tiny)
             assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == dtype
         assert np.array_equal(votes.counts, expected.counts) and np.array_equal(votes.logits, expected.logits)
-        assert np.array_equal(votes.joint, expected.joint)
+        assert np.array_equal(votes.pair_counts, expected.pair_counts)
     assert not torch.is_autocast_enabled("cpu")
 
 

@@ -110,8 +110,8 @@ def votes_and_spec(n_regions: int = 3, looks: tuple[int, ...] = ()) -> tuple[Vot
         input_shape=(16, 16),
         image_sha256="0" * 64,
         logits=np.zeros(2, np.float32),
-        positive=True,
-        positive_copies=200,
+        decision=True,
+        found_copies=200,
         regions=tuple(Region(name=f"to {i}", cells=c.reshape(2, 2), seen=0.25 * (i + 1)) for i, c in enumerate(cells)),
         region_hits=np.array(hits, dtype=np.int64),
     )

@@ -135,7 +135,7 @@ def test_counts_of_nothing_and_everything_at_a_million_copies() -> None:
     m = 1_000_000
     counts = np.array([[m, 0, 0, 0]])
     votes = dataclasses.replace(
-        make_votes(n_samples=8, top_k=1, side=4), counts=counts, n_samples=m, top_k=1, positive_copies=m
+        make_votes(n_samples=8, top_k=1, side=4), counts=counts, n_samples=m, top_k=1, found_copies=m
     )
     rerun = rerun_radius(votes, make_spec(votes, sigma=1.0), beta="1", eta=0.001, eta_rerun=0.001)
     population = certify_votes(votes, make_spec(votes, sigma=1.0), beta="1", eta=0.001).l_max

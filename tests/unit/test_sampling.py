@@ -1,4 +1,4 @@
-"""Early stopping, joint counts and regions: what the inferer streams, and what it costs in eta."""
+"""Early stopping, pair counts and regions: what the inferer streams, and what it costs in eta."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
     assert make_inferer(target=0, activation="sigmoid").vote(image, single)[0].n_samples == 32
 
 
-# ---- joint counts
+# ---- pair counts
 
 
 def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
@@ -146,13 +146,13 @@ def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
     expected = np.zeros((64, 64), dtype=int)
     for mask in masks:
         expected += np.outer(mask, mask)
-    assert np.array_equal(votes.joint, expected)
-    assert np.array_equal(votes.joint, make_inferer(pairs=True, batch_size=5).vote(image, tiny)[0].joint)
+    assert np.array_equal(votes.pair_counts, expected)
+    assert np.array_equal(votes.pair_counts, make_inferer(pairs=True, batch_size=5).vote(image, tiny)[0].pair_counts)
 
 
 def test_pairs_take_half_of_eta_from_the_cells(tiny, image) -> None:
     votes, certificate = make_inferer(pairs=True, n_samples=256, eta=0.05).certify(image, tiny)
-    alone = certify_votes(dataclasses.replace(votes, joint=None), certificate.spec, beta="0.5", eta=0.025)
+    alone = certify_votes(dataclasses.replace(votes, pair_counts=None), certificate.spec, beta="0.5", eta=0.025)
     for family in ("renyi", "neyman-pearson"):
         assert certificate.radius("population", family).l2 == alone.radius("population", family).l2
     pairs = certificate.radius("population", "discordant-pairs")
@@ -195,7 +195,7 @@ def test_all_that_was_counted_is_stored_and_read_back(tmp_path, tiny, image) -> 
     save_votes(tmp_path / "votes.npz", votes, spec, {"software": "x"})
     read, read_spec, _ = load_votes(tmp_path / "votes.npz")
     assert read_spec == spec
-    assert np.array_equal(read.joint, votes.joint)
+    assert np.array_equal(read.pair_counts, votes.pair_counts)
     assert np.array_equal(read.region_hits, votes.region_hits)
     assert (read.regions[0].name, read.regions[0].seen) == ("the left half", 1.0)
     assert np.array_equal(read.regions[0].cells, left_half().cells)
@@ -207,13 +207,13 @@ def changed(votes: VoteMap, **arrays: np.ndarray) -> VoteMap:
 
 def test_counts_that_contradict_each_other_are_refused(tiny, image) -> None:
     votes, _ = make_inferer(pairs=True).vote(image, tiny, regions=[left_half()])
-    joint = votes.joint.copy()
+    joint = votes.pair_counts.copy()
     joint[0, 1] += 1
-    with pytest.raises(ValueError, match="joint"):
-        changed(votes, joint=joint)
+    with pytest.raises(ValueError, match="pair counts"):
+        changed(votes, pair_counts=joint)
     joint[1, 0] += 1
-    with pytest.raises(ValueError, match="joint"):
-        changed(votes, joint=joint)
+    with pytest.raises(ValueError, match="pair counts"):
+        changed(votes, pair_counts=joint)
     for region_hits in (votes.region_hits[:, ::-1], votes.region_hits[:, :-1], votes.region_hits + 1):
         with pytest.raises(ValueError, match="hits"):
             changed(votes, region_hits=region_hits)

@@ -55,12 +55,12 @@ def synthetic(name: str = "one", *, seed: int = 0, sharpness: float = 3.0, plan:
         tallies=np.array([[m, 0, 0] for m in sizes]),
         relaxed=np.stack([shares, shares], axis=1),
         scores=np.stack([ranks[:m].mean(axis=0) for m in sizes]),
-        joint=joint.T @ joint,
+        pair_counts=joint.T @ joint,
         clean={
             "input_shape": (12, 12),
             "image_sha256": "0" * 64,
             "logits": np.array([0.0, 1.0], dtype=np.float32),
-            "positive": True,
+            "decision": True,
         },
         elapsed_s=1.0,
     )
@@ -100,7 +100,7 @@ def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
         wanted, spec = bundle.inferer.vote(image, bundle.network)
         votes, found = stream.at(m)
         assert found == spec and (votes.counts == wanted.counts).all()
-        for name in ("positive", "positive_copies", "tied_copies", "constant_copies", "image_sha256", "input_shape"):
+        for name in ("decision", "found_copies", "tied_copies", "constant_copies", "image_sha256", "input_shape"):
             assert getattr(votes, name) == getattr(wanted, name), name
         assert (votes.logits == wanted.logits).all()
 
@@ -110,7 +110,7 @@ def test_mean_maps_and_joint_counts_are_those_of_the_copies(bundle, image) -> No
     stages = bundle.inferer.stages(image, bundle.network, target=1, n_copies=18)
     marks = stages.votes.reshape(18, -1).astype(np.int64)
     votes, _ = stream.paired()
-    assert votes.n_samples == 18 and (votes.joint == marks.T @ marks).all()
+    assert votes.n_samples == 18 and (votes.pair_counts == marks.T @ marks).all()
     maps = stages.maps.reshape(18, -1).astype(np.float64)
     for m in (12, 18):
         place = stream.sizes.index(m)
@@ -134,10 +134,10 @@ def test_a_stored_stream_is_read_only_under_the_same_settings(bundle, image, tmp
     monkeypatch.setattr(streams, "take_stream", lambda *_: pytest.fail("taken again"))
     again = streams.stored_stream(tmp_path, "one", image, bundle, SMALL)
     assert again.spec == first.spec and again.sizes == first.sizes and again.elapsed_s == first.elapsed_s
-    for name in ("counts", "tallies", "relaxed", "scores", "joint"):
+    for name in ("counts", "tallies", "relaxed", "scores", "pair_counts"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
     assert again.at(24)[0].image_sha256 == first.at(24)[0].image_sha256
-    assert (again.paired()[0].joint == first.joint).all()
+    assert (again.paired()[0].pair_counts == first.pair_counts).all()
     other = SimpleNamespace(network=bundle.network, inferer=bundle.inferer, hashes={"weights_sha256": "other"})
     sigma = SimpleNamespace(network=bundle.network, inferer=copy.copy(bundle.inferer), hashes=bundle.hashes)
     sigma.inferer.sigma = 0.2

@@ -36,7 +36,7 @@ def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_
     assert sum(calls) == 2 * 1 + 30 and spec.n_samples == 30
     whole, _ = take_votes(tmp_path / "whole.npz", bundle, image, 30)
     np.testing.assert_array_equal(long.counts, whole.counts)
-    assert (long.positive_copies, long.tied_copies) == (whole.positive_copies, whole.tied_copies)
+    assert (long.found_copies, long.tied_copies) == (whole.found_copies, whole.tied_copies)
     target = int(bundle.network(image[None]).argmax())
     bundle.inferer.n_samples, bundle.inferer.target = 30, target
     np.testing.assert_array_equal(whole.counts, bundle.inferer.vote(image, bundle.network)[0].counts)

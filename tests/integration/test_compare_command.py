@@ -1,4 +1,4 @@
-"""``explain`` on the shipped bundle and real images: every file that it promises, and what it refuses."""
+"""``compare`` on the shipped bundle and real images: every file that it promises, and what it refuses."""
 
 from __future__ import annotations
 
@@ -15,30 +15,29 @@ from monai_robustinterp import ChestXRayReader, load_bundle
 from monai_robustinterp.bundle import _with_own_settings
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
-from monai_robustinterp.run.compare import comparison_record
-from monai_robustinterp.run.compare import explain as explain_image
+from monai_robustinterp.run.compare import compare, comparison_record
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 EFFUSION = SAMPLES / "nih_00000282_000_effusion.png"
 CHEAP = "gradient,grad_cam:target_layer=features.denseblock4,robust_perturbation:iterations=6,gradient"
 
 
-def explain(source: Path, interpreters: str, output: Path, *more: str) -> int:
+def run_command(source: Path, interpreters: str, output: Path, *more: str) -> int:
     bundle = ["--bundle", "chest_xray_findings", "--quiet"]
-    return main(["explain", str(source), "--interpreter", interpreters, "--output", str(output), *bundle, *more])
+    return main(["compare", str(source), "--interpreter", interpreters, "--output", str(output), *bundle, *more])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("explain")
-    assert explain(EFFUSION, CHEAP, output, "--target", "Effusion") == 0
+    output = tmp_path_factory.mktemp("compare")
+    assert run_command(EFFUSION, CHEAP, output, "--target", "Effusion") == 0
     (found,) = output.glob("cxr-*-maps")
     return found
 
 
 def test_it_writes_what_the_reference_lists_and_nothing_else(folder) -> None:
     labels = ["gradient", "gradient_2", "grad_cam", "robust_perturbation"]
-    names = {f"{label}.nii.gz" for label in labels} | {"panel.png", "maps.npz", "explain.json"}
+    names = {f"{label}.nii.gz" for label in labels} | {"panel.png", "maps.npz", "compare.json"}
     assert {path.name for path in folder.iterdir()} == names | {"robust_perturbation_iterations.png"}
     for picture in folder.glob("*.png"):
         assert np.asarray(Image.open(picture).convert("L")).std() > 10
@@ -58,7 +57,7 @@ def test_the_stored_map_is_that_of_the_method(folder) -> None:
 
 
 def test_the_record_says_that_nothing_is_certified_and_how_each_map_was_made(folder) -> None:
-    record = json.loads((folder / "explain.json").read_text())
+    record = json.loads((folder / "compare.json").read_text())
     assert record["claim"].startswith("none") and record["refused"] == []
     assert record["finding"]["name"] == "Effusion" and 0 < record["finding"]["score"] < 1
     by_label = {entry["label"]: entry for entry in record["maps"]}
@@ -81,24 +80,24 @@ def test_the_nifti_lies_over_the_source_pixel_by_pixel(folder) -> None:
 
 def test_what_one_method_refuses_is_recorded_and_the_rest_is_written(tmp_path, capsys) -> None:
     methods = "grad_cam:target_layer=features.nothing,gradient,cam:target_layer=class_layers.out"
-    assert explain(EFFUSION, methods, tmp_path) == 1
+    assert run_command(EFFUSION, methods, tmp_path) == 1
     (found,) = tmp_path.glob("cxr-*-maps")
-    record = json.loads((found / "explain.json").read_text())
+    record = json.loads((found / "compare.json").read_text())
     assert [entry["label"] for entry in record["maps"]] == ["gradient"]
     reasons = {entry["label"]: entry["reason"] for entry in record["refused"]}
     assert "features.norm5" in reasons["grad_cam"] and "pooling" in reasons["cam"]
 
 
 def test_no_map_at_all_writes_nothing(tmp_path, capsys) -> None:
-    assert explain(EFFUSION, "grad_cam:target_layer=nothing", tmp_path / "out") == 1
+    assert run_command(EFFUSION, "grad_cam:target_layer=nothing", tmp_path / "out") == 1
     assert not list(tmp_path.iterdir()) and "features.norm5" in capsys.readouterr().err
 
 
 def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
-    before = (folder / "explain.json").read_bytes()
-    assert explain(EFFUSION, "gradient", folder.parent) == 1
+    before = (folder / "compare.json").read_bytes()
+    assert run_command(EFFUSION, "gradient", folder.parent) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert (folder / "explain.json").read_bytes() == before
+    assert (folder / "compare.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
     ],
 )
 def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -> None:
-    assert explain(EFFUSION, arguments, tmp_path / "out") == 1
+    assert run_command(EFFUSION, arguments, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
@@ -127,7 +126,7 @@ def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -
         "rise:seed=1:seed=2",
     ],
 )
-@pytest.mark.parametrize("command", ["explain", "certify"])
+@pytest.mark.parametrize("command", ["compare", "certify"])
 def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
@@ -135,16 +134,16 @@ def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, c
 
 
 def test_a_list_of_interpreters_may_have_spaces_and_all_stands_alone(tmp_path, capsys) -> None:
-    assert explain(EFFUSION, "gradient, grad_cam", tmp_path) == 0
+    assert run_command(EFFUSION, "gradient, grad_cam", tmp_path) == 0
     assert {path.name for path in tmp_path.glob("*/*.nii.gz")} == {"gradient.nii.gz", "grad_cam.nii.gz"}
     with pytest.raises(SystemExit):
-        explain(EFFUSION, "all,gradient", tmp_path)
+        run_command(EFFUSION, "all,gradient", tmp_path)
     assert "'all' stands alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("source", [Path("/dev/zero"), SAMPLES], ids=["device", "folder"])
 def test_what_is_no_regular_file_is_refused_before_it_is_read(source, tmp_path, capsys) -> None:
-    assert explain(source, "gradient", tmp_path / "out") == 1
+    assert run_command(source, "gradient", tmp_path / "out") == 1
     assert "no regular file" in capsys.readouterr().err
 
 
@@ -152,7 +151,7 @@ def test_what_is_no_regular_file_is_refused_before_it_is_read(source, tmp_path, 
 def test_what_is_no_image_is_one_sentence_without_its_name(content, tmp_path, capsys) -> None:
     source = tmp_path / "DOE^JANE.png"
     source.write_bytes(content)
-    assert explain(source, "gradient", tmp_path / "out") == 1
+    assert run_command(source, "gradient", tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "DOE" not in error and "Traceback" not in error
 
@@ -173,12 +172,12 @@ def test_logits_that_are_nan_are_refused() -> None:
     with torch.no_grad():
         bundle.network.class_layers.out.weight[4] = float("nan")
     with pytest.raises(ValueError, match="logits that are NaN"):
-        explain_image(EFFUSION, bundle, [make_interpreter("gradient")])
+        compare(EFFUSION, bundle, [make_interpreter("gradient")])
 
 
 def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
     bundle = load_bundle("chest_xray_findings", {"precision": "bfloat16", "device": "$torch.device('cpu')"})
-    comparison = explain_image(EFFUSION, bundle, [make_interpreter("gradient"), make_interpreter("cam")])
+    comparison = compare(EFFUSION, bundle, [make_interpreter("gradient"), make_interpreter("cam")])
     assert comparison_record(comparison)["precision"] == "bfloat16"
     assert list(comparison.refused) == ["cam"] and "rounds away" in comparison.refused["cam"]
     with explaining(bundle.network, "bfloat16"):
@@ -201,9 +200,9 @@ def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not
 
 
 def test_a_map_of_all_classes_is_called_so_in_panel_and_certificate(tmp_path, capsys) -> None:
-    assert explain(EFFUSION, "robust_activation_map", tmp_path / "maps") == 0
+    assert run_command(EFFUSION, "robust_activation_map", tmp_path / "maps") == 0
     (folder,) = (tmp_path / "maps").glob("cxr-*-maps")
-    assert json.loads((folder / "explain.json").read_text())["maps"][0]["explains_target"] is False
+    assert json.loads((folder / "compare.json").read_text())["maps"][0]["explains_target"] is False
     arguments = ["--samples", "16", "--confidence", "0.5", "--interpreter", "robust_activation_map"]
     assert main(["certify", str(EFFUSION), "--output", str(tmp_path / "out"), *arguments]) == 0
     assert "several classes together" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``explain``: one image by several interpreters, side by side. Nothing is certified."""
+"""``compare``: one image by several interpreters, side by side. Nothing is certified."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from monai_robustinterp.cli.arguments import (
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
-from monai_robustinterp.run.compare import Comparison, comparison_record, explain, save_comparison
+from monai_robustinterp.run.compare import Comparison, comparison_record, save_comparison
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 
 HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         if target.exists() and not arguments.overwrite:
             raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")
         with warnings.catch_warnings(), closing(ProgressBars()) as bars:
-            # The reader's warnings are in explain.json.
+            # The reader's warnings are in compare.json.
             warnings.simplefilter("ignore", UserWarning)
-            comparison = explain(arguments.input, bundle, interpreters, progress=None if arguments.quiet else bars)
+            comparison = compare(arguments.input, bundle, interpreters, progress=None if arguments.quiet else bars)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with atomic_folder(target, overwrite=arguments.overwrite) as folder:
             save_comparison(comparison, folder)
