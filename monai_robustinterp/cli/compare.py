@@ -23,7 +23,7 @@ from monai_robustinterp.cli.arguments import (
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
-from monai_robustinterp.run.compare import Comparison, comparison_record, save_comparison
+from monai_robustinterp.run.compare import Comparison, compare, comparison_record, save_comparison
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 
 HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
