@@ -41,14 +41,14 @@ def vote_maps(bundle: SaliencyBundle, image: torch.Tensor, sigma: float) -> dict
     maps: dict[tuple[int, int, int], VoteMap] = {}
     with explaining(network):
         logits = network(image[None])
-        found = bool(inferer.findings.finds(logits, TARGET)[0])
+        found = bool(inferer.recipe.findings.finds(logits, TARGET)[0])
         counts = {(cell, k): torch.zeros((128 // cell) ** 2, dtype=torch.int64) for cell, k in CELLS}
         positive = 0
         for start in range(0, max(SAMPLES), BATCH_SIZE):
             samples = torch.arange(start, start + BATCH_SIZE)
             copies = image + sigma * noise.normal(samples, tuple(image.shape))
-            attribution = inferer.interpreter.attribute(network, copies, TARGET)
-            positive += int(inferer.findings.finds(attribution.logits, TARGET).sum())
+            attribution = inferer.recipe.interpreter.attribute(network, copies, TARGET)
+            positive += int(inferer.recipe.findings.finds(attribution.logits, TARGET).sum())
             for (cell, k), total in counts.items():
                 total += votes_of_batch(attribution.maps, cell, k, noise, samples)
             if (done := start + BATCH_SIZE) in SAMPLES:

@@ -94,7 +94,7 @@ def image_facts(streams: list[Stream], bundle: SaliencyBundle) -> dict[str, Any]
         votes, spec = stream.at(stream.sizes[-1])
         facts[stream.name] = {
             "image_sha256": votes.image_sha256,
-            "score": bundle.inferer.findings.score(votes.logits, spec.target),
+            "score": bundle.inferer.recipe.findings.score(votes.logits, spec.target),
             "decision": votes.decision,
             "agreement": votes.label_agreement,
             "tied": votes.tied_copies,
@@ -107,7 +107,7 @@ def measure(
     streams: list[Stream], images: Mapping[str, torch.Tensor], bundle: SaliencyBundle, plan: Plan, output: Path
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What every part found, and its seconds; those of streams and attacks are of the run that took them."""
-    beta, eta, clock = bundle.inferer.beta, bundle.inferer.eta, _Clock()
+    beta, eta, clock = bundle.inferer.claim.beta, bundle.inferer.claim.eta, _Clock()
     sizes = sorted({*plan.table_sizes, *plan.rival_sizes})
     found: dict[str, Any] = {
         "radii": clock.timed("radii", lambda: radii.measure(streams, sizes, beta=beta, eta=eta)),
@@ -149,8 +149,8 @@ def main(output: Path, plan: Plan) -> None:
     print("streams", flush=True)
     streams = take_streams(images, bundle, plan, output)
     found, elapsed_s = measure(streams, images, bundle, plan, output)
-    goals = [*radii.goals(found["radii"]), *attacked.goals(found["attack"], top_k=inferer.top_k)]
-    extra = {"beta": inferer.beta, "eta": inferer.eta, "n_cells": streams[0].counts[0].size}
+    goals = [*radii.goals(found["radii"]), *attacked.goals(found["attack"], top_k=inferer.recipe.top_k)]
+    extra = {"beta": inferer.claim.beta, "eta": inferer.claim.eta, "n_cells": streams[0].counts[0].size}
     results: dict[str, Any] = strict(
         {
             "plan": dataclasses.asdict(plan) | {"prefixes": plan.prefixes},
@@ -165,7 +165,7 @@ def main(output: Path, plan: Plan) -> None:
     )
     atomic_write(output / "results.json", lambda file: file.write(json_bytes(results)), overwrite=True)
     folder = PAGES if plan.name == "full" else output
-    curves.draw(streams[0], plan, folder, eta=inferer.eta)
+    curves.draw(streams[0], plan, folder, eta=inferer.claim.eta)
     parts = sections(results, found, goals, plan, streams[0].name)
     text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
     atomic_write(folder / "certificates.md", lambda file: file.write(text.encode()), overwrite=True)

@@ -51,7 +51,7 @@ def study(bundle: SaliencyBundle, folder: Path, n_images: int) -> dict[str, Any]
         "n_images": len(items),
         "validation": [item["split"] == "validation" for item in items],
         "seed": SEED,
-        "classes": list(bundle.inferer.findings.names),
+        "classes": list(bundle.inferer.recipe.findings.names),
         "attacks": attacks,
         "weights_sha256": bundle.hashes["weights_sha256"],
         "torch": torch.__version__,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
 
 from monai_robustinterp.certificates.resize import ResizeNorms
 
@@ -97,3 +99,17 @@ def round_down(value: float, digits: int) -> str:
     if scaled / 10**digits > value:
         scaled -= 1
     return f"{scaled / 10**digits:.{digits}f}"
+
+
+def round_up(probability: float) -> str:
+    """A failure probability for print, in 6 significant digits at most: never smaller than the decimal that was given."""
+    exact = Decimal(repr(probability))
+    return f"{Context(prec=6, rounding=ROUND_CEILING).plus(exact).normalize():g}"
+
+
+def sum_up(*probabilities: float) -> float:
+    """The sum of failure probabilities, rounded up."""
+    total, exact = sum(probabilities), sum(map(Fraction, probabilities))
+    while Fraction(total) < exact:
+        total = math.nextafter(total, math.inf)
+    return total

@@ -20,11 +20,11 @@ def halved(name: str, *, steps: int) -> tuple[int, int, float]:
     """Overlap and k of the plain gradient map, and the RMS of the perturbation."""
     bundle = load_bundle()
     image = bundle.preprocessing({"image": str(SAMPLES / name)})["image"].as_tensor()
-    top_k = bundle.inferer.top_k
+    top_k = bundle.inferer.recipe.top_k
     with explaining(bundle.network):
         label = int(bundle.network(image[None]).argmax())
         reached, overlap = attack_plain(
-            CellMap(bundle.network, bundle.inferer.interpreter, 1, bundle.inferer.cell_size),
+            CellMap(bundle.network, bundle.inferer.recipe.interpreter, 1, bundle.inferer.recipe.cell_size),
             image,
             lambda delta: int(bundle.network((image + delta)[None]).argmax()) == label,
             top_k=top_k,

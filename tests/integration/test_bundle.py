@@ -85,7 +85,7 @@ def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp
     image = bundle.preprocessing({"image": str(sample)})["image"].as_tensor()
     with torch.no_grad():
         strongest = int(bundle.network(image[None]).argmax())
-    assert entries["predicted"]["finding"] == bundle.inferer.findings.names[strongest]
+    assert entries["predicted"]["finding"] == bundle.inferer.recipe.findings.names[strongest]
 
 
 def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:

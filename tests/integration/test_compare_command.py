@@ -189,7 +189,7 @@ def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
 def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not() -> None:
     own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7}}
     bundle = load_bundle(None, own)
-    assert bundle.inferer.interpreter.settings["n_masks"] == 7
+    assert bundle.inferer.recipe.interpreter.settings["n_masks"] == 7
 
     def settings(**overrides) -> dict:
         parser = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}

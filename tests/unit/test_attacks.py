@@ -165,7 +165,7 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     with torch.no_grad():
         assert attack_certificate(inferer, tiny, MetaTensor(image), votes, certificate, **options) == first
     assert attack(inferer, seed=2) != first
-    assert (inferer.seed, inferer.n_samples, inferer.target) == (0, 600, 1)
+    assert (inferer.recipe.seed, inferer.recipe.n_samples, inferer.recipe.target) == (0, 600, 1)
     assert all(torch.equal(before[name], value) for name, value in tiny.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in tiny.parameters())
 
@@ -446,10 +446,10 @@ def test_arguments_of_different_runs_and_an_abstaining_certificate_are_refused()
         attack_certificate(inferer, network, image + 1, votes, certificate)
     with pytest.raises(ValueError, match="one run"):
         attack_certificate(identity_run(sigma=0.4)[0], network, image, votes, certificate)
-    inferer.precision = "bfloat16"
+    inferer.recipe.precision = "bfloat16"
     with pytest.raises(ValueError, match=r"precision\) = .*'bfloat16'\) and the certificate .*'float32'\)"):
         attack_certificate(inferer, network, image, votes, certificate)
-    inferer.precision = "float32"
+    inferer.recipe.precision = "float32"
     few = identity_run(n_samples=10)[0]
     with pytest.raises(ValueError, match="abstains"):
         attack_certificate(few, network, image, *few.certify(image, network))

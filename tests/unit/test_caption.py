@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from monai_robustinterp.certificates import LabelCertificate, certify_label, certify_votes
+from monai_robustinterp.certificates.certificate import Certificate
 from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.units import readable
-from monai_robustinterp.types import Certificate
 from monai_robustinterp.visualize.caption import caption_lines, guarantee, label_line, rerun_line
 from tests.unit.test_certify import make_spec, make_votes
 

@@ -38,7 +38,7 @@ def test_the_votes_are_those_of_the_written_definition(tiny, image) -> None:
     """Copy by copy, with plain loops and sorting."""
     inferer = make_inferer()
     votes, spec = inferer.vote(image, tiny)
-    stages = inferer.stages(image, tiny, target=1, n_copies=48)
+    stages = inferer.recipe.stages(image, tiny, target=1, n_copies=48)
     counts = np.zeros(64, dtype=int)
     found = 0
     for copy in torch.from_numpy(stages.copies):
@@ -246,7 +246,7 @@ def test_a_logit_that_is_nan_is_not_voted_away(tiny, image) -> None:
 def test_an_interpreter_by_name_gets_the_inferers_activation() -> None:
     for activation in ("sigmoid", "softmax"):
         inferer = make_inferer(interpreter="robust_perturbation", activation=activation)
-        assert inferer.interpreter.settings["activation"] == activation
+        assert inferer.recipe.interpreter.settings["activation"] == activation
 
 
 def test_where_round_off_would_grow_copies_are_interpreted_one_by_one(tiny, image) -> None:

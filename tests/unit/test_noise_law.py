@@ -204,7 +204,7 @@ def nearest_float32(value: Fraction) -> float:
 def test_a_copy_is_the_rounded_real_sum_of_image_and_noise(tiny: torch.nn.Module, image: torch.Tensor) -> None:
     """So it is a function of that sum alone, and rounding it is post-processing, which costs no radius."""
     inferer = CertifiedSaliencyInferer(sigma=0.3, n_samples=4, top_k=4, cell_size=4, target=1, seed=5)
-    copies = inferer.stages(image, tiny, target=1, n_copies=4).copies
+    copies = inferer.recipe.stages(image, tiny, target=1, n_copies=4).copies
     noise = CounterNoise(seed=5, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL)
     added = 0.3 * noise.normal(torch.arange(4), tuple(image.shape))
     rounded = 0

@@ -142,7 +142,7 @@ def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
 def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
     inferer = make_inferer(pairs=True)
     votes, _ = inferer.vote(image, tiny)
-    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes.reshape(32, 64)
+    masks = inferer.recipe.stages(image, tiny, target=1, n_copies=32).votes.reshape(32, 64)
     expected = np.zeros((64, 64), dtype=int)
     for mask in masks:
         expected += np.outer(mask, mask)
@@ -175,7 +175,7 @@ def test_hits_of_a_region_are_those_of_the_copies(tiny, image) -> None:
     inferer, region = make_inferer(), left_half()
     other = Region(name="the rest", cells=~region.cells, seen=1.0)
     votes, _ = inferer.vote(image, tiny, regions=[region, other])
-    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes
+    masks = inferer.recipe.stages(image, tiny, target=1, n_copies=32).votes
     hits = masks[:, :, :4].sum(axis=(1, 2))
     assert np.array_equal(votes.region_hits[0], np.bincount(hits, minlength=11))
     assert np.array_equal(votes.region_hits[1], votes.region_hits[0][::-1])

@@ -96,7 +96,7 @@ def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
     stream = streams.take_stream("one", image, bundle, SMALL)
     assert stream.sizes == (10, 12, 18, 24)
     for m in stream.sizes:
-        bundle.inferer.n_samples = m
+        bundle.inferer.recipe.n_samples = m
         wanted, spec = bundle.inferer.vote(image, bundle.network)
         votes, found = stream.at(m)
         assert found == spec and (votes.counts == wanted.counts).all()
@@ -107,7 +107,7 @@ def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
 
 def test_mean_maps_and_joint_counts_are_those_of_the_copies(bundle, image) -> None:
     stream = streams.take_stream("one", image, bundle, SMALL)
-    stages = bundle.inferer.stages(image, bundle.network, target=1, n_copies=18)
+    stages = bundle.inferer.recipe.stages(image, bundle.network, target=1, n_copies=18)
     marks = stages.votes.reshape(18, -1).astype(np.int64)
     votes, _ = stream.paired()
     assert votes.n_samples == 18 and (votes.pair_counts == marks.T @ marks).all()
@@ -140,7 +140,7 @@ def test_a_stored_stream_is_read_only_under_the_same_settings(bundle, image, tmp
     assert (again.paired()[0].pair_counts == first.pair_counts).all()
     other = SimpleNamespace(network=bundle.network, inferer=bundle.inferer, hashes={"weights_sha256": "other"})
     sigma = SimpleNamespace(network=bundle.network, inferer=copy.copy(bundle.inferer), hashes=bundle.hashes)
-    sigma.inferer.sigma = 0.2
+    sigma.inferer.recipe.sigma = 0.2
     changes = [(image, other, SMALL), (image, sigma, SMALL), (image * 0.5, bundle, SMALL)]
     for changed in [*changes, (image, bundle, dataclasses.replace(SMALL, table_sizes=(24, 25)))]:
         with pytest.raises(pytest.fail.Exception, match="taken again"):

@@ -11,6 +11,7 @@ columns = L, rows = P (affine diag(-1, -1, 1)), and the rule gives it back as it
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ _NOT_SCALED = (1.0, 0.0)
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
-def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
+def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     """Read one 2-D image, or a volume of one slice.
 
     Args:
-        path: a single-file NIfTI.
+        content: of a single-file NIfTI.
         zipped: whether the file is gzip-compressed.
         version: 1 or 2.
 
@@ -48,7 +49,7 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
     """
     image_class = nib.Nifti1Image if version == 1 else nib.Nifti2Image
     try:
-        with gzip.open(path) if zipped else path.open("rb") as stream:
+        with io.BytesIO(content) as plain, gzip.GzipFile(fileobj=plain) if zipped else plain as stream:
             image: Any = image_class.from_stream(stream)
             axes = _image_axes(image)
             stored = np.array(image.dataobj.get_unscaled())

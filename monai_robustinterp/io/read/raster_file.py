@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,11 @@ _PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit colou
 _PNG_END = b"IEND\xaeB`\x82"
 
 
-def read_raster(path: Path, *, png: bool) -> SourceImage:
+def read_raster(content: bytes, *, png: bool) -> SourceImage:
     """Read one PNG or JPEG file.
 
     Args:
-        path: the file.
+        content: of the file.
         png: whether it is a PNG.
 
     Returns:
@@ -36,7 +35,6 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
         InputRefused: if the file is damaged, animated, transparent, or in colour.
     """
     try:
-        content = path.read_bytes()
         if not (_PNG_END in content if png else has_jpeg_end(content)):
             raise EOFError("no end marker")
         # The classes themselves, not Image.open: its limit on pixels would fire before ours.

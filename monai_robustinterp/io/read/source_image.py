@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.header_text import NO_HEADER, HeaderText
 
 MIN_SIDE = 64
 MAX_SIDE = 10_000
@@ -37,6 +38,7 @@ class SourceImage:
         file_format: ``DICOM``, ``NIfTI`` or ``image``.
         spacing_mm: distance of rows and of columns in mm, NaN where unknown.
         spacing_source: the attribute that stated it, or ``none``.
+        dicom_header: header of a DICOM file; "" of other formats.
         header: further entries of the meta dictionary (DICOM codes and UIDs).
         warnings: sentences about what is odd but readable.
     """
@@ -52,6 +54,7 @@ class SourceImage:
     file_format: str
     spacing_mm: tuple[float, float] = UNKNOWN_SPACING
     spacing_source: str = "none"
+    dicom_header: HeaderText = NO_HEADER
     header: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
