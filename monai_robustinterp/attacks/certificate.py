@@ -42,7 +42,7 @@ def attack_certificate(
     """Attacks the plain and the smoothed map of one image at multiples of its certified radius.
 
     Both attacks try to swap the s cells that would break the certificate's claim; the plain map's claim is the same
-    about its own top-k set (docs/certificates.md, section 8). Perturbed images are not clipped, as the claim covers
+    about its own top-k set (docs/theory/attack.md). Perturbed images are not clipped, as the claim covers
     them too. The result depends on the arguments alone, up to float round-off.
 
     Args:

@@ -57,7 +57,7 @@ def judge(votes: VoteMap, reported: npt.NDArray[np.bool_], *, swaps: int, gamma:
     """Whether the expected vote map behind ``votes`` swaps s cells of the reported set.
 
     The claim is about the expected map, and the votes are a sample of it. All bounds on it hold at once with
-    probability >= 1 - gamma (docs/certificates.md, section 4, with r = 0). "Broken" takes s cells inside and s outside,
+    probability >= 1 - gamma (docs/theory/bounds.md, T6 with r = 0). "Broken" takes s cells inside and s outside,
     the lower bounds of these at or above the upper bounds of those: then its top-k shares at most k - s cells with the
     set. A claim that holds is called broken with probability <= gamma; one that fails may well go unnoticed.
 

@@ -1,4 +1,4 @@
-"""Norm of the area resize between the detector and the network (docs/certificates.md, section 5)."""
+"""Norm of the area resize between the detector and the network (docs/theory/units.md, T17)."""
 
 from __future__ import annotations
 

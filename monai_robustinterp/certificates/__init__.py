@@ -1,4 +1,4 @@
-"""Certificates: pure numpy and scipy, arrays in, numbers out. Sections refer to docs/certificates.md."""
+"""Certificates: pure numpy and scipy, arrays in, numbers out. T, L, D: theorems, lemmas, definitions of docs/theory."""
 
 from monai_robustinterp.certificates.ceiling import ceiling as ceiling
 from monai_robustinterp.certificates.certificate import Certificate as Certificate

@@ -169,7 +169,8 @@ class Certificate:
         """The status with its numbers."""
         if self.status is Status.ABSTAIN:
             return f"{Status.ABSTAIN.value}."
-        return f"{self.status.value}. {self.label_and_map.sentence} Of the map alone: {self.map_sentence}"
+        both = self.label_and_map.sentence if self.status is Status.CERTIFIED else f"{self.status.value}."
+        return f"{both} Of the map alone: {self.map_sentence}"
 
 
 def largest_population(radii: tuple[Radius, ...]) -> float:

@@ -33,7 +33,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
     """Certifies a vote map at the plug-in and population levels, and the decision from the same copies.
 
     Population: with probability >= 1 - eta over the noise, the reported top-k set and the top-k of the expected vote
-    map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/certificates.md, section 4).
+    map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/theory/bounds.md, T7).
     Eta is split evenly over the spec's looks, and in halves between cells and pairs where the votes hold pair counts.
     The decision has an eta of the same size for itself.
 

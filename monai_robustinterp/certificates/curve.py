@@ -1,4 +1,4 @@
-"""Certified overlap against radius: what one set of bounds says at every threshold at once (section 4).
+"""Certified overlap against radius: what one set of bounds says at every threshold at once (T10).
 
 All points hold together without a union bound, since they follow from the same bounds. That needs r, the number of
 wrong bounds that is allowed for, to be one number for all of them: here it is 0, while ``certify_votes`` fixes
@@ -152,7 +152,7 @@ def curve_to_json(curve: OverlapCurve) -> dict[str, Any]:
 
 
 def _neyman_pearson_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDArray[np.int64]) -> Array:
-    """Section 3 for sigma = 1; the deciding ranks are the overlap o itself and 2k - o + 1."""
+    """T2 for sigma = 1; the deciding ranks are the overlap o itself and 2k - o + 1."""
     inside, outside = lower[overlaps - 1], upper[2 * k - overlaps]
     ahead = inside > outside
     radii = np.zeros(overlaps.size)
@@ -161,7 +161,7 @@ def _neyman_pearson_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDAr
 
 
 def _renyi_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDArray[np.int64]) -> Array:
-    """Section 2 for sigma = 1."""
+    """T1 for sigma = 1."""
     return _non_increasing(np.array([_renyi_radius(lower[o - 1 : k], upper[k : 2 * k - o + 1], k) for o in overlaps]))
 
 
@@ -198,7 +198,7 @@ def _best_log_order(contest: renyi.Contest) -> float:
 
 
 def _approximate_squares(contest: renyi.Contest, log_orders: Array) -> Array:
-    """Epsilon(alpha) / alpha in the sound form of section 2 for many orders at once, without care for round-off.
+    """Epsilon(alpha) / alpha in the sound form (L5) for many orders at once, without care for round-off.
 
     Tied are the groups of A above and of B below tau; the sums over them for tau in each gap between their values u are
     cumulative sums. The gap of the root is the one at whose upper end the power mean is no longer above tau.

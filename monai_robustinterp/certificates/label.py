@@ -1,4 +1,4 @@
-"""Label certificate of Cohen, Rosenfeld & Kolter (2019, theorem 1) from the passes that took the votes (section 4).
+"""Label certificate of Cohen, Rosenfeld & Kolter (2019, theorem 1) from the passes that took the votes (T13).
 
 Cohen's algorithm spends a first sample n0 on choosing the class, because a bound on the winner of a sample is no bound
 when it comes from that very sample. Here nothing is chosen: the decision is the network's own on the clean image
@@ -21,7 +21,7 @@ from monai_robustinterp.types import VoteMap
 
 
 def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int = 1) -> LabelCertificate:
-    """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (section 4).
+    """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (T13).
 
     With probability >= 1 - eta_label over the noise, the classifier smoothed by the same noise decides on the target as
     the network does on the clean image, at every input of l2 distance below L at once.
@@ -62,7 +62,7 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int 
 
 
 def label_and_map(label: LabelCertificate, l_max: float, *, eta_map: float) -> LabelAndMap:
-    """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (section 4).
+    """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (T14).
 
     Each claim fails with probability at most its own eta, whatever their dependence. The split must be fixed before the
     noise: to state eta for both, choose two numbers that sum to it, not the ones that give the largest radius.

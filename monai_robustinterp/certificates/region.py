@@ -1,4 +1,4 @@
-"""Region mass (section 4): the share of the votes that fall into a region fixed before the noise.
+"""Region mass (T15 of docs/theory): the share of the votes that fall into a region fixed before the noise.
 
 Each copy gives X = |T & R| / k in [0, 1], so its mean h is one bounded mean, and at x + delta it is at least
 Phi(Phi^-1(h) - ||delta|| / sigma) (Cohen et al. 2019; Levine et al. 2019, for functions into [0, 1]). It speaks of the
@@ -123,7 +123,7 @@ def _sentence(share: str, eta: float, l2: float) -> str:
 
 
 def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> RegionCertificate:
-    """Certifies the mean share of votes in a region fixed before the noise, from one pass (section 4).
+    """Certifies the mean share of votes in a region fixed before the noise, from one pass (T15).
 
     Args:
         histogram: int [k + 1]: entry j is the number of copies that cast j of their k votes in the region.

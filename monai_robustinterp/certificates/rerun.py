@@ -1,4 +1,4 @@
-"""The rerun level of section 4: what a fresh run of m' copies at a perturbed input will report.
+"""The rerun level (T9, docs/theory/bounds.md): what a fresh run of m' copies at a perturbed input will report.
 
 Let at most r of the 2c bounds of the first run be wrong (probability >= 1 - eta) and ||delta|| <= L, delta chosen
 independently of the fresh noise. The fresh counts Y are binomial cell by cell, in any dependence, with shares >= l'
@@ -113,7 +113,7 @@ def rerun_radius(
     eta_rerun: float,
     fresh_samples: int | None = None,
 ) -> RerunRadius:
-    """The rerun level of section 4, from the mass-weighted table over all 2c bounds: those of the population level.
+    """The rerun level (T9), from the mass-weighted table over all 2c bounds: those of the population level.
 
     With probability >= 1 - eta - eta_rerun over both runs, the reported top-k set and the top-k that a fresh run of m'
     copies reports at x + delta share at least ceil(beta k) cells, for any one delta of norm <= ``l2`` that is chosen
@@ -235,6 +235,6 @@ def _sentence(l2: float, overlap: int, top_k: int, fresh: int, eta: float, eta_r
     return (
         f"certified (rerun level): with probability >= 1 - {round_up(eta)} - {round_up(eta_rerun)} over both runs, the "
         f"reported top-{top_k} cells and those that a fresh run of {fresh} copies for the same target class reports at "
-        f"any one input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least {overlap} "
-        "cells."
+        f"any one input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least "
+        f"{overlap} cells."
     )

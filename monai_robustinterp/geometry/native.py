@@ -1,4 +1,4 @@
-"""Certified radii in stored pixel values, for the preprocessing of the shipped bundles (section 5)."""
+"""Certified radii in stored pixel values, for the preprocessing of the shipped bundles (T17)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, Resized, ToDeviced
 from monai.utils import ensure_tuple, get_equivalent_dtype
 
-from monai_robustinterp.certificates.native import NO_NATIVE, NativeScale
-from monai_robustinterp.certificates.resize import area_resize_matrix, resize_norms
+from monai_robustinterp.certificates.native import NativeScale, no_scale
+from monai_robustinterp.certificates.resize import area_resize_matrix, display_round_off, resize_norms, resize_round_off
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
 
@@ -36,13 +36,14 @@ def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: t
     """
     reason = _unknown_step(preprocessing, input_shape) or _no_slope(meta)
     if reason:
-        return NativeScale(None, None, None, NO_NATIVE + reason)
+        return no_scale(reason)
     height, width = (int(size) for size in meta["spatial_shape"])
     if any(type(step) is CropCenterSquared for step in preprocessing.transforms):
         height = width = min(height, width)
     rows, columns = (area_resize_matrix(*sizes) for sizes in zip((height, width), input_shape))
-    norms = resize_norms(rows, columns)
-    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, "")
+    norms, rho = resize_norms(rows, columns), float(meta["display_rho"])
+    round_off = resize_round_off((height, width), input_shape, display=display_round_off(rho))
+    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, rho, round_off, "")
 
 
 def _no_slope(meta: Mapping[str, Any]) -> str:
@@ -92,7 +93,7 @@ def _is_float32(dtype: Any) -> bool:
 # Transforms of which all arguments are known to be harmless where the check passes.
 _ARGUMENTS_ARE_KNOWN: dict[type, Callable[[Any], bool]] = {
     LoadImaged: _loads_with_our_reader,
-    ScaleDisplayRanged: lambda step: True,  # clipped or not: clipping only brings values closer
+    ScaleDisplayRanged: lambda step: step.transform.clip,  # the bound of the round-off needs values in [0, 1]
     CropCenterSquared: lambda step: True,
     Resized: _is_area_mean,
     EnsureChannelFirstd: lambda step: step.adjuster.input_channel_dim is None,

@@ -6,7 +6,6 @@ constant, and made so that every addition of torch's own order rounds up by almo
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -16,7 +15,12 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Resize
 
-from monai_robustinterp.certificates.resize import area_resize_matrix
+from monai_robustinterp.certificates.resize import (
+    area_resize_matrix,
+    display_round_off,
+    resize_round_off,
+    sum_round_off,
+)
 from monai_robustinterp.transforms import ScaleDisplayRange
 
 torch.set_num_threads(1)
@@ -30,37 +34,8 @@ FROM: list[Shape] = [(1024, 1024), (1955, 1841), (440, 440), (131, 300), (64, 64
 RANGES = [(0.0, 1.0), (0.0, 4095.0), (-1000.3, 3071.7), (1e4 + 0.1, 1.01e4)]
 
 
-def display_round_off(low: float, high: float, *, intercept: float = 0.0) -> float:
-    """Upper bound of |computed - exact| of a display value in [0, 1] (L11).
-
-    Args:
-        low: the value that is shown black.
-        high: the value that is shown white.
-        intercept: what is added on the way from stored pixels to values.
-    """
-    return (8 * max(abs(low), abs(high), abs(intercept)) / (high - low) + 5) * U
-
-
-def resize_round_off(input_shape: Shape, output_shape: Shape, *, display: float) -> float:
-    """Upper bound of ||computed - exact||_2 of the network's input, for clipped display values (L12).
-
-    Args:
-        input_shape: height and width before the resize, after a crop.
-        output_shape: height and width of the network's input.
-        display: bound of a display value, :func:`display_round_off`.
-    """
-    window = math.prod(
-        max(-(-(i + 1) * size_in // size_out) - i * size_in // size_out for i in range(size_out))
-        for size_in, size_out in zip(input_shape, output_shape)
-    )
-    mean = (sum_round_off(window) / (2 * window) + 3) * U
-    return math.sqrt(math.prod(output_shape)) * (display + mean) * (1 + 2**-20)
-
-
-def sum_round_off(window: int) -> int:
-    """F(w), the sum of 2^ceil(log2 j) for j = 2 .. w: w values in [0, 1] are summed to within F u / 2."""
-    full = (window - 1).bit_length()  # w lies in (2^(full - 1), 2^full]
-    return (4**full // 4 - 1) * 2 // 3 + (window - 2**full // 2) * 2**full if window > 1 else 0
+def shown_within(low: float, high: float, *, intercept: float = 0.0) -> float:
+    return display_round_off(max(abs(low), abs(high), abs(intercept)) / (high - low))
 
 
 def area_mean(image: Array, shape: Shape) -> Array:
@@ -122,7 +97,7 @@ def test_the_bound_of_the_resize_is_nearly_reached() -> None:
 @pytest.mark.parametrize(("low", "high"), RANGES)
 def test_no_image_exceeds_the_bound_of_the_whole_chain(shape: Shape, low: float, high: float) -> None:
     rng = np.random.default_rng(1)
-    width, display = high - low, display_round_off(low, high)
+    width, display = high - low, shown_within(low, high)
     chosen = {
         "within": low + width * rng.random(shape),
         "beyond": low + width * (3 * rng.random(shape) - 1),
@@ -149,7 +124,7 @@ def test_scaling_in_float32_stays_within_its_part() -> None:
         image = MetaTensor(values[None], meta={"display_min": low, "display_max": high})
         shown = ScaleDisplayRange()(image)[0].double().numpy()
         seen = np.abs(shown - np.clip((exact - low) / (high - low), 0, 1)).max()
-        assert seen <= display_round_off(low, high, intercept=intercept)
+        assert seen <= shown_within(low, high, intercept=intercept)
 
 
 def test_any_tree_of_additions_stays_within_its_bound() -> None:
@@ -170,7 +145,7 @@ def test_any_tree_of_additions_stays_within_its_bound() -> None:
 
 def test_the_bound_of_common_films_is_small() -> None:
     """So much of a radius is lost twice: figures of docs/theory/numerics.md."""
-    display = display_round_off(0, 4095)
+    display = shown_within(0, 4095)
     bounds = [
         resize_round_off(shape, TO, display=display) for shape in ((440, 440), (1024, 1024), (1841, 1841), (3000, 3000))
     ]

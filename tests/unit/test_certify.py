@@ -62,7 +62,7 @@ def test_plug_in_radii_are_the_functions_at_the_observed_shares() -> None:
 
 
 def test_the_population_radius_uses_the_weakest_lower_and_the_strongest_upper_bounds() -> None:
-    """Section 4 by hand: s = 20, r = 0; the s-th smallest lo inside against the s-th largest hi outside."""
+    """T7 by hand: s = 20, r = 0; the s-th smallest lo inside against the s-th largest hi outside."""
     from scipy.stats import norm
 
     votes = make_votes()

@@ -110,7 +110,7 @@ def test_bounds_are_ordered_at_every_eta(m: int, eta: float) -> None:
 
 
 def exact_epsilon(q: list[float], top_k: int, s: int, alpha: float) -> mpmath.mpf:
-    """The sound form of section 2 by its definition: every set of tied cells that a threshold can leave, 60 digits."""
+    """The sound form (L5) by its definition: every set of tied cells that a threshold can leave, 60 digits."""
     with mpmath.workdps(60):
         p = sorted((mpmath.mpf(v) / top_k for v in q), reverse=True)
         inside, outside = p[top_k - s : top_k], p[top_k : top_k + s]

@@ -1,4 +1,4 @@
-"""What float32 and a counter-based generator make of N(0, 1): the bounds of docs/certificates.md, one by one.
+"""What float32 and a counter-based generator make of N(0, 1): the bounds of docs/theory/noise.md, one by one.
 
 The words of the generator are taken as independent and uniform; tests/unit/test_noise.py has their known answers.
 """
@@ -71,7 +71,7 @@ def test_extreme_and_random_words_give_box_muller_to_float32_round_off(monkeypat
 
 
 def test_the_largest_and_the_smallest_radius(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Section "float32" of docs/certificates.md: |z| <= sqrt(-2 ln 2^-33) = 6.7637, and no word gives infinity."""
+    """docs/theory/noise.md, L10: |z| <= sqrt(-2 ln 2^-33) = 6.7637, and no word gives infinity."""
     z = normals_of(monkeypatch, [0, LAST, 0, 0, 0, 1], [0, 0, 2**30, 2**31, 3 * 2**30, 0])
     largest = math.sqrt(66 * math.log(2))
     assert np.isfinite(z).all()

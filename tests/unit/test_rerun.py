@@ -20,7 +20,7 @@ shares = st.sampled_from([0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.9, 0.97, 0.999, 1.0]
 
 
 def brute_force(lower: np.ndarray, upper: np.ndarray, shift: float, needed: int, fresh: int) -> float:
-    """P of section 4 as it is written: every t, every G and G', the G worst tails dropped."""
+    """P of T9 as it is written: every t, every G and G', the G worst tails dropped."""
     inside = norm.cdf(norm.ppf(lower) - shift)
     outside = norm.cdf(norm.ppf(upper) + shift)
     best = np.inf

@@ -41,7 +41,6 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     padding = padding_mask(stored, dataset)
     check_content(stored[~padding])  # one value beside padding is no content either
     pixels = displayed_pixels(stored, dataset, padding)
-    slope, slope_reason = pixels.display_slope()
     spacing_mm, spacing_source = pixel_spacing(dataset)
     return SourceImage(
         stored_pixels=stored,
@@ -50,8 +49,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         display_max=pixels.high,
         display_source=pixels.source,
         intensity_path=pixels.steps,
-        display_slope=slope,
-        slope_reason=slope_reason,
+        slope=pixels.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
         spacing_source=spacing_source,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size
+from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size, no_slope
 
 _NO_STATED_RANGE = "image minimum and maximum"
 _UNIT_RANGE = "unit range of float values"
@@ -64,9 +63,9 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     stored, values, step = _rows_first(image, stored, axes), _rows_first(image, values, axes), _axes_step(image, axes)
     scaling = float(image.dataobj.slope), float(image.dataobj.inter)
     low, high, source = _display_range(image.header, stored, values, scaled=scaling != _NOT_SCALED)
-    slope, reason = affine_slope(abs(scaling[0]), low, high)
+    slope = affine_slope(abs(scaling[0]), low, high, intercept=scaling[1])
     if source in _DEPENDS_ON_CONTENT:
-        slope, reason = math.nan, _DEPENDS_ON_CONTENT[source]
+        slope = no_slope(_DEPENDS_ON_CONTENT[source])
     spacing_mm = _spacing_mm(image.header, axes)
     return SourceImage(
         stored_pixels=stored,
@@ -75,8 +74,7 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
         display_max=high,
         display_source=source,
         intensity_path=("stored values", *_scaling_step(scaling), step),
-        display_slope=slope,
-        slope_reason=reason,
+        slope=slope,
         file_format="NIfTI",
         spacing_mm=spacing_mm,
         spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",

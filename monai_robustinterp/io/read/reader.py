@@ -49,7 +49,8 @@ class ChestXRayReader(ImageReader):
     - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
     - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
       rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
-      table, pixels at the padding value, or a range that depends on the content;
+      table, pixels at the padding value, or a range that depends on the content. ``display_rho``: the largest of
+      |black|, |white| and |intercept| over the width of the range, which bounds the round-off;
     - ``intensity_path``: what was applied to the stored pixels, in order; ``pixel_sha256``: hash of the decoded stored
       pixels (row by row, little-endian, in their integer type);
     - ``file_sha256``: hash of the file; ``dicom_header``: the header that was read with the pixels, a
@@ -182,8 +183,9 @@ def _meta(source: SourceImage, path: str, file_sha256: str) -> dict[str, Any]:
         "display_min": source.display_min,
         "display_max": source.display_max,
         "display_source": source.display_source,
-        "display_slope": source.display_slope,
-        "display_slope_reason": source.slope_reason,
+        "display_slope": source.slope.value,
+        "display_rho": source.slope.rho,
+        "display_slope_reason": source.slope.reason,
         "intensity_path": "; ".join(source.intensity_path),
         "pixel_sha256": _pixel_sha256(source.stored_pixels),
         "file_sha256": file_sha256,
