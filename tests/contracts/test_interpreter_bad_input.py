@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_robustinterp.interpreters import INTERPRETERS, GradCAM, Interpreter, explaining
 from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
-from tests.contracts.test_interpreters import ARGUMENTS, assert_close, make, noisy
+from tests.support.interpreters import ARGUMENTS, assert_close, make, noisy
 
 
 @pytest.fixture(params=sorted(INTERPRETERS))

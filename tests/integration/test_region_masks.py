@@ -24,7 +24,7 @@ from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_data"

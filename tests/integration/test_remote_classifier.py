@@ -26,7 +26,7 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
 from monai_robustinterp.run import pipeline
-from tests.contracts.test_interpreters import make
+from tests.support.interpreters import make
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/how-to/any-classifier.md"

@@ -28,8 +28,8 @@ from monai_robustinterp.io.write.secondary_capture import (
     write_dicom_atomically,
 )
 from monai_robustinterp.visualize.overlay import render_overlay
-from tests.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
-from tests.shared import require_tool, shared_data
+from tests.support.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
+from tests.support.shared import require_tool, shared_data
 
 REAL_FILES = ("NIH_google_DX", "RG1_UNCR", "RG1_J2KI", "CR-MONO1-10-chest", "RSNA_jpegbaseline_CR")
 STRIP = 30

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds, neyman_pearson_radius
 from monai_robustinterp.certificates.confidence import Bounds
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.vote_factory import spec_of, vote_map
 
 ETA = 0.05
 

@@ -21,7 +21,7 @@ from monai_robustinterp.certificates import certify, certify_votes, neyman_pears
 from monai_robustinterp.certificates.confidence import Bounds, mass_weighted_bounds, plain_bounds
 from monai_robustinterp.certificates.overlap import Boundary, swap_count
 from monai_robustinterp.types import VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.vote_factory import spec_of, vote_map
 
 Array = npt.NDArray[np.float64]
 Table = Callable[[Array, int], Bounds]

@@ -10,7 +10,7 @@ from torch import nn
 from monai_robustinterp import CertifiedSaliencyInferer, GrayscaleInput
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
-from tests.contracts.test_interpreters import ARGUMENTS
+from tests.support.interpreters import ARGUMENTS
 
 
 def returning(scores: object, **arguments: str) -> CallableClassifier:

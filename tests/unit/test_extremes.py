@@ -31,7 +31,7 @@ from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.region import certify_region
 from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.types import VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.vote_factory import spec_of, vote_map
 
 MILLION = 1_000_000
 

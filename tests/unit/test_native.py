@@ -37,7 +37,7 @@ from monai_robustinterp.certificates.resize import area_resize_matrix
 from monai_robustinterp.geometry.native import NATIVE_UNIT, NativeScale, native_record, native_scale
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.transforms import CropCenterSquare, CropCenterSquared, ScaleDisplayRanged
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
 
 torch.set_num_threads(1)
 

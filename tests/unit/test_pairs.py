@@ -21,7 +21,7 @@ from monai_robustinterp.certificates.pairs import (
     sampled_edge_radii,
 )
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import vote_map
+from tests.support.vote_factory import vote_map
 
 # ---- peeling
 

@@ -37,11 +37,11 @@ from monai_robustinterp.interpreters.context.torchscript import traced_tf32
 from monai_robustinterp.smoothing import batching
 from monai_robustinterp.smoothing.voting import pool_cells
 from monai_robustinterp.types import SmoothingSpec
-from tests.contracts.test_interpreters import make, noisy
+from tests.support.interpreters import make, noisy
+from tests.support.network_state import assert_same, state
+from tests.support.vote_factory import spec_of, vote_map
 from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run, resealed
 from tests.unit.test_certify import SCHEMA
-from tests.unit.test_network_state import assert_same, state
-from tests.vote_factory import spec_of, vote_map
 
 # Votes of the tiny network's gradient before there was a choice of precision; 24 copies of 10, by rows of 8 cells.
 BEFORE = """

@@ -32,7 +32,7 @@ from pydicom.dataset import Dataset as DicomDataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from monai_robustinterp.io.read.reader import ChestXRayReader
-from tests.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
+from tests.support.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")

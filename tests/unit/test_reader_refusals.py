@@ -24,8 +24,8 @@ from pydicom.encaps import encapsulate, get_frame
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.reader import ChestXRayReader
-from tests.dicom_factory import chest_like, make_dx
-from tests.shared import shared_data
+from tests.support.dicom_factory import chest_like, make_dx
+from tests.support.shared import shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
 

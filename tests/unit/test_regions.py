@@ -15,7 +15,7 @@ from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
 
 CELL = 8
 GRID = 16  # cells of 8 pixels on 128 x 128

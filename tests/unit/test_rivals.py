@@ -23,7 +23,7 @@ from monai_robustinterp.certificates.rivals import (
     scoring_renyi_radius,
 )
 from monai_robustinterp.certificates.rivals.patent_closed_form import WHY_NO_BOUND
-from tests.reference.test_renyi_brute_force import divergence_of_swap, vote_map
+from tests.support.swaps import divergence_of_swap, vote_shares
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def least_overlap(low: Array, high: Array, reported: set[int], top_k: int) -> in
 
 def test_the_closed_form_is_the_published_formula() -> None:
     """Computed here from the print, with the sum inside the logarithm, over a fine grid of orders."""
-    q = vote_map("random", 8, 4, seed=3)
+    q = vote_shares("random", 8, 4, seed=3)
     p = -np.sort(-q / 4)
     tied, rest = p[2:6], np.delete(p, range(2, 6)).sum()
     best = 0.0
@@ -62,7 +62,7 @@ def test_the_closed_form_overstates_what_a_swap_costs() -> None:
     assert renyi_epsilon(q, top_k=3, beta="2/3", alpha=alpha, form="closed") > 1.01 * swap
     ratios = []
     for seed in range(40):
-        share = vote_map("random", 8, 4, seed=seed)
+        share = vote_shares("random", 8, 4, seed=seed)
         sound = renyi_radius(share, top_k=4, beta="0.5", sigma=1.0)
         ratios.append(patent_radius(share, top_k=4, beta="0.5", sigma=1.0) / sound)
         single = {"top_k": 4, "beta": "1", "sigma": 1.0}
@@ -144,7 +144,7 @@ def test_levine_by_hand_and_below_the_plug_in_radius() -> None:
     x = [0.95, 0.9, 0.3, 0.25]
     found = levine_radius(x, top_k=2, beta="1", sigma=0.5, n_samples=math.ceil(m))
     assert found == pytest.approx(0.25 * (0.841621 + 0.253347), rel=2e-3)
-    q = vote_map("random", 8, 3, seed=2)
+    q = vote_shares("random", 8, 3, seed=2)
     for beta in ("1", "0.5"):
         levine = levine_radius(q, top_k=3, beta=beta, sigma=1.0, n_samples=10**9)
         population = neyman_pearson_radius(q, top_k=3, beta=beta, sigma=1.0)
@@ -314,7 +314,7 @@ def test_anani_refuses(change: dict, match: str) -> None:
 
 @pytest.mark.parametrize("beta", ["1", "0.5"])
 def test_the_top_k_vector_gives_the_vote_certificates(beta: str) -> None:
-    q = vote_map("random", 9, 4, seed=6)
+    q = vote_shares("random", 9, 4, seed=6)
     vector = [0.25] * 4 + [0.0] * 5
     settings = {"top_k": 4, "beta": beta, "sigma": 0.2}
     assert scoring_renyi_radius(q / 4, **settings) == pytest.approx(renyi_radius(q, **settings), rel=1e-12)

@@ -11,7 +11,7 @@ import pytest
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.training.tables import LabelledImage, chest_xray14, chexpert, findings_with, kermany
-from tests.shared import shared_data
+from tests.support.shared import shared_data
 
 SPLITS = Path(__file__).parents[2] / "bundles" / "chest_xray_certified_saliency" / "data"
 FINDINGS_14 = (

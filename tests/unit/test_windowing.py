@@ -22,7 +22,7 @@ from monai_robustinterp.transforms.windowing import (
     ScaleDisplayRanged,
     ScaleDisplayRangeDict,
 )
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
