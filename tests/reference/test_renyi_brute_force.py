@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import mpmath
 import numpy as np
 import pytest
 
 from monai_robustinterp.certificates import renyi_epsilon, renyi_radius
+from tests.support.cases import collected
 from tests.support.swaps import brute_force, vote_shares
 
 CASES = [
@@ -18,14 +21,16 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "n_cells", "top_k", "s"), CASES)
-def test_sound_epsilon_equals_the_constrained_minimum(kind: str, n_cells: int, top_k: int, s: int) -> None:
-    q = vote_shares(kind, n_cells, top_k, seed=17 * n_cells + top_k)
-    beta = f"{(top_k - s + 1)}/{top_k}"
-    for alpha in (1.2, 2.0, 6.0):
-        expected = brute_force(q, top_k, s, alpha)
-        found = renyi_epsilon(q, top_k=top_k, beta=beta, alpha=alpha)
-        assert found == pytest.approx(expected, rel=2e-5, abs=3e-9)
+def test_sound_epsilon_equals_the_constrained_minimum() -> None:
+    with collected() as case:
+        for kind, n_cells, top_k, s in CASES:
+            with case(kind, n_cells, top_k, s):
+                q = vote_shares(kind, n_cells, top_k, seed=17 * n_cells + top_k)
+                beta = f"{(top_k - s + 1)}/{top_k}"
+                for alpha in (1.2, 2.0, 6.0):
+                    expected = brute_force(q, top_k, s, alpha)
+                    found = renyi_epsilon(q, top_k=top_k, beta=beta, alpha=alpha)
+                    assert found == pytest.approx(expected, rel=2e-5, abs=3e-9)
 
 
 def test_one_swapped_pair_has_one_closed_form() -> None:
@@ -65,17 +70,18 @@ def test_epsilon_near_a_tie_is_no_round_off() -> None:
     assert 0.5 * exact < renyi_epsilon(q, top_k=2, beta="1", alpha=3.0) <= exact
 
 
-@pytest.mark.parametrize("gap", [1e-9, 1e-8, 1e-6, 1e-4, 1e-2])
-@pytest.mark.parametrize("alpha", [1.001, 3.0, 50.0])
-def test_epsilon_is_never_above_the_exact_one(gap: float, alpha: float) -> None:
-    q = np.array([0.9, 0.5 + gap, 0.5 - gap, 0.1])
-    with mpmath.workdps(60):
-        a, b = (mpmath.mpf(float(v)) / 2 for v in (0.5 + gap, 0.5 - gap))
-        order = mpmath.mpf(1) - mpmath.mpf(alpha)
-        mean = ((a**order + b**order) / 2) ** (1 / order)
-        exact = float(-mpmath.log(1 + 2 * mean - a - b))
-    found = renyi_epsilon(q, top_k=2, beta="1", alpha=alpha)
-    assert exact - 1e-14 <= found <= exact
+def test_epsilon_is_never_above_the_exact_one() -> None:
+    with collected() as case:
+        for gap, alpha in itertools.product([1e-9, 1e-8, 1e-6, 1e-4, 1e-2], [1.001, 3.0, 50.0]):
+            with case(gap, alpha):
+                q = np.array([0.9, 0.5 + gap, 0.5 - gap, 0.1])
+                with mpmath.workdps(60):
+                    a, b = (mpmath.mpf(float(v)) / 2 for v in (0.5 + gap, 0.5 - gap))
+                    order = mpmath.mpf(1) - mpmath.mpf(alpha)
+                    mean = ((a**order + b**order) / 2) ** (1 / order)
+                    exact = float(-mpmath.log(1 + 2 * mean - a - b))
+                found = renyi_epsilon(q, top_k=2, beta="1", alpha=alpha)
+                assert exact - 1e-14 <= found <= exact
 
 
 def test_zeros_are_decided_exactly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from itertools import combinations
 
@@ -23,6 +24,7 @@ from monai_robustinterp.certificates.rivals import (
     scoring_renyi_radius,
 )
 from monai_robustinterp.certificates.rivals.patent_closed_form import WHY_NO_BOUND
+from tests.support.cases import collected
 from tests.support.swaps import divergence_of_swap, vote_shares
 
 Array = npt.NDArray[np.float64]
@@ -103,28 +105,29 @@ def official_overlap(x: Array, k: int, rho: float, sigma: float, error: float) -
     return count
 
 
-@pytest.mark.parametrize("kind", ["votes", "relaxed"])
-@pytest.mark.parametrize("seed", range(5))
-def test_levine_is_the_papers_formula_and_exact_for_its_bounds(kind: str, seed: int) -> None:
+def test_levine_is_the_papers_formula_and_exact_for_its_bounds() -> None:
     """Brute force over every top-k that scores within the shifted bounds can have, for 0/1 votes and real scores."""
-    rng = np.random.default_rng(seed)
-    n, k, m, sigma = 9, 3, 3000, 0.5
-    raw = 2 * rng.normal(size=n) + rng.normal(size=(m, n))
-    if kind == "votes":
-        scores = raw >= -np.sort(-raw, axis=1)[:, k - 1 : k]
-    else:
-        scores = relaxed_scores(np.exp(raw), tau=0.8, gamma=0.2)
-    x = scores.mean(axis=0)
-    error = hoeffding_error(n, m)
-    reported = set(np.argsort(-x)[:k].tolist())
-    overlaps = []
-    for rho in np.linspace(0, 0.6, 13):
-        low = ndtr(ndtri(np.clip(x - error, 0, 1)) - rho / sigma)
-        high = ndtr(ndtri(np.clip(x + error, 0, 1)) + rho / sigma)
-        found = levine_overlap(x, top_k=k, radius=rho, sigma=sigma, n_samples=m)
-        assert found == official_overlap(x, k, rho, sigma, error) == least_overlap(low, high, reported, k)
-        overlaps.append(found)
-    assert overlaps == sorted(overlaps, reverse=True) and overlaps[0] > overlaps[-1]
+    with collected() as case:
+        for kind, seed in itertools.product(["votes", "relaxed"], range(5)):
+            with case(kind, seed):
+                rng = np.random.default_rng(seed)
+                n, k, m, sigma = 9, 3, 3000, 0.5
+                raw = 2 * rng.normal(size=n) + rng.normal(size=(m, n))
+                if kind == "votes":
+                    scores = raw >= -np.sort(-raw, axis=1)[:, k - 1 : k]
+                else:
+                    scores = relaxed_scores(np.exp(raw), tau=0.8, gamma=0.2)
+                x = scores.mean(axis=0)
+                error = hoeffding_error(n, m)
+                reported = set(np.argsort(-x)[:k].tolist())
+                overlaps = []
+                for rho in np.linspace(0, 0.6, 13):
+                    low = ndtr(ndtri(np.clip(x - error, 0, 1)) - rho / sigma)
+                    high = ndtr(ndtri(np.clip(x + error, 0, 1)) + rho / sigma)
+                    found = levine_overlap(x, top_k=k, radius=rho, sigma=sigma, n_samples=m)
+                    assert found == official_overlap(x, k, rho, sigma, error) == least_overlap(low, high, reported, k)
+                    overlaps.append(found)
+                assert overlaps == sorted(overlaps, reverse=True) and overlaps[0] > overlaps[-1]
 
 
 def test_the_radius_is_where_the_overlap_is_lost() -> None:
@@ -280,19 +283,21 @@ def test_certified_in_cells_alone_imply_no_top_k_overlap() -> None:
     assert found.overlap == 1 == len({0, 1} & set(np.argsort(-after)[:2].tolist()))
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_the_overlap_is_what_the_majorities_allow(seed: int) -> None:
+def test_the_overlap_is_what_the_majorities_allow() -> None:
     """Brute force: in means above 1/2, out below, abstain anything."""
-    rng = np.random.default_rng(seed)
-    c, k, m = 8, 3, 300
-    raw = rng.choice([0.5, 3.0]) * rng.normal(size=c) + rng.normal(size=(m, c))
-    counts = np.bincount(np.argsort(-raw, axis=1)[:, :k].ravel(), minlength=c)
-    found = anani_certificate(counts, m, top_k=k, sigma=1.0, tau=0.55)
-    low = np.where(found.certified_in, 0.6, 0.0)
-    high = np.where(found.certified_out, 0.4, 1.0)
-    reported = set(np.argsort(-counts, kind="stable")[:k].tolist())
-    assert found.overlap == least_overlap(low, high, reported, k)
-    assert found.overlap <= found.reported_in
+    with collected() as case:
+        for seed in range(30):
+            with case(seed):
+                rng = np.random.default_rng(seed)
+                c, k, m = 8, 3, 300
+                raw = rng.choice([0.5, 3.0]) * rng.normal(size=c) + rng.normal(size=(m, c))
+                counts = np.bincount(np.argsort(-raw, axis=1)[:, :k].ravel(), minlength=c)
+                found = anani_certificate(counts, m, top_k=k, sigma=1.0, tau=0.55)
+                low = np.where(found.certified_in, 0.6, 0.0)
+                high = np.where(found.certified_out, 0.4, 1.0)
+                reported = set(np.argsort(-counts, kind="stable")[:k].tolist())
+                assert found.overlap == least_overlap(low, high, reported, k)
+                assert found.overlap <= found.reported_in
 
 
 @pytest.mark.parametrize(
