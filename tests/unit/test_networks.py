@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from monai_robustinterp.networks import GrayscaleInput, densenet121_state_dict, load_densenet121
+from tests.support.cases import collected
 from tests.support.torchvision_densenet import State, chexnet, old_names, torchvision_forward, torchvision_state
 
 
@@ -62,9 +63,8 @@ def without(name: str) -> Callable[[State], object]:
     return lambda state: {key: value for key, value in state.items() if key != name}
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
+def test_another_checkpoint_is_refused_with_what_was_found(state) -> None:
+    cases = [
         (without("features.norm5.bias"), r"missing: features\.norm5\.bias; left over: none"),
         (without("classifier.weight"), r"missing: class_layers\.out\.weight; left over"),
         (without("features.conv0.weight"), "0 keys of the checkpoint end in"),
@@ -82,11 +82,11 @@ def without(name: str) -> Callable[[State], object]:
         (lambda s: {"epoch": 1, "model": s}, "is no state dict and has none under 'state_dict'"),
         (lambda s: list(s.values()), "is no state dict"),
         (lambda s: {}, "0 keys of the checkpoint"),
-    ],
-)
-def test_another_checkpoint_is_refused_with_what_was_found(state, damage, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        densenet121_state_dict(damage(dict(state)))
+    ]
+    with collected() as case:
+        for damage, message in cases:
+            with case(message), pytest.raises(ValueError, match=message):
+                densenet121_state_dict(damage(dict(state)))
 
 
 def test_a_file_with_code_is_refused_and_not_run(state, tmp_path) -> None:
