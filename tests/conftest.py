@@ -8,32 +8,14 @@ import tempfile
 import pytest
 import torch
 from monai.networks.nets import DenseNet
-from torch import nn
+
+from tests.support.networks import TinyClassifier
 
 # Two workers on two cores: more threads than cores only wait for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Batch sizes that tests find are not those of the user.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="monai_robustinterp_tests_")
-
-
-class TinyClassifier(nn.Module):
-    """Two convolutions with in-place ReLU, batch norm and dropout: all that model surgery has to restore."""
-
-    def __init__(self, classes: int = 3) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 4, 3, stride=2, padding=1),
-            nn.BatchNorm2d(4),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(4, 6, 3, padding=1),
-            nn.ReLU(inplace=True),
-        )
-        self.dropout = nn.Dropout(0.5)
-        self.head = nn.Linear(6, classes)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.head(self.dropout(self.features(image).mean(dim=(2, 3))))
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from torch import nn
 
 from monai_robustinterp.interpreters import INTERPRETERS, GradCAM, Interpreter, explaining
 from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
-from tests.contracts.test_interpreters import ARGUMENTS, assert_close, make, noisy
+from tests.support.cases import collected
+from tests.support.interpreters import ARGUMENTS, assert_close, make, noisy
 
 
 @pytest.fixture(params=sorted(INTERPRETERS))
@@ -42,28 +43,31 @@ class Wrapped(nn.Module):
         return self.after(self.class_layers(self.features(self.before(image))))
 
 
-@pytest.mark.parametrize("target", [-1, 2])
-def test_a_target_out_of_range_is_refused(interpreter, dense, batch, target) -> None:
-    with explaining(dense), pytest.raises(ValueError, match=rf"target is {target} and the network has 2 logits"):
-        interpreter.attribute(dense, batch, target)
+def test_a_target_out_of_range_is_refused(interpreter, dense, batch) -> None:
+    with collected() as case:
+        for target in [-1, 2]:
+            rule = rf"target is {target} and the network has 2 logits"
+            with case(target), explaining(dense), pytest.raises(ValueError, match=rule):
+                interpreter.attribute(dense, batch, target)
 
 
-@pytest.mark.parametrize(
-    ("answer", "found"),
-    [
+def test_an_output_that_is_no_logits_is_refused(interpreter, dense, batch) -> None:
+    cases = [
         (lambda logits: {"logits": logits}, "returned dict"),
         (lambda logits: (logits, logits), "returned tuple"),
         (lambda logits: [logits], "returned list"),
         (lambda logits: None, "returned NoneType"),
         (lambda logits: logits[:, 0], r"returned shape \(\d,\)"),
         (lambda logits: logits[..., None, None], r"returned shape \(\d, 2, 1, 1\)"),
-    ],
-)
-def test_an_output_that_is_no_logits_is_refused(interpreter, dense, batch, answer, found) -> None:
-    network = Wrapped(dense)
-    network.after = answer
-    with explaining(network), pytest.raises(ValueError, match=rf"{found}; an interpreter needs logits of shape"):
-        interpreter.attribute(network, batch, 0)
+    ]
+    with collected() as case:
+        for answer, found in cases:
+            with case(found):
+                network = Wrapped(dense)
+                network.after = answer
+                rule = rf"{found}; an interpreter needs logits of shape"
+                with explaining(network), pytest.raises(ValueError, match=rule):
+                    interpreter.attribute(network, batch, 0)
 
 
 def test_a_network_that_answers_nan_is_seen_in_map_or_logits(interpreter, dense, batch) -> None:
@@ -123,25 +127,28 @@ def wrong_values() -> list[tuple[str, str, object]]:
     return wrong
 
 
-@pytest.mark.parametrize(("name", "argument", "value"), wrong_values())
-def test_a_wrong_argument_is_refused_at_once_and_named(name, argument, value) -> None:
-    with pytest.raises(ValueError, match=argument):
-        INTERPRETERS[name](**ARGUMENTS.get(name, {}) | {argument: value})
+def test_a_wrong_argument_is_refused_at_once_and_named() -> None:
+    with collected() as case:
+        for name, argument, value in wrong_values():
+            with case(name, argument, value), pytest.raises(ValueError, match=argument):
+                INTERPRETERS[name](**ARGUMENTS.get(name, {}) | {argument: value})
 
 
-@pytest.mark.parametrize("layer", [None, "features.nothing", ""])
 @pytest.mark.parametrize(
     "name", sorted(n for n, cls in INTERPRETERS.items() if "target_layer" in inspect.signature(cls).parameters)
 )
-def test_a_wrong_layer_is_answered_with_the_candidates(dense, batch, name, layer) -> None:
-    with explaining(dense), pytest.raises(LayerNotFoundError, match=r"features\.norm5") as refused:
-        make(name, target_layer=layer).attribute(dense, batch, 0)
-    # Each candidate gives a map, unless the head's kind is at fault; layers inside of blocks are not among them.
-    candidates = literal_eval(str(refused.value).partition("network are ")[2].rstrip("."))
-    assert "features.denseblock2" in candidates and not any(name.count(".") > 1 for name in candidates)
-    with explaining(dense):
-        for candidate in candidates:
-            GradCAM(candidate).attribute(dense, batch, 0)
+def test_a_wrong_layer_is_answered_with_the_candidates(dense, batch, name) -> None:
+    with collected() as case:
+        for layer in [None, "features.nothing", ""]:
+            with case(layer):
+                with explaining(dense), pytest.raises(LayerNotFoundError, match=r"features\.norm5") as refused:
+                    make(name, target_layer=layer).attribute(dense, batch, 0)
+                # Each candidate gives a map, unless the head's kind is at fault; none is inside of a block.
+                candidates = literal_eval(str(refused.value).partition("network are ")[2].rstrip("."))
+                assert "features.denseblock2" in candidates and not any(name.count(".") > 1 for name in candidates)
+                with explaining(dense):
+                    for candidate in candidates:
+                        GradCAM(candidate).attribute(dense, batch, 0)
 
 
 @pytest.mark.parametrize(

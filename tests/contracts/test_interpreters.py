@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import json
 import random
 from collections import OrderedDict
@@ -28,28 +29,9 @@ from monai_robustinterp.interpreters import (
 )
 from monai_robustinterp.interpreters.base import ROWS, IterativeInterpreter
 from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
-from tests.unit.test_network_state import assert_same, state
-
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"n_steps": 4},
-    "gradient_shap": {"n_samples": 4},
-    "smooth_grad": {"n_samples": 4},
-    "rise": {"n_masks": 9, "grid": 3, "keep": 0.7},
-    "grad_cam": {"target_layer": "features.norm5"},
-    "cam": {"target_layer": "features.norm5"},
-    "grad_cam_pp": {"target_layer": "features.norm5"},
-    "robust_activation_map": {"target_layer": "features.norm5"},
-    "meaningful_perturbation": {"iterations": 3},
-    "extremal_perturbation": {"iterations": 3},
-    "robust_perturbation": {"iterations": 3},
-}
-
-
-def make(name: str, **changes: Any) -> Interpreter:
-    """An interpreter with small settings for ``dense``; changes of arguments that it does not take are left out."""
-    cls = INTERPRETERS[name]
-    arguments = ARGUMENTS.get(name, {}) | changes
-    return cls(**{key: value for key, value in arguments.items() if key in inspect.signature(cls).parameters})
+from tests.support.cases import collected
+from tests.support.interpreters import assert_close, make, noisy
+from tests.support.network_state import assert_same, state
 
 
 @pytest.fixture(params=sorted(INTERPRETERS))
@@ -73,20 +55,9 @@ def torchscript(request: pytest.FixtureRequest, dense: nn.Module) -> nn.Module:
     return _EXPORTS[kind]
 
 
-def noisy(*shape: int) -> torch.Tensor:
-    """Images in [0, 1] plus noise: values outside occur."""
-    generator = torch.Generator().manual_seed(3)
-    return torch.rand(shape, generator=generator) + 0.1 * torch.randn(shape, generator=generator)
-
-
 @pytest.fixture
 def batch() -> torch.Tensor:
     return noisy(4, 1, 32, 32)
-
-
-def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal up to the round-off of logits, which the differences of a weak map keep."""
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 def surroundings(network: nn.Module) -> list[Any]:
@@ -102,20 +73,26 @@ def surroundings(network: nn.Module) -> list[Any]:
     ]
 
 
+class Stopped(Exception):
+    """Raised by a network in the middle of a pass."""
+
+
 class TestEveryInterpreter:
     def test_is_registered_under_its_name(self, interpreter: Interpreter) -> None:
         assert INTERPRETERS[interpreter.name] is type(interpreter)
 
-    @pytest.mark.parametrize("shape", [(4, 1, 32, 32), (1, 1, 32, 32), (2, 1, 32, 48)])
-    def test_returns_one_finite_map_and_the_logits_of_the_network(self, interpreter, dense, shape) -> None:
-        images = noisy(*shape)
-        with explaining(dense):
-            result = interpreter.attribute(dense, images, 1)
-        assert result.maps.shape == shape and result.maps.dtype == torch.float32
-        assert torch.isfinite(result.maps).all() and all(float(one.std()) > 0 for one in result.maps)
-        assert not result.maps.requires_grad and not result.logits.requires_grad
-        assert result.logits.dtype == torch.float32
-        assert torch.allclose(result.logits, dense(images), atol=1e-5)
+    def test_returns_one_finite_map_and_the_logits_of_the_network(self, interpreter, dense) -> None:
+        with collected() as case:
+            for shape in [(4, 1, 32, 32), (1, 1, 32, 32), (2, 1, 32, 48)]:
+                with case(shape):
+                    images = noisy(*shape)
+                    with explaining(dense):
+                        result = interpreter.attribute(dense, images, 1)
+                    assert result.maps.shape == shape and result.maps.dtype == torch.float32
+                    assert torch.isfinite(result.maps).all() and all(float(one.std()) > 0 for one in result.maps)
+                    assert not result.maps.requires_grad and not result.logits.requires_grad
+                    assert result.logits.dtype == torch.float32
+                    assert torch.allclose(result.logits, dense(images), atol=1e-5)
 
     def test_a_copy_is_interpreted_alone(self, interpreter, dense, batch) -> None:
         with explaining(dense):
@@ -189,30 +166,31 @@ class TestEveryInterpreter:
         with explaining(dense):
             assert torch.equal(interpreter.attribute(dense, batch, 1).maps, expected)
 
-    @pytest.mark.parametrize("layout", ["channels last", "columns first", "every second pixel"])
-    def test_the_layout_in_memory_changes_nothing(self, interpreter, dense, batch, layout) -> None:
+    def test_the_layout_in_memory_changes_nothing(self, interpreter, dense, batch) -> None:
         with explaining(dense):
             expected = interpreter.attribute(dense, batch, 1).maps
-        network = dense
-        if layout == "channels last":
-            network = copy.deepcopy(dense).to(memory_format=torch.channels_last)
-            images = batch.to(memory_format=torch.channels_last)
-        elif layout == "columns first":
-            images = batch.transpose(2, 3).contiguous().transpose(2, 3)
-        else:
-            images = batch.repeat_interleave(2, dim=3)[..., ::2]
-        assert images.stride() != batch.stride() and torch.equal(images, batch)
-        with explaining(network):
-            assert_close(interpreter.attribute(network, images, 1).maps, expected)
+        channels_last = copy.deepcopy(dense).to(memory_format=torch.channels_last)
+        layouts = {
+            "channels last": (channels_last, batch.to(memory_format=torch.channels_last)),
+            "columns first": (dense, batch.transpose(2, 3).contiguous().transpose(2, 3)),
+            "every second pixel": (dense, batch.repeat_interleave(2, dim=3)[..., ::2]),
+        }
+        with collected() as case:
+            for layout, (network, images) in layouts.items():
+                with case(layout):
+                    assert images.stride() != batch.stride() and torch.equal(images, batch)
+                    with explaining(network):
+                        assert_close(interpreter.attribute(network, images, 1).maps, expected)
 
-    @pytest.mark.parametrize("copies", [1, 5, 36])
-    def test_a_forward_pass_holds_a_bounded_number_of_images(self, interpreter, dense, copies) -> None:
+    def test_a_forward_pass_holds_a_bounded_number_of_images(self, interpreter, dense) -> None:
         seen = []
         dense.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-        with explaining(dense):
-            interpreter.attribute(dense, noisy(copies, 1, 16, 16), 1)
-        # One more for a reference image.
-        assert max(seen) <= max(copies, ROWS) + 1
+        for copies in (1, 5, 36):
+            seen.clear()
+            with explaining(dense):
+                interpreter.attribute(dense, noisy(copies, 1, 16, 16), 1)
+            # One more for a reference image.
+            assert max(seen) <= max(copies, ROWS) + 1, copies
 
     def test_leaves_no_trace_after_many_calls(self, interpreter, dense, batch) -> None:
         outside = surroundings(dense)
@@ -223,30 +201,20 @@ class TestEveryInterpreter:
                 assert surroundings(dense) == inside
         assert surroundings(dense) == outside
 
-    @pytest.mark.parametrize("when", ["first pass", "last pass", "backward"])
+    @pytest.mark.parametrize("when", ["first pass", "last pass"])
     def test_an_exception_in_the_network_leaves_no_trace(self, interpreter, dense, batch, when) -> None:
-        class Stopped(Exception):
-            pass
-
-        passes, last, backward = [], 0, when == "backward"
-
-        def stop(*_: object) -> None:
-            raise Stopped
+        passes, last = [], 0
 
         def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
             passes.append(1)
-            if len(passes) == last and not backward:
+            if len(passes) == last:
                 raise Stopped
-            if last and backward and output.requires_grad:
-                output.register_hook(stop)
 
-        if backward and not interpreter.needs_gradient:
-            return
         dense.class_layers.register_forward_hook(hook)
         before = state(dense)
         with explaining(dense):
             expected = interpreter.attribute(dense, batch[:2], 1).maps
-            last = 1 if when != "last pass" else len(passes)
+            last = 1 if when == "first pass" else len(passes)
             passes.clear()
             inside = surroundings(dense)
             with pytest.raises(Stopped):
@@ -271,17 +239,50 @@ class TestEveryInterpreter:
                 found = interpreter.attribute(dense, batch, 1)
             assert torch.equal(found.maps, expected.maps) and torch.equal(found.logits, expected.logits)
 
-    def test_progress_adds_up(self, interpreter, dense, batch) -> None:
-        if not isinstance(interpreter, IterativeInterpreter):
-            assert "progress" not in inspect.signature(interpreter.attribute).parameters
-            return
-        steps: list[int] = []
-        with explaining(dense):
-            quiet = interpreter.attribute(dense, batch, 1).maps
-            maps = interpreter.attribute(dense, batch, 1, steps.append).maps
-        assert torch.equal(maps, quiet)
-        assert sum(steps) == interpreter.n_steps and all(type(step) is int and step > 0 for step in steps)
-        assert len(steps) > 1
+
+@pytest.mark.parametrize("name", sorted(name for name, cls in INTERPRETERS.items() if cls.needs_gradient))
+def test_an_exception_in_the_backward_pass_leaves_no_trace(name, dense, batch) -> None:
+    interpreter, stopping = make(name), False
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if stopping and output.requires_grad:
+            output.register_hook(stop)
+
+    dense.class_layers.register_forward_hook(hook)
+    before = state(dense)
+    with explaining(dense):
+        expected = interpreter.attribute(dense, batch[:2], 1).maps
+        inside = surroundings(dense)
+        stopping = True
+        with pytest.raises(Stopped):
+            interpreter.attribute(dense, batch[:2], 1)
+        assert surroundings(dense) == inside
+        stopping = False
+        assert torch.equal(interpreter.attribute(dense, batch[:2], 1).maps, expected)
+    assert_same(before, state(dense))
+
+
+ITERATIVE = sorted(name for name, cls in INTERPRETERS.items() if issubclass(cls, IterativeInterpreter))
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_progress_adds_up(name, dense, batch) -> None:
+    interpreter = make(name)
+    steps: list[int] = []
+    with explaining(dense):
+        quiet = interpreter.attribute(dense, batch, 1).maps
+        maps = interpreter.attribute(dense, batch, 1, steps.append).maps
+    assert torch.equal(maps, quiet)
+    assert sum(steps) == interpreter.n_steps and all(type(step) is int and step > 0 for step in steps)
+    assert len(steps) > 1
+
+
+def test_only_what_iterates_takes_a_progress_function() -> None:
+    taking = [name for name in sorted(INTERPRETERS) if "progress" in inspect.signature(make(name).attribute).parameters]
+    assert taking == ITERATIVE
 
 
 class TestTorchScript:
@@ -296,13 +297,17 @@ class TestTorchScript:
             assert_close(found.maps, expected.maps)
             torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("name", sorted(INTERPRETERS.keys() - set(without_hooks())))
-    @pytest.mark.parametrize("layer", [None, "features.norm5", "script.features.norm5", "nothing"])
-    def test_with_hooks_it_is_refused_with_the_interpreters_that_work(self, name, layer, torchscript, batch) -> None:
-        interpreter = make(name, target_layer=layer)
-        with explaining(torchscript), pytest.raises(LayerNotFoundError, match="TorchScript") as refusal:
-            interpreter.attribute(torchscript, batch, 1)
-        assert str(without_hooks()) in str(refusal.value)
+    def test_with_hooks_it_is_refused_with_the_interpreters_that_work(self, torchscript, batch) -> None:
+        with collected() as case:
+            for name, layer in itertools.product(
+                sorted(INTERPRETERS.keys() - set(without_hooks())),
+                [None, "features.norm5", "script.features.norm5", "nothing"],
+            ):
+                with case(name, layer):
+                    interpreter = make(name, target_layer=layer)
+                    with explaining(torchscript), pytest.raises(LayerNotFoundError, match="TorchScript") as refusal:
+                        interpreter.attribute(torchscript, batch, 1)
+                    assert str(without_hooks()) in str(refusal.value)
 
     def test_an_eager_layer_beside_torchscript_can_be_hooked(self, dense, batch) -> None:
         with explaining(dense):

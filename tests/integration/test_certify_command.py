@@ -24,8 +24,8 @@ from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.io import load_votes
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult
-from tests.dicom_factory import make_dx
-from tests.shared import require_tool, shared_data
+from tests.support.dicom_factory import make_dx
+from tests.support.shared import require_tool, shared_data
 from tests.unit.test_certify import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from monai_robustinterp.bundle import _with_own_settings
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.run.compare import compare, comparison_record
+from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 EFFUSION = SAMPLES / "nih_00000282_000_effusion.png"
@@ -115,22 +117,22 @@ def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -
     assert message in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "interpreter",
-    [
+def test_what_is_no_interpreter_is_wrong_usage(tmp_path_factory, capsys) -> None:
+    every_interpreter = [
         "magic",
         "gradient:x",
         "rise:seed=$print(1)",
         'cam:target_layer="\\u0024print(1)"',
         "",
         "rise:seed=1:seed=2",
-    ],
-)
-@pytest.mark.parametrize("command", ["compare", "certify"])
-def test_what_is_no_interpreter_is_wrong_usage(command, interpreter, tmp_path, capsys) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
-    assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
+    ]
+    with collected() as case:
+        for interpreter, command in itertools.product(every_interpreter, ["compare", "certify"]):
+            with case(interpreter, command):
+                tmp_path = tmp_path_factory.mktemp("case")
+                with pytest.raises(SystemExit) as stopped:
+                    main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
+                assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
 
 
 def test_a_list_of_interpreters_may_have_spaces_and_all_stands_alone(tmp_path, capsys) -> None:

@@ -27,8 +27,8 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import without_hooks
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.transforms import ScaleDisplayRanged
-from tests.shared import shared_data
-from tests.unit.test_networks import chexnet, torchvision_forward, torchvision_state
+from tests.support.shared import shared_data
+from tests.support.torchvision_densenet import chexnet, torchvision_forward, torchvision_state
 
 ROOT = Path(__file__).parents[2]
 NAME = "chest_xray_certified_saliency"

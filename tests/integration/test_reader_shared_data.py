@@ -18,8 +18,8 @@ from pydicom.pixels.processing import apply_voi_lut
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.reader import ChestXRayReader
 from monai_robustinterp.transforms.windowing import ScaleDisplayRange
-from tests.dicom_factory import make_dx
-from tests.shared import require_tool, shared_data
+from tests.support.dicom_factory import make_dx
+from tests.support.shared import require_tool, shared_data
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")

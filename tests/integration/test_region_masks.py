@@ -24,7 +24,8 @@ from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from tests.dicom_factory import make_dx
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_data"
@@ -68,23 +69,26 @@ ORIENTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS, ids=lambda o: str(o[:2].tolist()))
-@pytest.mark.parametrize("source_orientation", ORIENTATIONS[::3], ids=lambda o: f"image {o[:2].tolist()}")
-def test_a_mask_in_another_orientation_of_a_nifti_image_comes_out_right(
-    tmp_path, orientation, source_orientation
-) -> None:
+def test_a_mask_in_another_orientation_of_a_nifti_image_comes_out_right(tmp_path_factory) -> None:
     """Bright pixels of an image without symmetry, saved as a mask that is stored in each of the eight ways."""
-    picture = np.asarray(Image.open(SAMPLES / "nih_00000282_000_effusion.png").convert("L").crop((0, 0, 300, 200)))
-    affine = np.array([[-0.3, 0, 0, 11], [0, -0.2, 0, -5], [0, 0, 1, 3], [0, 0, 0, 1]])
-    upright = nib.Nifti1Image(picture.T[..., None], affine)
-    source = tmp_path / "image.nii.gz"
-    nib.save(upright.as_reoriented(source_orientation), source)
-    bright = nib.Nifti1Image((picture > 140).astype(np.uint8).T[..., None], affine)
-    nib.save(bright.as_reoriented(orientation), tmp_path / "mask.nii")
-    shown = ChestXRayReader().get_data(source)[0][0]
-    name, pixels = draw(tmp_path / "mask.nii", source)
-    assert shown.shape == (200, 300) and np.array_equal(pixels, shown > 140)
-    assert name == f"mask (NIfTI), SHA-256 {hashlib.sha256(pixels.astype(np.uint8).tobytes()).hexdigest()[:16]}"
+    with collected() as case:
+        for orientation, source_orientation in itertools.product(ORIENTATIONS, ORIENTATIONS[::3]):
+            with case(orientation, source_orientation):
+                tmp_path = tmp_path_factory.mktemp("case")
+                picture = np.asarray(
+                    Image.open(SAMPLES / "nih_00000282_000_effusion.png").convert("L").crop((0, 0, 300, 200))
+                )
+                affine = np.array([[-0.3, 0, 0, 11], [0, -0.2, 0, -5], [0, 0, 1, 3], [0, 0, 0, 1]])
+                upright = nib.Nifti1Image(picture.T[..., None], affine)
+                source = tmp_path / "image.nii.gz"
+                nib.save(upright.as_reoriented(source_orientation), source)
+                bright = nib.Nifti1Image((picture > 140).astype(np.uint8).T[..., None], affine)
+                nib.save(bright.as_reoriented(orientation), tmp_path / "mask.nii")
+                shown = ChestXRayReader().get_data(source)[0][0]
+                name, pixels = draw(tmp_path / "mask.nii", source)
+                assert shown.shape == (200, 300) and np.array_equal(pixels, shown > 140)
+                digest = hashlib.sha256(pixels.astype(np.uint8).tobytes()).hexdigest()
+                assert name == f"mask (NIfTI), SHA-256 {digest[:16]}"
 
 
 @pytest.mark.parametrize(
@@ -116,18 +120,27 @@ def shifted(affine: np.ndarray, by: float) -> np.ndarray:
     return moved
 
 
-@pytest.mark.parametrize(
-    "affine",
-    [np.eye(4), np.diag([-1, 1, 1, 1]), np.diag([1, -1, 1, 1]), shifted(ITK, 1), shifted(ITK, -0.5), None, "swapped"],
-    ids=["identity", "rows up", "columns to the right", "shifted", "shifted by half", "not stated", "axes swapped"],
-)
-@pytest.mark.parametrize("source", ["nih_dx_no_finding.dcm", "nih_00002578_000_nodule.nii.gz"])
-def test_a_mask_that_may_be_flipped_or_shifted_is_refused(tmp_path, source, affine) -> None:
+def test_a_mask_that_may_be_flipped_or_shifted_is_refused(tmp_path_factory) -> None:
     """The sample NIfTI has the affine of ITK; all these masks are square and would pass for one of the image."""
-    mask, axes = blob(1024, 1024), np.array([[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    path = save_nifti(tmp_path / "SECRET.nii.gz", mask, axes if isinstance(affine, str) else affine)
-    assert "place" in refusal(path, SAMPLES / source)
-    assert np.array_equal(draw(save_nifti(path, mask, shifted(ITK, 0.01)), SAMPLES / source)[1], mask == 1)
+    every_affine = [
+        np.eye(4),
+        np.diag([-1, 1, 1, 1]),
+        np.diag([1, -1, 1, 1]),
+        shifted(ITK, 1),
+        shifted(ITK, -0.5),
+        None,
+        "swapped",
+    ]
+    with collected() as case:
+        for affine, source in itertools.product(
+            every_affine, ["nih_dx_no_finding.dcm", "nih_00002578_000_nodule.nii.gz"]
+        ):
+            with case(affine, source):
+                tmp_path = tmp_path_factory.mktemp("case")
+                mask, axes = blob(1024, 1024), np.array([[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+                path = save_nifti(tmp_path / "SECRET.nii.gz", mask, axes if isinstance(affine, str) else affine)
+                assert "place" in refusal(path, SAMPLES / source)
+                assert np.array_equal(draw(save_nifti(path, mask, shifted(ITK, 0.01)), SAMPLES / source)[1], mask == 1)
 
 
 def test_the_place_is_compared_in_pixels(tmp_path) -> None:
@@ -337,10 +350,12 @@ TOLERATED = [
 ]
 
 
-@pytest.mark.parametrize("change", TOLERATED, ids=lambda change: change.__name__)
-def test_segmentations_of_other_writers_are_read(changed, source, change) -> None:
-    name, pixels = draw(changed(change), source)
-    assert name.startswith("mask (DICOM SEG, segment 1)") and np.array_equal(pixels, blob(131, 97) == 1)
+def test_segmentations_of_other_writers_are_read(changed, source) -> None:
+    with collected() as case:
+        for change in TOLERATED:
+            with case(change.__name__):
+                name, pixels = draw(changed(change), source)
+                assert name.startswith("mask (DICOM SEG, segment 1)") and np.array_equal(pixels, blob(131, 97) == 1)
 
 
 def test_the_frame_is_found_by_image_and_segment_not_by_its_place(changed, source) -> None:
@@ -440,9 +455,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("change", "reason"), REFUSED, ids=lambda item: getattr(item, "__name__", ""))
-def test_segmentations_that_may_be_of_something_else_are_refused(changed, source, change, reason) -> None:
-    assert re.search(reason, refusal(changed(change), source))
+def test_segmentations_that_may_be_of_something_else_are_refused(changed, source) -> None:
+    with collected() as case:
+        for change, reason in REFUSED:
+            with case(reason):
+                assert re.search(reason, refusal(changed(change), source))
 
 
 def test_fractions_above_their_maximum_are_refused(changed, source) -> None:

@@ -26,7 +26,8 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
 from monai_robustinterp.run import pipeline
-from tests.contracts.test_interpreters import make
+from tests.support.cases import collected
+from tests.support.interpreters import make
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/how-to/any-classifier.md"
@@ -167,16 +168,18 @@ def test_a_server_that_stops_in_the_middle_gives_the_same_error(server, image) -
     assert seen == [8]
 
 
-@pytest.mark.parametrize("name", sorted(INTERPRETERS.keys() - set(without_gradient())))
-def test_the_others_refuse_it_before_any_vote(server, tiny, image, name) -> None:
-    server.network = tiny
-    network = remote(server)
-    with explaining(network), pytest.raises(ValueError) as refusal:
-        make(name, target_layer="features.3").attribute(network, image[None], 1)
-    if not INTERPRETERS[name].needs_hooks:
-        assert "no gradient with respect to its input" in str(refusal.value)
-    if "target_layer" not in str(refusal.value):
-        assert str(without_gradient()) in str(refusal.value)
+def test_the_others_refuse_it_before_any_vote(server, tiny, image) -> None:
+    with collected() as case:
+        for name in sorted(INTERPRETERS.keys() - set(without_gradient())):
+            with case(name):
+                server.network = tiny
+                network = remote(server)
+                with explaining(network), pytest.raises(ValueError) as refusal:
+                    make(name, target_layer="features.3").attribute(network, image[None], 1)
+                if not INTERPRETERS[name].needs_hooks:
+                    assert "no gradient with respect to its input" in str(refusal.value)
+                if "target_layer" not in str(refusal.value):
+                    assert str(without_gradient()) in str(refusal.value)
 
 
 def blocks(language: str) -> list[str]:

@@ -28,8 +28,9 @@ from monai_robustinterp.io.write.secondary_capture import (
     write_dicom_atomically,
 )
 from monai_robustinterp.visualize.overlay import render_overlay
-from tests.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
-from tests.shared import require_tool, shared_data
+from tests.support.cases import collected
+from tests.support.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
+from tests.support.shared import require_tool, shared_data
 
 REAL_FILES = ("NIH_google_DX", "RG1_UNCR", "RG1_J2KI", "CR-MONO1-10-chest", "RSNA_jpegbaseline_CR")
 STRIP = 30
@@ -94,9 +95,8 @@ def test_capture_of_a_real_file_is_valid(name: str, tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_capture_of_a_synthetic_file_is_valid(tmp_path_factory: pytest.TempPathFactory) -> None:
+    every_options = [
         {},
         {"cr": True},
         {"mono1": True},
@@ -110,19 +110,21 @@ def test_capture_of_a_real_file_is_valid(name: str, tmp_path: Path) -> None:
         {"elements": {"PixelSpacing": [0.19, 0.24], "PixelSpacingCalibrationType": "GEOMETRY"}},
         {"elements": {"LossyImageCompression": "01", "LossyImageCompressionRatio": [10, 2]}},
         {"elements": {"PatientIdentityRemoved": "YES", "ResponsiblePerson": "Doe^Jane"}},
-    ],
-    ids=repr,
-)
-def test_capture_of_a_synthetic_file_is_valid(options: dict[str, Any], tmp_path: Path) -> None:
-    source = read_quietly(make_dx(tmp_path / "source.dcm", rows=100, cols=80, **options))
-    image = capture(source)
-    check_invariants(image, source)
-    assert errors_of(image, tmp_path) == []
+    ]
+    with collected() as case:
+        for options in every_options:
+            with case(options):
+                tmp_path = tmp_path_factory.mktemp("case")
+                source = read_quietly(make_dx(tmp_path / "source.dcm", rows=100, cols=80, **options))
+                image = capture(source)
+                check_invariants(image, source)
+                assert errors_of(image, tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "elements",
-    [
+def test_invalid_source_gives_a_valid_capture_without_a_word_about_it(
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    every_elements = [
         {"StudyInstanceUID": None},
         {"StudyInstanceUID": "1.2.not a uid"},
         {"SeriesInstanceUID": None},
@@ -133,26 +135,25 @@ def test_capture_of_a_synthetic_file_is_valid(options: dict[str, Any], tmp_path:
         {"StudyID": "secret" * 20, "AccessionNumber": "secret\\more", "ReferringPhysicianName": "\x07"},
         {"InstanceNumber": None, "Manufacturer": "secret" * 20, "ImagerPixelSpacing": [0, 0]},
         {"SpecificCharacterSet": "secret", "PatientOrientation": None},
-    ],
-    ids=lambda elements: " ".join(elements),
-)
-def test_invalid_source_gives_a_valid_capture_without_a_word_about_it(
-    elements: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = make_dx(tmp_path / "source.dcm", rows=100, cols=80)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source = pydicom.dcmread(path)
-        with pydicom.config.disable_value_validation():
-            for keyword, value in elements.items():
-                delattr(source, keyword) if value is None else setattr(source, keyword, value)
-    caplog.set_level(logging.DEBUG)
-    caplog.clear()
-    image = capture(source)
-    assert errors_of(image, tmp_path) == []
-    assert UID(image.StudyInstanceUID).is_valid
-    assert b"secret" not in (tmp_path / "checked.dcm").read_bytes()
-    assert "secret" not in caplog.text
+    ]
+    with collected() as case:
+        for elements in every_elements:
+            with case(elements):
+                tmp_path = tmp_path_factory.mktemp("case")
+                path = make_dx(tmp_path / "source.dcm", rows=100, cols=80)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    source = pydicom.dcmread(path)
+                    with pydicom.config.disable_value_validation():
+                        for keyword, value in elements.items():
+                            delattr(source, keyword) if value is None else setattr(source, keyword, value)
+                caplog.set_level(logging.DEBUG)
+                caplog.clear()
+                image = capture(source)
+                assert errors_of(image, tmp_path) == []
+                assert UID(image.StudyInstanceUID).is_valid
+                assert b"secret" not in (tmp_path / "checked.dcm").read_bytes()
+                assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("name", TRANSFER_SYNTAXES)

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 
 from monai_robustinterp import load_bundle, training
 from monai_robustinterp.files import file_sha256
-from tests.shared import shared_data
+from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]
 OPACITY, FINDINGS = ROOT / "bundles" / "chest_xray_certified_saliency", ROOT / "bundles" / "chest_xray_findings"

@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import itertools
 
 import mpmath
 import numpy as np
-import numpy.typing as npt
 import pytest
-from scipy.optimize import minimize
 
 from monai_robustinterp.certificates import renyi_epsilon, renyi_radius
-
-Array = npt.NDArray[np.float64]
-
-
-def divergence_of_swap(p: Array, inside: tuple[int, ...], outside: tuple[int, ...], alpha: float) -> float:
-    """Min D_alpha(q || p) over distributions q with max q[inside] <= min q[outside], by SLSQP on q / p."""
-    alive = p > 0
-    if not alive[list(outside)].all():
-        mass = p[list(inside)].sum()
-        return np.inf if mass >= 1 else -np.log1p(-mass)
-    weights = p[alive]
-    position = np.cumsum(alive) - 1
-    pairs = [(position[a], position[b]) for a in inside for b in outside]
-    rows = np.zeros((len(pairs), weights.size))
-    for row, (a, b) in zip(rows, pairs):
-        row[a], row[b] = -weights[a], weights[b]
-    constraints = [
-        {"type": "eq", "fun": lambda r: weights @ r - 1, "jac": lambda r: weights},
-        {"type": "ineq", "fun": lambda r: rows @ r, "jac": lambda r: rows},
-    ]
-    found = minimize(
-        lambda r: weights @ r**alpha,
-        np.ones(weights.size),
-        jac=lambda r: alpha * weights * r ** (alpha - 1),
-        bounds=[(0, None)] * weights.size,
-        constraints=constraints,
-        method="SLSQP",
-        options={"ftol": 1e-15, "maxiter": 500},
-    )
-    return float(np.log(found.fun) / (alpha - 1))
-
-
-def brute_force(q: Array, top_k: int, s: int, alpha: float) -> float:
-    """The cheapest swap over all choices of s cells inside and s outside."""
-    p, order = q / top_k, np.argsort(-q)
-    return min(
-        divergence_of_swap(p, a, b, alpha)
-        for a in combinations(order[:top_k], s)
-        for b in combinations(order[top_k:], s)
-    )
-
-
-def vote_map(kind: str, n_cells: int, top_k: int, seed: int) -> Array:
-    rng = np.random.default_rng(seed)
-    if kind == "random":
-        logits = rng.normal(size=n_cells)
-    elif kind == "near ties":
-        logits = np.repeat(rng.normal(size=2), n_cells)[:n_cells] + 1e-6 * rng.normal(size=n_cells)
-    else:
-        logits = np.where(np.arange(n_cells) < n_cells - 2, rng.normal(size=n_cells), -np.inf)
-    # Scale to sum k with every share in [0, 1].
-    low, high = -60.0, 60.0
-    for _ in range(200):
-        shift = (low + high) / 2
-        low, high = (shift, high) if (1 / (1 + np.exp(-(logits + shift)))).sum() < top_k else (low, shift)
-    q = 1 / (1 + np.exp(-(logits + shift)))
-    return q * (top_k / q.sum())
-
+from tests.support.cases import collected
+from tests.support.swaps import brute_force, vote_shares
 
 CASES = [
     (kind, n_cells, top_k, s)
@@ -79,18 +21,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "n_cells", "top_k", "s"), CASES)
-def test_sound_epsilon_equals_the_constrained_minimum(kind: str, n_cells: int, top_k: int, s: int) -> None:
-    q = vote_map(kind, n_cells, top_k, seed=17 * n_cells + top_k)
-    beta = f"{(top_k - s + 1)}/{top_k}"
-    for alpha in (1.2, 2.0, 6.0):
-        expected = brute_force(q, top_k, s, alpha)
-        found = renyi_epsilon(q, top_k=top_k, beta=beta, alpha=alpha)
-        assert found == pytest.approx(expected, rel=2e-5, abs=3e-9)
+def test_sound_epsilon_equals_the_constrained_minimum() -> None:
+    with collected() as case:
+        for kind, n_cells, top_k, s in CASES:
+            with case(kind, n_cells, top_k, s):
+                q = vote_shares(kind, n_cells, top_k, seed=17 * n_cells + top_k)
+                beta = f"{(top_k - s + 1)}/{top_k}"
+                for alpha in (1.2, 2.0, 6.0):
+                    expected = brute_force(q, top_k, s, alpha)
+                    found = renyi_epsilon(q, top_k=top_k, beta=beta, alpha=alpha)
+                    assert found == pytest.approx(expected, rel=2e-5, abs=3e-9)
 
 
 def test_one_swapped_pair_has_one_closed_form() -> None:
-    q = vote_map("random", 8, 3, seed=1)
+    q = vote_shares("random", 8, 3, seed=1)
     for alpha in (1.01, 2.0, 30.0):
         sound = renyi_epsilon(q, top_k=3, beta="1", alpha=alpha)
         assert sound == pytest.approx(renyi_epsilon(q, top_k=3, beta="1", alpha=alpha, form="closed"), rel=1e-12)
@@ -100,7 +44,7 @@ def test_the_closed_form_overstates_once_two_cells_are_swapped() -> None:
     """docs/theory/map.md, warning 2: it ties cells that already lie on the right side."""
     overstated = []
     for seed in range(50):
-        q = vote_map("random", 8, 4, seed=seed)
+        q = vote_shares("random", 8, 4, seed=seed)
         closed = renyi_epsilon(q, top_k=4, beta="0.5", alpha=2.0, form="closed")
         sound = renyi_epsilon(q, top_k=4, beta="0.5", alpha=2.0)
         assert closed >= sound - 1e-12
@@ -126,17 +70,18 @@ def test_epsilon_near_a_tie_is_no_round_off() -> None:
     assert 0.5 * exact < renyi_epsilon(q, top_k=2, beta="1", alpha=3.0) <= exact
 
 
-@pytest.mark.parametrize("gap", [1e-9, 1e-8, 1e-6, 1e-4, 1e-2])
-@pytest.mark.parametrize("alpha", [1.001, 3.0, 50.0])
-def test_epsilon_is_never_above_the_exact_one(gap: float, alpha: float) -> None:
-    q = np.array([0.9, 0.5 + gap, 0.5 - gap, 0.1])
-    with mpmath.workdps(60):
-        a, b = (mpmath.mpf(float(v)) / 2 for v in (0.5 + gap, 0.5 - gap))
-        order = mpmath.mpf(1) - mpmath.mpf(alpha)
-        mean = ((a**order + b**order) / 2) ** (1 / order)
-        exact = float(-mpmath.log(1 + 2 * mean - a - b))
-    found = renyi_epsilon(q, top_k=2, beta="1", alpha=alpha)
-    assert exact - 1e-14 <= found <= exact
+def test_epsilon_is_never_above_the_exact_one() -> None:
+    with collected() as case:
+        for gap, alpha in itertools.product([1e-9, 1e-8, 1e-6, 1e-4, 1e-2], [1.001, 3.0, 50.0]):
+            with case(gap, alpha):
+                q = np.array([0.9, 0.5 + gap, 0.5 - gap, 0.1])
+                with mpmath.workdps(60):
+                    a, b = (mpmath.mpf(float(v)) / 2 for v in (0.5 + gap, 0.5 - gap))
+                    order = mpmath.mpf(1) - mpmath.mpf(alpha)
+                    mean = ((a**order + b**order) / 2) ** (1 / order)
+                    exact = float(-mpmath.log(1 + 2 * mean - a - b))
+                found = renyi_epsilon(q, top_k=2, beta="1", alpha=alpha)
+                assert exact - 1e-14 <= found <= exact
 
 
 def test_zeros_are_decided_exactly() -> None:
@@ -148,7 +93,7 @@ def test_zeros_are_decided_exactly() -> None:
 
 
 def test_the_radius_is_the_supremum_over_orders() -> None:
-    q = vote_map("random", 8, 3, seed=5)
+    q = vote_shares("random", 8, 3, seed=5)
     orders = 1 + np.logspace(-6, 6, 4001)
     best = max(np.sqrt(2 * renyi_epsilon(q, top_k=3, beta="0.5", alpha=a) / a) for a in orders)
     assert renyi_radius(q, top_k=3, beta="0.5", sigma=0.25) == pytest.approx(0.25 * best, rel=1e-5)

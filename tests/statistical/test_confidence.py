@@ -9,7 +9,8 @@ from scipy.stats import binom
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds, neyman_pearson_radius
 from monai_robustinterp.certificates.confidence import Bounds
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.cases import collected
+from tests.support.vote_factory import spec_of, vote_map
 
 ETA = 0.05
 
@@ -56,9 +57,8 @@ def test_more_copies_and_more_allowed_failures_tighten() -> None:
     assert mass_weighted_bounds([64], 128, top_k=38, eta=0.001, wrong=3).lower[0] > few.lower[64]
 
 
-@pytest.mark.parametrize(
-    ("count", "m", "top_k", "eta", "wrong"),
-    [
+def test_wrong_arguments_are_refused() -> None:
+    cases = [
         (0, 0, 3, 0.1, 0),
         (0, 10, 3, 0.0, 0),
         (0, 10, 3, 1.0, 0),
@@ -68,11 +68,11 @@ def test_more_copies_and_more_allowed_failures_tighten() -> None:
         (-1, 10, 3, 0.1, 0),
         # A level of 1 or more proves nothing: the lower bound of 2 votes of 10 would be 1.
         (2, 10, 1, 0.9, 5),
-    ],
-)
-def test_wrong_arguments_are_refused(count: int, m: int, top_k: int, eta: float, wrong: int) -> None:
-    with pytest.raises(ValueError, match="must"):
-        mass_weighted_bounds([count], m, top_k=top_k, eta=eta, wrong=wrong)
+    ]
+    with collected() as case:
+        for count, m, top_k, eta, wrong in cases:
+            with case(count, m, top_k, eta, wrong), pytest.raises(ValueError, match="must"):
+                mass_weighted_bounds([count], m, top_k=top_k, eta=eta, wrong=wrong)
 
 
 def test_bounds_of_few_counts_are_those_of_the_table() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from monai_robustinterp.interpreters import INTERPRETERS, explaining
-from tests.contracts.test_interpreters import make
+from tests.support.interpreters import make
 
 # One map kept of every image would be 64 * 64 * 4 bytes of each: 1.6 MB after 100 images. A graph is more.
 SIDE, MOST_BYTES = 64, 2**20

@@ -15,7 +15,7 @@ from monai_robustinterp.certificates.region import certify_region
 from monai_robustinterp.certificates.rerun import largest_shift, rerun_radius
 from monai_robustinterp.certificates.sequence import Look, look_schedule
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import vote_map
+from tests.support.vote_factory import vote_map
 
 # ---- label and plain table
 

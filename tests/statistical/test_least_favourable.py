@@ -7,6 +7,7 @@ harness must reject tables and certificates that are wrong on purpose.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from monai_robustinterp.certificates import certify, certify_votes, neyman_pears
 from monai_robustinterp.certificates.confidence import Bounds, mass_weighted_bounds, plain_bounds
 from monai_robustinterp.certificates.overlap import Boundary, swap_count
 from monai_robustinterp.types import VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.cases import collected
+from tests.support.vote_factory import spec_of, vote_map
 
 Array = npt.NDArray[np.float64]
 Table = Callable[[Array, int], Bounds]
@@ -158,35 +160,33 @@ def count_wrong(
 RIGHT = {"mass-weighted": (mass_weighted, True), "plain": (plain, False)}
 
 
-@pytest.mark.parametrize("wrong", [0, 3])
-@pytest.mark.parametrize("eta", [0.05, 0.1, 0.3])
-@pytest.mark.parametrize("m", [64, 1000])
 @pytest.mark.parametrize("name", RIGHT)
-def test_the_number_of_wrong_bounds_is_the_expected_one_and_within_its_limit(
-    name: str, m: int, eta: float, wrong: int
-) -> None:
-    table, by_mass = RIGHT[name]
-    allowed = eta * (wrong + 1)
-    count = count_wrong(table, eta, m, wrong=wrong, by_mass=by_mass, seed=m + wrong)
-    # The mechanism spends nearly all that is allowed, or the rest would show nothing.
-    assert 0.95 * allowed < count.expected <= allowed
-    assert abs(count.mean - count.expected) < 4 * count.error
-    assert not count.rejects(allowed) and not count.rejects_level(eta)
-    # Half of eta at least: here the claim "at most r wrong" itself is tested and not only its expectation.
-    assert count.frequency > 0.5 * eta
+def test_the_number_of_wrong_bounds_is_the_expected_one_and_within_its_limit(name: str) -> None:
+    with collected() as case:
+        for wrong, eta, m in itertools.product([0, 3], [0.05, 0.1, 0.3], [64, 1000]):
+            with case(wrong, eta, m):
+                table, by_mass = RIGHT[name]
+                allowed = eta * (wrong + 1)
+                count = count_wrong(table, eta, m, wrong=wrong, by_mass=by_mass, seed=m + wrong)
+                # The mechanism spends nearly all that is allowed, or the rest would show nothing.
+                assert 0.95 * allowed < count.expected <= allowed
+                assert abs(count.mean - count.expected) < 4 * count.error
+                assert not count.rejects(allowed) and not count.rejects_level(eta)
+                # Half of eta at least: here the claim "at most r wrong" itself is tested and not only its expectation.
+                assert count.frequency > 0.5 * eta
 
 
-@pytest.mark.parametrize("wrong", [0, 3])
-@pytest.mark.parametrize("eta", [0.05, 0.1, 0.3])
-@pytest.mark.parametrize("m", [64, 1000])
 @pytest.mark.parametrize("name", RIGHT)
-def test_the_same_count_rejects_twice_the_level_and_the_plug_in(name: str, m: int, eta: float, wrong: int) -> None:
-    table, by_mass = RIGHT[name]
-    allowed = eta * (wrong + 1)
-    for mutant, factor in ((half_the_factor(table), 1.9), (plug_in, 100.0)):
-        count = count_wrong(mutant, eta, m, wrong=wrong, by_mass=by_mass, seed=m + wrong)
-        assert count.expected > factor * allowed
-        assert count.rejects(allowed) and count.rejects_level(eta)
+def test_the_same_count_rejects_twice_the_level_and_the_plug_in(name: str) -> None:
+    with collected() as case:
+        for wrong, eta, m in itertools.product([0, 3], [0.05, 0.1, 0.3], [64, 1000]):
+            with case(wrong, eta, m):
+                table, by_mass = RIGHT[name]
+                allowed = eta * (wrong + 1)
+                for mutant, factor in ((half_the_factor(table), 1.9), (plug_in, 100.0)):
+                    count = count_wrong(mutant, eta, m, wrong=wrong, by_mass=by_mass, seed=m + wrong)
+                    assert count.expected > factor * allowed
+                    assert count.rejects(allowed) and count.rejects_level(eta)
 
 
 # ---- certificates, right and wrong: the radius claimed against the radius at the true shares
@@ -325,17 +325,19 @@ def test_two_rival_pixels_are_certified_exactly_as_far_as_they_are_safe(distance
     assert 0.3 * safe < rank < safe
 
 
-@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("top_k", "s"), [(1, 1), (3, 1), (3, 2), (3, 3)])
-def test_pixels_are_certified_at_most_as_far_as_they_are_safe_and_not_much_less(seed: int, top_k: int, s: int) -> None:
-    x = np.sort(np.random.default_rng(seed).normal(size=7))[::-1]
-    q = identity_shares(x, top_k)
-    assert q.sum() == pytest.approx(top_k, abs=1e-10) and (np.diff(q) < 0).all()
-    rank, best = radii_at_truth(q, top_k, s)
-    safe = identity_safe(x, top_k, s)
-    assert 0 < rank < best <= safe
-    # The marginals alone cannot know that two cells have noises of their own, nor that s cells must be moved.
-    assert best > 0.35 * safe
+def test_pixels_are_certified_at_most_as_far_as_they_are_safe_and_not_much_less(top_k: int, s: int) -> None:
+    with collected() as case:
+        for seed in range(6):
+            with case(seed):
+                x = np.sort(np.random.default_rng(seed).normal(size=7))[::-1]
+                q = identity_shares(x, top_k)
+                assert q.sum() == pytest.approx(top_k, abs=1e-10) and (np.diff(q) < 0).all()
+                rank, best = radii_at_truth(q, top_k, s)
+                safe = identity_safe(x, top_k, s)
+                assert 0 < rank < best <= safe
+                # The marginals cannot know that two cells have noises of their own, nor that s cells must be moved.
+                assert best > 0.35 * safe
 
 
 def linear_shares(weights: Array, x: Array) -> Array:

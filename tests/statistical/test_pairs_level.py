@@ -18,7 +18,7 @@ from monai_robustinterp.certificates.pairs import (
     peeled_radius,
     sampled_edge_radii,
 )
-from tests.vote_factory import vote_map
+from tests.support.vote_factory import vote_map
 
 # ---- exact truth
 

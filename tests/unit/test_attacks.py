@@ -22,7 +22,7 @@ from monai_robustinterp.attacks.plain import top_k_mask
 from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter, explaining
 from monai_robustinterp.noise.counter import CounterNoise
-from tests.vote_factory import vote_map
+from tests.support.vote_factory import vote_map
 
 
 class Quadratic(nn.Module):

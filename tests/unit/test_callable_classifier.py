@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from torch import nn
 from monai_robustinterp import CertifiedSaliencyInferer, GrayscaleInput
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
-from tests.contracts.test_interpreters import ARGUMENTS
+from tests.support.cases import collected
+from tests.support.interpreters import ARGUMENTS
 
 
 def returning(scores: object, **arguments: str) -> CallableClassifier:
@@ -62,9 +65,8 @@ class ArrayLike:
         return np.array([[1.0, -2.0]], dtype=np.float64)
 
 
-@pytest.mark.parametrize(
-    "scores",
-    [
+def test_scores_may_come_as_any_array() -> None:
+    every_scores = [
         [[1, -2]],
         ((1.0, -2.0),),
         [np.array([1.0, -2.0])],
@@ -74,15 +76,15 @@ class ArrayLike:
         np.asfortranarray([[1.0, -2.0]]),
         torch.tensor([[1.0, -2.0]], dtype=torch.float64, requires_grad=True),
         ArrayLike(),
-    ],
-)
-def test_scores_may_come_as_any_array(scores) -> None:
-    assert returning(scores)(torch.zeros(1, 1, 4, 4)).tolist() == [[1.0, -2.0]]
+    ]
+    with collected() as case:
+        for scores in every_scores:
+            with case(type(scores), scores):
+                assert returning(scores)(torch.zeros(1, 1, 4, 4)).tolist() == [[1.0, -2.0]]
 
 
-@pytest.mark.parametrize(
-    ("scores", "found"),
-    [
+def test_what_is_no_row_of_scores_an_image_is_refused() -> None:
+    cases = [
         (np.zeros(2), r"shape \(2,\)"),
         (np.zeros((3, 2)), r"shape \(3, 2\)"),
         (np.zeros((1, 2)), r"shape \(1, 2\)"),
@@ -96,12 +98,13 @@ def test_scores_may_come_as_any_array(scores) -> None:
         ({"logits": [[1, 2], [3, 4]]}, "values of type object"),
         (None, "values of type object"),
         (torch.zeros(2, 2, dtype=torch.bfloat16), "a Tensor that is no array"),
-    ],
-)
-def test_what_is_no_row_of_scores_an_image_is_refused(scores, found) -> None:
-    message = rf"returned {found} for a batch of 2; .*shape \[2, classes\]"
-    with pytest.raises(ValueError, match=message):
-        returning(scores)(torch.zeros(2, 1, 4, 4))
+    ]
+    with collected() as case:
+        for scores, found in cases:
+            with case(found):
+                message = rf"returned {found} for a batch of 2; .*shape \[2, classes\]"
+                with pytest.raises(ValueError, match=message):
+                    returning(scores)(torch.zeros(2, 1, 4, 4))
 
 
 @pytest.mark.parametrize("returns", ["logits", "softmax", "sigmoid"])
@@ -164,12 +167,15 @@ def test_a_finding_below_one_half_is_not_found_whatever_the_others_are() -> None
     assert inferer.recipe.findings.finds(returning(scores)(image), 0).tolist() == [True, True]
 
 
-@pytest.mark.parametrize("returns", ["softmax", "sigmoid"])
-@pytest.mark.parametrize(("dtype", "largest"), [(np.float16, 7), (np.float32, 16), (np.float64, 37), (np.int64, 37)])
-def test_probabilities_0_and_1_become_what_their_precision_can_tell(returns, dtype, largest) -> None:
-    logits = returning(np.array([[0, 1], [1, 0]], dtype=dtype), returns=returns)(torch.zeros(2, 1, 4, 4))
-    assert torch.isfinite(logits).all() and largest - 1 < float(logits.abs().max()) < largest
-    assert float(logits[0, 0]) < -largest + 1 and float(logits[0, 1]) > float(logits[0, 0]) + largest - 1
+def test_probabilities_0_and_1_become_what_their_precision_can_tell() -> None:
+    with collected() as case:
+        for returns, (dtype, largest) in itertools.product(
+            ["softmax", "sigmoid"], [(np.float16, 7), (np.float32, 16), (np.float64, 37), (np.int64, 37)]
+        ):
+            with case(returns, dtype, largest):
+                logits = returning(np.array([[0, 1], [1, 0]], dtype=dtype), returns=returns)(torch.zeros(2, 1, 4, 4))
+                assert torch.isfinite(logits).all() and largest - 1 < float(logits.abs().max()) < largest
+                assert float(logits[0, 0]) < -largest + 1 and float(logits[0, 1]) > float(logits[0, 0]) + largest - 1
 
 
 @pytest.mark.parametrize("returns", ["softmax", "sigmoid"])

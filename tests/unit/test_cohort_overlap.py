@@ -27,8 +27,8 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import cohort, pipeline, read_ahead
 from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
-from tests.conftest import TinyClassifier
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
+from tests.support.networks import TinyClassifier
 
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
 N_SAMPLES = 4

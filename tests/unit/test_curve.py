@@ -18,7 +18,7 @@ from monai_robustinterp.certificates.curve import curve_to_json, overlap_curve
 from monai_robustinterp.certificates.overlap import Boundary
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 from monai_robustinterp.visualize.curve import curve_figure
-from tests.vote_factory import spec_of, vote_map
+from tests.support.vote_factory import spec_of, vote_map
 
 KINDS = [(level, family) for level in ("plug-in", "population") for family in ("renyi", "neyman-pearson")]
 

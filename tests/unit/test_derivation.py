@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import logging
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import Any
@@ -30,6 +30,7 @@ from monai_robustinterp.io.derived.derivation import (
     derive,
 )
 from monai_robustinterp.io.derived.safe_values import valid_element
+from tests.support.cases import collected
 
 NAME = "Mustermann^Erika"
 TEXTS = {"series_description": "Saliency", "derivation_description": "Votes", "software_version": "0.1"}
@@ -113,9 +114,8 @@ def test_valid_values_are_copied_and_missing_ones_of_type_2_are_blank() -> None:
     assert "PatientAge" not in derived
 
 
-@pytest.mark.parametrize(
-    ("keyword", "value"),
-    [
+def test_invalid_values_are_left_out_or_blank_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    cases = [
         ("PatientID", b"secret" * 20),
         ("PatientID", b"secret\\two"),
         ("PatientID", b"secret\x07 "),
@@ -137,21 +137,21 @@ def test_valid_values_are_copied_and_missing_ones_of_type_2_are_blank() -> None:
         ("StudyDescription", b"secret\x1b "),
         ("RecognizableVisualFeatures", b"secret"),
         ("ImageLaterality", b"X "),
-    ],
-)
-def test_invalid_values_are_left_out_or_blank_and_never_shown(
-    keyword: str, value: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = source_with(SpecificCharacterSet="ISO_IR 192", **{keyword: value})
-    caplog.set_level(logging.DEBUG)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        derived = derived_from(source)
-    assert not derived.get(keyword)
-    blank = {name for module in COPIED for name in module.type_2.split()}
-    assert (keyword in derived) == (keyword in blank)
-    assert not caught
-    assert not caplog.records
+    ]
+    with collected() as case:
+        for keyword, value in cases:
+            with case(keyword, value):
+                source = source_with(SpecificCharacterSet="ISO_IR 192", **{keyword: value})
+                caplog.set_level(logging.DEBUG)
+                caplog.clear()
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    derived = derived_from(source)
+                assert not derived.get(keyword)
+                blank = {name for module in COPIED for name in module.type_2.split()}
+                assert (keyword in derived) == (keyword in blank)
+                assert not caught
+                assert not caplog.records
 
 
 def test_sequence_with_an_invalid_value_is_left_out_whole() -> None:
@@ -207,9 +207,8 @@ def test_only_patient_and_study_on_request() -> None:
     assert "ViewPosition" not in derived
 
 
-@pytest.mark.parametrize(
-    ("values", "pixel", "nominal", "kind"),
-    [
+def test_spacing() -> None:
+    cases = [
         ({"PixelSpacing": [0.1, 0.2]}, [0.1, 0.2], None, None),
         ({"ImagerPixelSpacing": [0.1, 0.2]}, [0.1, 0.2], [0.1, 0.2], None),
         ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [0.11, 0.22]}, [0.1, 0.2], [0.11, 0.22], None),
@@ -228,16 +227,15 @@ def test_only_patient_and_study_on_request() -> None:
         ({"PixelSpacing": b"0.1 "}, None, None, None),
         ({"PixelSpacing": b"inf\\0.1 "}, None, None, None),
         ({}, None, None, None),
-    ],
-)
-def test_spacing(
-    values: dict[str, Any], pixel: list[float] | None, nominal: list[float] | None, kind: str | None
-) -> None:
-    derived = derived_from(source_with(**values))
-    assert derived.get("PixelSpacing") == pixel
-    assert derived.get("NominalScannedPixelSpacing") == nominal
-    assert derived.get("PixelSpacingCalibrationType") == kind
-    assert bool(derived.get("PixelSpacingCalibrationDescription")) == (kind is not None)
+    ]
+    with collected() as case:
+        for values, pixel, nominal, kind in cases:
+            with case(values):
+                derived = derived_from(source_with(**values))
+                assert derived.get("PixelSpacing") == pixel
+                assert derived.get("NominalScannedPixelSpacing") == nominal
+                assert derived.get("PixelSpacingCalibrationType") == kind
+                assert bool(derived.get("PixelSpacingCalibrationDescription")) == (kind is not None)
 
 
 def test_aspect_ratio_stands_in_for_unknown_spacing() -> None:
@@ -246,9 +244,8 @@ def test_aspect_ratio_stands_in_for_unknown_spacing() -> None:
     assert "PixelAspectRatio" not in derived_from(source_with(PixelAspectRatio=[2, 1], PixelSpacing=[0.2, 0.1]))
 
 
-@pytest.mark.parametrize(
-    ("values", "body_part", "laterality", "image_laterality"),
-    [
+def test_body_part_and_side() -> None:
+    cases = [
         ({}, "CHEST", None, None),
         ({"BodyPartExamined": b"chest x-ray "}, "CHEST", None, None),
         ({"ImageLaterality": "U"}, "CHEST", None, "U"),
@@ -257,21 +254,19 @@ def test_aspect_ratio_stands_in_for_unknown_spacing() -> None:
         ({"BodyPartExamined": "RIB", "ImageLaterality": "R", "Laterality": "R"}, "RIB", None, "R"),
         ({"BodyPartExamined": "THORAX"}, "THORAX", "", None),
         ({"BodyPartExamined": "LUNG", "Laterality": b"LEFT"}, "LUNG", "", None),
-    ],
-)
-def test_body_part_and_side(
-    values: dict[str, Any], body_part: str, laterality: str | None, image_laterality: str | None
-) -> None:
-    derived = derived_from(source_with(**values))
-    assert derived.BodyPartExamined == body_part
-    assert ("Laterality" in derived) == (laterality is not None)
-    assert (derived.get("Laterality") or "") == (laterality or "")
-    assert derived.get("ImageLaterality") == image_laterality
+    ]
+    with collected() as case:
+        for values, body_part, laterality, image_laterality in cases:
+            with case(values):
+                derived = derived_from(source_with(**values))
+                assert derived.BodyPartExamined == body_part
+                assert ("Laterality" in derived) == (laterality is not None)
+                assert (derived.get("Laterality") or "") == (laterality or "")
+                assert derived.get("ImageLaterality") == image_laterality
 
 
-@pytest.mark.parametrize(
-    ("orientation", "kept"),
-    [
+def test_orientation_is_kept_if_its_directions_are_at_right_angles() -> None:
+    cases = [
         (["L", "F"], True),
         (["A", "F"], True),
         (["LA", "FP"], True),
@@ -282,12 +277,13 @@ def test_body_part_and_side(
         (b"L ", False),
         (b"left\\down ", False),
         (b"", False),
-    ],
-)
-def test_orientation_is_kept_if_its_directions_are_at_right_angles(orientation: Any, kept: bool) -> None:
-    derived = derived_from(source_with(PatientOrientation=orientation))
-    assert "PatientOrientation" in derived
-    assert (derived.PatientOrientation or None) == (orientation if kept else None)
+    ]
+    with collected() as case:
+        for orientation, kept in cases:
+            with case(orientation, kept):
+                derived = derived_from(source_with(PatientOrientation=orientation))
+                assert "PatientOrientation" in derived
+                assert (derived.PatientOrientation or None) == (orientation if kept else None)
 
 
 def test_orientation_of_a_quadruped() -> None:
@@ -297,9 +293,8 @@ def test_orientation_of_a_quadruped() -> None:
     assert derived.AnatomicalOrientationType == "QUADRUPED"
 
 
-@pytest.mark.parametrize(
-    ("values", "syntax", "lossy", "method"),
-    [
+def test_lossy_stays_lossy() -> None:
+    cases = [
         ({}, ExplicitVRLittleEndian, None, None),
         ({"LossyImageCompression": "00"}, ExplicitVRLittleEndian, "00", None),
         ({"LossyImageCompression": "01"}, ExplicitVRLittleEndian, "01", None),
@@ -317,16 +312,17 @@ def test_orientation_of_a_quadruped() -> None:
         ({}, JPEG2000, "01", "ISO_15444_1"),
         ({}, JPEG2000Lossless, None, None),
         ({}, JPEGLSNearLossless, "01", "ISO_14495_1"),
-    ],
-)
-def test_lossy_stays_lossy(values: dict[str, Any], syntax: str, lossy: str | None, method: str | None) -> None:
-    source = source_with(**values)
-    source.file_meta = FileMetaDataset()
-    source.file_meta.TransferSyntaxUID = UID(syntax)
-    derived = derived_from(source)
-    assert derived.get("LossyImageCompression") == lossy
-    assert derived.get("LossyImageCompressionMethod") == method
-    assert derived.get("LossyImageCompressionRatio") == values.get("LossyImageCompressionRatio")
+    ]
+    with collected() as case:
+        for values, syntax, lossy, method in cases:
+            with case(values, syntax):
+                source = source_with(**values)
+                source.file_meta = FileMetaDataset()
+                source.file_meta.TransferSyntaxUID = UID(syntax)
+                derived = derived_from(source)
+                assert derived.get("LossyImageCompression") == lossy
+                assert derived.get("LossyImageCompressionMethod") == method
+                assert derived.get("LossyImageCompressionRatio") == values.get("LossyImageCompressionRatio")
 
 
 def test_equipment_of_the_source_and_of_this_package() -> None:
@@ -361,9 +357,8 @@ def test_source_image_is_referred_to_if_it_is_one() -> None:
     assert "SourceImageSequence" not in derived_from(source_with(SOPInstanceUID=b"1.2.secret"))
 
 
-@pytest.mark.parametrize(
-    ("declared", "name", "description", "expected"),
-    [
+def test_every_text_is_read_back_as_it_was_in_the_source() -> None:
+    cases = [
         (None, b"Smith^Ann ", "votes", None),
         (None, "Müller^Jörg".encode("latin-1"), "votes", "ISO_IR 100"),
         (None, "山田^太郎".encode(), "votes", "ISO_IR 192"),
@@ -379,23 +374,24 @@ def test_source_image_is_referred_to_if_it_is_one() -> None:
         (["", "ISO 2022 IR 87"], b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "Ünsal", "ISO_IR 192"),
         (b"NO SUCH SET ", b"Smith^Ann ", "votes", None),
         ("ISO_IR 6", b"M\xfcller^J", "votes", "ISO_IR 100"),
-    ],
-)
-def test_every_text_is_read_back_as_it_was_in_the_source(
-    declared: Any, name: bytes, description: str, expected: Any
-) -> None:
-    source = source_with(PatientName=None)
-    if declared is not None:
-        setattr_or_raw(source, "SpecificCharacterSet", declared)
-    raw(source, "PatientName", name)
-    source = reread(source)
-    derived = derived_from(source, derivation_description=description)
-    assert derived.get("SpecificCharacterSet") == expected
-    back = reread(derived)
-    assert back.DerivationDescription == description
-    expected_name = name.decode() if declared is None and expected == "ISO_IR 192" else str(source.PatientName)
-    assert str(back.PatientName) == expected_name
-    assert "\ufffd" not in expected_name
+    ]
+    with collected() as case:
+        for declared, name, description, expected in cases:
+            with case(declared, name, description):
+                source = source_with(PatientName=None)
+                if declared is not None:
+                    setattr_or_raw(source, "SpecificCharacterSet", declared)
+                raw(source, "PatientName", name)
+                source = reread(source)
+                derived = derived_from(source, derivation_description=description)
+                assert derived.get("SpecificCharacterSet") == expected
+                back = reread(derived)
+                assert back.DerivationDescription == description
+                expected_name = (
+                    name.decode() if declared is None and expected == "ISO_IR 192" else str(source.PatientName)
+                )
+                assert str(back.PatientName) == expected_name
+                assert "\ufffd" not in expected_name
 
 
 def setattr_or_raw(dataset: Dataset, keyword: str, value: Any) -> None:
@@ -413,12 +409,14 @@ def reread(dataset: Dataset) -> Dataset:
     return back
 
 
-@pytest.mark.parametrize("keyword", ["series_description", "derivation_description", "software_version"])
-@pytest.mark.parametrize("spoil", [lambda text: text * 1100, lambda text: text + "\x00", lambda text: ""])
-def test_own_texts_that_are_no_dicom_text_are_refused_and_not_repeated(
-    keyword: str, spoil: Callable[[str], str]
-) -> None:
-    with pytest.raises(ValueError, match="must be a valid") as caught:
-        derived_from(source_with(), **{keyword: spoil("secret")})
-    assert "secret" not in str(caught.value)
-    assert NAME not in str(caught.value)
+def test_own_texts_that_are_no_dicom_text_are_refused_and_not_repeated() -> None:
+    with collected() as case:
+        for keyword, spoil in itertools.product(
+            ["series_description", "derivation_description", "software_version"],
+            [lambda text: text * 1100, lambda text: text + "\x00", lambda text: ""],
+        ):
+            with case(keyword, spoil("x")[:2]):
+                with pytest.raises(ValueError, match="must be a valid") as caught:
+                    derived_from(source_with(), **{keyword: spoil("secret")})
+                assert "secret" not in str(caught.value)
+                assert NAME not in str(caught.value)

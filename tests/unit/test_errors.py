@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from monai_robustinterp.errors import refusal_reason
+from tests.support.cases import collected
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_no_memory_is_said_to_be_that() -> None:
+    every_error = [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
@@ -18,10 +17,11 @@ from monai_robustinterp.errors import refusal_reason
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("GET was unable to find an engine to execute this computation"),
         RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
-    ],
-)
-def test_no_memory_is_said_to_be_that(error) -> None:
-    assert "ran out of memory: take a smaller batch" in refusal_reason(error)
+    ]
+    with collected() as case:
+        for error in every_error:
+            with case(error):
+                assert "ran out of memory: take a smaller batch" in refusal_reason(error)
 
 
 def test_another_failure_quotes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import captum.attr
@@ -19,6 +20,7 @@ from monai_robustinterp.interpreters.guided_backprop import GuidedBackprop
 from monai_robustinterp.interpreters.input_x_gradient import InputXGradient
 from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients
 from monai_robustinterp.interpreters.smooth_grad import SmoothGrad
+from tests.support.cases import collected
 
 FAMILY = [InputXGradient, IntegratedGradients, DeepLift, GuidedBackprop, GradientShap, SmoothGrad]
 COMPLETE = [IntegratedGradients, DeepLift]
@@ -163,19 +165,19 @@ class TestAll:
         assert torch.equal(inputs, images())
         torch.testing.assert_close(result.logits[:, 0], 4 * (inputs**2).sum(dim=(1, 2, 3)))
 
-    @pytest.mark.parametrize(
-        ("cls", "argument", "value"),
-        [
+    def test_arguments_out_of_range_are_refused(self) -> None:
+        cases = [
             *((IntegratedGradients, "n_steps", value) for value in (0, -1, 2.5)),
             *((cls, "n_samples", value) for cls in (GradientShap, SmoothGrad) for value in (0, 2.0)),
             *((cls, "sigma", value) for cls in (GradientShap, SmoothGrad) for value in (-0.1, math.inf, math.nan)),
             *((cls, "baseline", value) for cls in (*COMPLETE, GradientShap) for value in (math.nan, -math.inf)),
             *((DeepLift, "tolerance", value) for value in (0.0, 1.0, -1e-3, math.nan)),
-        ],
-    )
-    def test_arguments_out_of_range_are_refused(self, cls, argument, value) -> None:
-        with pytest.raises(ValueError, match=f"^{argument} is {value}; it .*must be"):
-            cls(**{argument: value})
+        ]
+        with collected() as case:
+            for cls, argument, value in cases:
+                rule = f"^{argument} is {value}; it .*must be"
+                with case(cls, argument, value), pytest.raises(ValueError, match=rule):
+                    cls(**{argument: value})
 
     @pytest.mark.parametrize("cls", FAMILY)
     def test_the_settings_make_the_same_interpreter(self, cls, dense) -> None:
@@ -291,44 +293,46 @@ def test_all_copies_get_the_draws_of_the_seed(cls) -> None:
 
 
 class TestDeepLift:
-    @pytest.mark.parametrize(
-        "between",
-        [
+    def test_is_captums_where_captums_is_right(self) -> None:
+        every_between = [
             *([cls()] for cls in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Softplus)),
             [nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2)],
             [nn.MaxPool2d(2)],
-        ],
-        ids=str,
-    )
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_is_captums_where_captums_is_right(self, between, channels) -> None:
-        network, inputs = two_convolutions(*between, channels=channels), images(channels)
-        with pytest.warns(UserWarning, match="Setting forward, backward hooks"):
-            expected, delta = captum.attr.DeepLift(network).attribute(
-                inputs.clone().requires_grad_(),
-                torch.full_like(inputs, 0.3),
-                target=1,
-                return_convergence_delta=True,
-            )
-        assert float(delta.abs().max()) < 1e-5
-        assert_close(maps_of(DeepLift(baseline=0.3), network, inputs), summed(expected))
+        ]
+        with collected() as case:
+            for between, channels in itertools.product(every_between, [1, 3]):
+                with case(between, channels):
+                    network, inputs = two_convolutions(*between, channels=channels), images(channels)
+                    with pytest.warns(UserWarning, match="Setting forward, backward hooks"):
+                        expected, delta = captum.attr.DeepLift(network).attribute(
+                            inputs.clone().requires_grad_(),
+                            torch.full_like(inputs, 0.3),
+                            target=1,
+                            return_convergence_delta=True,
+                        )
+                    assert float(delta.abs().max()) < 1e-5
+                    assert_close(maps_of(DeepLift(baseline=0.3), network, inputs), summed(expected))
 
-    @pytest.mark.parametrize("call", RELU_CALLS.values(), ids=RELU_CALLS)
-    def test_is_the_same_however_the_relu_is_called(self, call) -> None:
-        expected = maps_of(DeepLift(baseline=0.3), two_convolutions(nn.ReLU()), images())
-        assert_close(maps_of(DeepLift(baseline=0.3), Functional(call), images()), expected)
+    def test_is_the_same_however_the_relu_is_called(self) -> None:
+        with collected() as case:
+            for name, call in RELU_CALLS.items():
+                with case(name):
+                    expected = maps_of(DeepLift(baseline=0.3), two_convolutions(nn.ReLU()), images())
+                    assert_close(maps_of(DeepLift(baseline=0.3), Functional(call), images()), expected)
 
-    @pytest.mark.parametrize("activation", ACTIVATIONS, ids=range(len(ACTIVATIONS)))
-    def test_slopes_of_an_activation_are_those_of_its_values(self, activation) -> None:
+    def test_slopes_of_an_activation_are_those_of_its_values(self) -> None:
         """One layer of units: the sum over units of weight in * slope * weight out, times the change of the input."""
-        network = Activated(activation).eval()
-        inputs = images()
-        with torch.no_grad():
-            hidden, start = network.convolution(inputs), network.convolution(torch.full_like(inputs, 0.3))
-            slopes = (network.activate(hidden.clone()) - network.activate(start.clone())) / (hidden - start)
-            weights = slopes * network.linear.weight[1].reshape(4, 10, 10)
-            back = F.conv_transpose2d(weights, network.convolution.weight)
-        assert_close(maps_of(DeepLift(baseline=0.3), network, inputs), (inputs - 0.3) * back, rtol=1e-4)
+        with collected() as case:
+            for activation in ACTIVATIONS:
+                with case(activation):
+                    network = Activated(activation).eval()
+                    inputs = images()
+                    with torch.no_grad():
+                        hidden, start = network.convolution(inputs), network.convolution(torch.full_like(inputs, 0.3))
+                        slopes = (network.activate(hidden.clone()) - network.activate(start.clone())) / (hidden - start)
+                        weights = slopes * network.linear.weight[1].reshape(4, 10, 10)
+                        back = F.conv_transpose2d(weights, network.convolution.weight)
+                    assert_close(maps_of(DeepLift(baseline=0.3), network, inputs), (inputs - 0.3) * back, rtol=1e-4)
 
     def test_those_activations_are_all_that_have_a_rule(self) -> None:
         seen: set[str] = set()
@@ -446,28 +450,33 @@ def settings_of(pool: nn.Module) -> dict[str, object]:
 
 
 class TestGuidedBackprop:
-    @pytest.mark.parametrize("last", [nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.Tanh()], ids=str)
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_is_captums_for_modules(self, last, channels) -> None:
-        network, inputs = two_convolutions(nn.ReLU(), last=last, channels=channels), images(channels)
-        with pytest.warns(UserWarning, match="Setting backward hooks"):
-            expected = captum.attr.GuidedBackprop(network).attribute(inputs.clone().requires_grad_(), target=1)
-        assert_close(maps_of(GuidedBackprop(), network, inputs), summed(expected.abs()))
+    def test_is_captums_for_modules(self) -> None:
+        with collected() as case:
+            for last, channels in itertools.product([nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.Tanh()], [1, 3]):
+                with case(last, channels):
+                    network, inputs = two_convolutions(nn.ReLU(), last=last, channels=channels), images(channels)
+                    with pytest.warns(UserWarning, match="Setting backward hooks"):
+                        expected = captum.attr.GuidedBackprop(network).attribute(
+                            inputs.clone().requires_grad_(), target=1
+                        )
+                    assert_close(maps_of(GuidedBackprop(), network, inputs), summed(expected.abs()))
 
-    @pytest.mark.parametrize("call", RELU_CALLS.values(), ids=RELU_CALLS)
-    def test_is_the_rule_by_hand_however_the_relu_is_called(self, call) -> None:
-        network, inputs = Functional(call), images()
-        with torch.no_grad():
-            first = network.first(inputs)
-            second = network.second(first.relu())
-            weights = network.head[2].weight[1].reshape(1, 4, 3, 3).expand(3, -1, -1, -1) * 9 / 100
-            shape = (3, 4, 10, 10)
-        averaged = torch.zeros(shape, requires_grad=True)
-        (back,) = torch.autograd.grad(F.adaptive_avg_pool2d(averaged, 3), averaged, weights * 100 / 9)
-        with torch.no_grad():
-            back = F.conv_transpose2d(back.relu() * (second > 0), network.second.weight, padding=1)
-            expected = F.conv_transpose2d(back.relu() * (first > 0), network.first.weight)
-        assert_close(maps_of(GuidedBackprop(), network, inputs), expected.abs())
+    def test_is_the_rule_by_hand_however_the_relu_is_called(self) -> None:
+        with collected() as case:
+            for name, call in RELU_CALLS.items():
+                with case(name):
+                    network, inputs = Functional(call), images()
+                    with torch.no_grad():
+                        first = network.first(inputs)
+                        second = network.second(first.relu())
+                        weights = network.head[2].weight[1].reshape(1, 4, 3, 3).expand(3, -1, -1, -1) * 9 / 100
+                        shape = (3, 4, 10, 10)
+                    averaged = torch.zeros(shape, requires_grad=True)
+                    (back,) = torch.autograd.grad(F.adaptive_avg_pool2d(averaged, 3), averaged, weights * 100 / 9)
+                    with torch.no_grad():
+                        back = F.conv_transpose2d(back.relu() * (second > 0), network.second.weight, padding=1)
+                        expected = F.conv_transpose2d(back.relu() * (first > 0), network.first.weight)
+                    assert_close(maps_of(GuidedBackprop(), network, inputs), expected.abs())
 
     def test_a_network_without_relu_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no ReLU between its input and its logits"):

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.label import certify_label, label_and_map
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import vote_map
+from tests.support.vote_factory import vote_map
 
 
 def make_votes(found_copies: int, m: int, *, decision: bool = True) -> VoteMap:

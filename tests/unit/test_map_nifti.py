@@ -12,6 +12,7 @@ from PIL import Image
 
 from monai_robustinterp import ChestXRayReader
 from monai_robustinterp.io.write.map_nifti import save_map
+from tests.support.cases import collected
 
 SHAPE = (70, 90)
 
@@ -37,22 +38,25 @@ def affines() -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("affine", affines(), ids=lambda affine: "".join(nib.aff2axcodes(affine)))
-@pytest.mark.parametrize("shape", [(90, 70, 1), (90, 1, 70), (1, 90, 70)], ids=str)
-@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image], ids=["one", "two"])
-def test_a_map_of_the_image_itself_is_the_image_voxel_by_voxel(affine, shape, kind, tmp_path) -> None:
-    stored = np.random.default_rng(1).random(shape, dtype=np.float32)
-    source = tmp_path / "source.nii.gz"
-    image = kind(stored, affine)
-    image.header["descrip"] = b"PATIENT NAME"
-    nib.save(image, source)
-    values, meta = ChestXRayReader().get_data(source)
-    save_map(tmp_path / "map.nii.gz", values[0], meta)
-    found = nib.load(tmp_path / "map.nii.gz")
-    np.testing.assert_array_equal(found.get_fdata(dtype=np.float32), stored)
-    np.testing.assert_allclose(found.affine, nib.load(source).affine, atol=1e-5)
-    assert found.header.get_zooms() == pytest.approx(nib.load(source).header.get_zooms())
-    assert b"PATIENT" not in found.to_bytes()
+def test_a_map_of_the_image_itself_is_the_image_voxel_by_voxel(tmp_path_factory) -> None:
+    with collected() as case:
+        for affine, shape, kind in itertools.product(
+            affines(), [(90, 70, 1), (90, 1, 70), (1, 90, 70)], [nib.Nifti1Image, nib.Nifti2Image]
+        ):
+            with case(nib.aff2axcodes(affine), shape, kind.__name__):
+                tmp_path = tmp_path_factory.mktemp("case")
+                stored = np.random.default_rng(1).random(shape, dtype=np.float32)
+                source = tmp_path / "source.nii.gz"
+                image = kind(stored, affine)
+                image.header["descrip"] = b"PATIENT NAME"
+                nib.save(image, source)
+                values, meta = ChestXRayReader().get_data(source)
+                save_map(tmp_path / "map.nii.gz", values[0], meta)
+                found = nib.load(tmp_path / "map.nii.gz")
+                np.testing.assert_array_equal(found.get_fdata(dtype=np.float32), stored)
+                np.testing.assert_allclose(found.affine, nib.load(source).affine, atol=1e-5)
+                assert found.header.get_zooms() == pytest.approx(nib.load(source).header.get_zooms())
+                assert b"PATIENT" not in found.to_bytes()
 
 
 def test_a_file_without_orientation_keeps_having_none(tmp_path, ramp) -> None:

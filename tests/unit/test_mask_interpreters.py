@@ -23,6 +23,7 @@ from monai_robustinterp.interpreters import robust_perturbation as robust
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter
 from monai_robustinterp.interpreters.reference_image import gaussian_blur, median_blur, through_levels, toward
 from monai_robustinterp.interpreters.smooth_maximum import SmoothMaximum
+from tests.support.cases import collected
 
 METHODS = {cls.name: cls for cls in (MeaningfulPerturbation, ExtremalPerturbation, RobustPerturbation)}
 A, B, SHARED = (slice(4, 14), slice(2, 12)), (slice(4, 14), slice(20, 30)), (slice(20, 30), slice(11, 21))
@@ -482,10 +483,12 @@ class TestRun:
             watched = method(iterations=5).optimize(tiny, images, 1, snapshots=range(6)).attribution
         assert torch.equal(plain.maps, watched.maps) and torch.equal(plain.logits, watched.logits)
 
-    @pytest.mark.parametrize("wrong", [-1, 4, 1.5])
-    def test_a_snapshot_outside_is_refused(self, method, tiny, wrong) -> None:
-        with explaining(tiny), pytest.raises(ValueError, match=f"snapshot at iteration {wrong} was asked for.*to 3"):
-            method(iterations=3).optimize(tiny, noisy(1, 1, SIDE, SIDE), 1, snapshots=(0, wrong))
+    def test_a_snapshot_outside_is_refused(self, method, tiny) -> None:
+        with collected() as case:
+            for wrong in [-1, 4, 1.5]:
+                rule = f"snapshot at iteration {wrong} was asked for.*to 3"
+                with case(wrong), explaining(tiny), pytest.raises(ValueError, match=rule):
+                    method(iterations=3).optimize(tiny, noisy(1, 1, SIDE, SIDE), 1, snapshots=(0, wrong))
 
     def test_progress_is_told_each_step(self, method, tiny) -> None:
         steps: list[int] = []
@@ -539,9 +542,8 @@ class TestRun:
 
 
 class TestArguments:
-    @pytest.mark.parametrize(
-        ("method", "argument", "value", "message"),
-        [
+    def test_wrong_ones_are_refused_with_their_name_and_value(self) -> None:
+        cases = [
             (RobustPerturbation, "divergence", "js", "divergence is 'js'; it must be one of"),
             (RobustPerturbation, "activation", "relu", "activation is 'relu'"),
             (RobustPerturbation, "reference", "black", "reference is 'black'"),
@@ -556,11 +558,11 @@ class TestArguments:
             (ExtremalPerturbation, "area", 0.0, "area is 0.0; it must be a share"),
             (ExtremalPerturbation, "area", 1, "area is 1;"),
             (ExtremalPerturbation, "variant", "dual", "variant is 'dual'"),
-        ],
-    )
-    def test_wrong_ones_are_refused_with_their_name_and_value(self, method, argument, value, message) -> None:
-        with pytest.raises(ValueError, match=message):
-            method(**{argument: value})
+        ]
+        with collected() as case:
+            for method, argument, value, message in cases:
+                with case(method, argument, value, message), pytest.raises(ValueError, match=message):
+                    method(**{argument: value})
 
     def test_one_logit_has_no_softmax_but_a_sigmoid(self, tiny) -> None:
         network = nn.Sequential(tiny, nn.Linear(3, 1))

@@ -37,7 +37,8 @@ from monai_robustinterp.certificates.resize import area_resize_matrix
 from monai_robustinterp.geometry.native import NATIVE_UNIT, NativeScale, native_record, native_scale
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.transforms import CropCenterSquare, CropCenterSquared, ScaleDisplayRanged
-from tests.dicom_factory import make_dx
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
 
 torch.set_num_threads(1)
 
@@ -119,20 +120,25 @@ KINDS: dict[str, dict[str, Any]] = {
 SHAPES = [(300, 262), (200, 331), (129, 128), (90, 131), (256, 256)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape"),
-    [*((kind, shape) for kind in KINDS for shape in SHAPES[:2]), *(("linear", shape) for shape in SHAPES[2:])],
-)
-def test_no_change_of_a_dicom_file_moves_the_input_further(tmp_path: Path, kind: str, shape: tuple[int, int]) -> None:
-    options = KINDS[kind]
-    # MONOCHROME1 is stored as 65535 - shown: shown so that the stored pixels lie in the middle of the window.
-    center = 65_535 - 30_000 if options.get("mono1") else 30_000
-    check_the_bound(
-        lambda path, pixels: make_dx(path, pixels=pixels, bits_stored=16, **options),
-        stored_16_bit(shape, center, 300),
-        2000,
-        tmp_path,
-    )
+def written(path: Path, pixels: Pixels, **options: Any) -> Path:
+    return make_dx(path, pixels=pixels, **options)
+
+
+def test_no_change_of_a_dicom_file_moves_the_input_further(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cases = [*((kind, shape) for kind in KINDS for shape in SHAPES[:2]), *(("linear", shape) for shape in SHAPES[2:])]
+    with collected() as case:
+        for kind, shape in cases:
+            with case(kind, shape):
+                tmp_path = tmp_path_factory.mktemp("case")
+                options = KINDS[kind]
+                # MONOCHROME1 is stored as 65535 - shown: the stored pixels lie in the middle of the window.
+                center = 65_535 - 30_000 if options.get("mono1") else 30_000
+                check_the_bound(
+                    functools.partial(written, bits_stored=16, **options),
+                    stored_16_bit(shape, center, 300),
+                    2000,
+                    tmp_path,
+                )
 
 
 def test_no_change_of_a_png_moves_the_input_further(tmp_path: Path) -> None:
@@ -265,15 +271,17 @@ CHAINS: dict[str, tuple[Chain, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHAINS)
-def test_no_other_chain_has_a_scale(name: str) -> None:
-    chain, words = CHAINS[name]
-    scale = native_scale(chain(), META, SHAPE)
-    assert (scale.slope, scale.norm_l2, scale.norm_l_inf) == (None, None, None)
-    assert re.search(words, scale.reason)
-    assert scale.reason.startswith("no radius in stored units: ") and scale.reason.endswith(".")
-    assert not any(digit in scale.reason for digit in "0123456789")
-    assert native_scale(shipped(), META, SHAPE).reason == ""
+def test_no_other_chain_has_a_scale() -> None:
+    with collected() as case:
+        for name in CHAINS:
+            with case(name):
+                chain, words = CHAINS[name]
+                scale = native_scale(chain(), META, SHAPE)
+                assert (scale.slope, scale.norm_l2, scale.norm_l_inf) == (None, None, None)
+                assert re.search(words, scale.reason)
+                assert scale.reason.startswith("no radius in stored units: ") and scale.reason.endswith(".")
+                assert not any(digit in scale.reason for digit in "0123456789")
+                assert native_scale(shipped(), META, SHAPE).reason == ""
 
 
 def test_the_reason_of_the_reader_is_passed_on(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from monai_robustinterp.visualize.color_map import MAX_ALPHA, paint
 from monai_robustinterp.visualize.legend import CONTOUR_COLOR, contour_width, render_strip
 from monai_robustinterp.visualize.overlay import outline, render_overlay
-from tests.dicom_factory import CORNERS, chest_like, marker_corner
+from tests.support.dicom_factory import CORNERS, chest_like, marker_corner
 
 ROWS, COLS = 200, 169
 LINES = ("Pneumonia: probability 0.87", "At least 21 of 26 cells stay for every change of l2 norm below 0.42.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from itertools import combinations
 
 import mpmath
@@ -21,7 +22,8 @@ from monai_robustinterp.certificates.pairs import (
     sampled_edge_radii,
 )
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import vote_map
+from tests.support.cases import collected
+from tests.support.vote_factory import vote_map
 
 # ---- peeling
 
@@ -47,23 +49,24 @@ def first_core(radii: np.ndarray, s: int) -> float:
     return min(steps)
 
 
-@pytest.mark.parametrize("s", [1, 2, 3, 4])
-@pytest.mark.parametrize("kind", ["continuous", "tied", "infinite"])
-def test_peeling_finds_the_core_and_is_never_above_the_first_swap(s: int, kind: str) -> None:
-    rng = np.random.default_rng(17 * s)
-    gaps = []
-    for _ in range(12):
-        radii = rng.random((4, 5))
-        if kind == "tied":
-            radii = np.floor(4 * radii) / 2
-        elif kind == "infinite":
-            radii[rng.random(radii.shape) < 0.5] = np.inf
-        found, swap = peeled_radius(radii, swaps=s), first_swap(radii, s)
-        assert found == first_core(radii, s) <= swap
-        assert peeled_radius(radii.T, swaps=s) == found
-        gaps.append(found == swap)
-    # Random radii are harder than those of maps; s = 1 has no gap at all.
-    assert np.mean(gaps) >= (1.0 if s in (1, 4) else 0.3)
+def test_peeling_finds_the_core_and_is_never_above_the_first_swap() -> None:
+    with collected() as case:
+        for s, kind in itertools.product([1, 2, 3, 4], ["continuous", "tied", "infinite"]):
+            with case(s, kind):
+                rng = np.random.default_rng(17 * s)
+                gaps = []
+                for _ in range(12):
+                    radii = rng.random((4, 5))
+                    if kind == "tied":
+                        radii = np.floor(4 * radii) / 2
+                    elif kind == "infinite":
+                        radii[rng.random(radii.shape) < 0.5] = np.inf
+                    found, swap = peeled_radius(radii, swaps=s), first_swap(radii, s)
+                    assert found == first_core(radii, s) <= swap
+                    assert peeled_radius(radii.T, swaps=s) == found
+                    gaps.append(found == swap)
+                # Random radii are harder than those of maps; s = 1 has no gap at all.
+                assert np.mean(gaps) >= (1.0 if s in (1, 4) else 0.3)
 
 
 @pytest.mark.parametrize("s", [1, 2, 3, 5])
@@ -195,14 +198,15 @@ def exact_tail(wins: int, n: int, t: float) -> float:
         return float(total)
 
 
-@pytest.mark.parametrize(
-    ("wins", "n"), [(9, 9), (40, 41), (650, 1000), (999, 1000), (10_600, 20_000), (999_000, 10**6), (10**6, 10**6)]
-)
-def test_the_bound_on_the_majority_has_the_tail_it_says(wins: int, n: int) -> None:
-    level = 0.05 if n < 10 else 1e-9
-    bound = majority_bounds(np.array([wins]), np.array([n]), level=level)[0]
-    assert 0.5 < bound < wins / n
-    assert 0.9 * (1 - 1e-3) * level < exact_tail(wins, n, float(bound)) <= 0.9 * level
+def test_the_bound_on_the_majority_has_the_tail_it_says() -> None:
+    cases = [(9, 9), (40, 41), (650, 1000), (999, 1000), (10_600, 20_000), (999_000, 10**6), (10**6, 10**6)]
+    with collected() as case:
+        for wins, n in cases:
+            with case(wins, n):
+                level = 0.05 if n < 10 else 1e-9
+                bound = majority_bounds(np.array([wins]), np.array([n]), level=level)[0]
+                assert 0.5 < bound < wins / n
+                assert 0.9 * (1 - 1e-3) * level < exact_tail(wins, n, float(bound)) <= 0.9 * level
 
 
 def test_a_majority_that_chance_gives_too_often_shows_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import beta
 
 from monai_robustinterp.certificates.confidence import clopper_pearson_bounds, mass_weighted_bounds, plain_bounds
+from tests.support.cases import collected
 
 
 @pytest.mark.parametrize(("m", "level"), [(1, 0.3), (2, 0.9), (57, 0.05), (1000, 1e-7)])
@@ -52,9 +53,8 @@ def test_a_million_copies_and_the_extreme_counts() -> None:
     assert (np.diff(table.lower) > 0).all() and (np.diff(table.upper) > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("count", "m", "n_cells", "eta", "wrong"),
-    [
+def test_wrong_arguments_are_refused() -> None:
+    cases = [
         (0, 0, 3, 0.1, 0),
         (0, 10, 0, 0.1, 0),
         (0, 10, 3, 0.0, 0),
@@ -63,11 +63,11 @@ def test_a_million_copies_and_the_extreme_counts() -> None:
         (11, 10, 3, 0.1, 0),
         (-1, 10, 3, 0.1, 0),
         (1, 10, 1, 0.9, 5),
-    ],
-)
-def test_wrong_arguments_are_refused(count: int, m: int, n_cells: int, eta: float, wrong: int) -> None:
-    with pytest.raises(ValueError, match="must"):
-        plain_bounds([count], m, n_cells=n_cells, eta=eta, wrong=wrong)
+    ]
+    with collected() as case:
+        for count, m, n_cells, eta, wrong in cases:
+            with case(count, m, n_cells, eta, wrong), pytest.raises(ValueError, match="must"):
+                plain_bounds([count], m, n_cells=n_cells, eta=eta, wrong=wrong)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, float("nan")])

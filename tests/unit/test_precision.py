@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -37,11 +38,12 @@ from monai_robustinterp.interpreters.context.torchscript import traced_tf32
 from monai_robustinterp.smoothing import batching
 from monai_robustinterp.smoothing.voting import pool_cells
 from monai_robustinterp.types import SmoothingSpec
-from tests.contracts.test_interpreters import make, noisy
+from tests.support.cases import collected
+from tests.support.interpreters import make, noisy
+from tests.support.network_state import assert_same, state
+from tests.support.vote_factory import spec_of, vote_map
 from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run, resealed
 from tests.unit.test_certify import SCHEMA
-from tests.unit.test_network_state import assert_same, state
-from tests.vote_factory import spec_of, vote_map
 
 # Votes of the tiny network's gradient before there was a choice of precision; 24 copies of 10, by rows of 8 cells.
 BEFORE = """
@@ -434,16 +436,17 @@ def test_in_bfloat16_a_map_is_of_one_copy_alone_and_near_that_of_float32(name, w
     assert make_inferer(interpreter=interpreter, precision="bfloat16").precision == "bfloat16"
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
-@pytest.mark.parametrize("name", sorted(set(INTERPRETERS) - set(HOLD)))
-def test_the_others_are_refused_with_those_that_hold(name, precision) -> None:
-    interpreter = make(name)
-    make_inferer(interpreter=interpreter)
-    with pytest.raises(
-        ValueError, match=f"interpreter '{name}' follows differences .* precision '{precision}'"
-    ) as refusal:
-        make_inferer(interpreter=interpreter, precision=precision)
-    assert str(HOLD) in str(refusal.value)
+def test_the_others_are_refused_with_those_that_hold() -> None:
+    with collected() as case:
+        for precision, name in itertools.product(["tf32", "bfloat16"], sorted(set(INTERPRETERS) - set(HOLD))):
+            with case(precision, name):
+                interpreter = make(name)
+                make_inferer(interpreter=interpreter)
+                with pytest.raises(
+                    ValueError, match=f"interpreter '{name}' follows differences .* precision '{precision}'"
+                ) as refusal:
+                    make_inferer(interpreter=interpreter, precision=precision)
+                assert str(HOLD) in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", ["cam", "robust_activation_map", "deep_lift"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import warnings
@@ -32,7 +33,8 @@ from pydicom.dataset import Dataset as DicomDataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from monai_robustinterp.io.read.reader import ChestXRayReader
-from tests.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
+from tests.support.cases import collected
+from tests.support.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
@@ -70,47 +72,52 @@ def lut_item(table: npt.NDArray[Any], first: int, bits: int) -> DicomDataset:
 # Geometry -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("corner", CORNERS)
-@pytest.mark.parametrize("kind", ["dx", "dx mono1", "cr", "cr mono1", "signed", "implicit", "deflated", "rle", "jls"])
-def test_dicom_keeps_rows_columns_and_corner(tmp_path: Path, kind: str, corner: str) -> None:
-    syntaxes = {
-        "implicit": uid.ImplicitVRLittleEndian,
-        "deflated": uid.DeflatedExplicitVRLittleEndian,
-        "rle": uid.RLELossless,
-        "jls": uid.JPEGLSLossless,
-    }
-    path = make_dx(
-        tmp_path / "image",
-        rows=120,
-        cols=90,
-        marker=corner,
-        mono1="mono1" in kind,
-        cr=kind.startswith("cr") or kind == "signed",
-        signed=kind == "signed",
-        transfer_syntax=syntaxes.get(kind, uid.ExplicitVRLittleEndian),
-    )
-    array, meta = get(path)
-    assert array.shape == (1, 120, 90)
-    assert array.dtype == np.float32
-    assert marker_corner(array[0]) == corner
-    np.testing.assert_array_equal(array[0], chest_like(120, 90, marker=corner))
-    assert list(meta["spatial_shape"]) == [120, 90]
+def test_dicom_keeps_rows_columns_and_corner(tmp_path_factory: pytest.TempPathFactory) -> None:
+    every_kind = ["dx", "dx mono1", "cr", "cr mono1", "signed", "implicit", "deflated", "rle", "jls"]
+    with collected() as case:
+        for corner, kind in itertools.product(CORNERS, every_kind):
+            with case(corner, kind):
+                tmp_path = tmp_path_factory.mktemp("case")
+                syntaxes = {
+                    "implicit": uid.ImplicitVRLittleEndian,
+                    "deflated": uid.DeflatedExplicitVRLittleEndian,
+                    "rle": uid.RLELossless,
+                    "jls": uid.JPEGLSLossless,
+                }
+                path = make_dx(
+                    tmp_path / "image",
+                    rows=120,
+                    cols=90,
+                    marker=corner,
+                    mono1="mono1" in kind,
+                    cr=kind.startswith("cr") or kind == "signed",
+                    signed=kind == "signed",
+                    transfer_syntax=syntaxes.get(kind, uid.ExplicitVRLittleEndian),
+                )
+                array, meta = get(path)
+                assert array.shape == (1, 120, 90)
+                assert array.dtype == np.float32
+                assert marker_corner(array[0]) == corner
+                np.testing.assert_array_equal(array[0], chest_like(120, 90, marker=corner))
+                assert list(meta["spatial_shape"]) == [120, 90]
 
 
-@pytest.mark.parametrize("corner", CORNERS)
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".nii", ".nii.gz"])
-def test_other_formats_keep_rows_columns_and_corner(tmp_path: Path, suffix: str, corner: str) -> None:
-    shown = chest_like(120, 90, bits=8, marker=corner).astype(np.uint8)
-    path = tmp_path / f"image{suffix}"
-    if "nii" in suffix:
-        save_nifti(path, shown.T)
-    else:
-        save_png(path, shown)
-    array, _ = get(path)
-    assert array.shape == (1, 120, 90)
-    assert marker_corner(array[0]) == corner
-    with Image.open(path) if suffix == ".jpg" else Image.fromarray(shown) as image:
-        np.testing.assert_array_equal(array[0], np.asarray(image))
+def test_other_formats_keep_rows_columns_and_corner(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with collected() as case:
+        for corner, suffix in itertools.product(CORNERS, [".png", ".jpg", ".nii", ".nii.gz"]):
+            with case(corner, suffix):
+                tmp_path = tmp_path_factory.mktemp("case")
+                shown = chest_like(120, 90, bits=8, marker=corner).astype(np.uint8)
+                path = tmp_path / f"image{suffix}"
+                if "nii" in suffix:
+                    save_nifti(path, shown.T)
+                else:
+                    save_png(path, shown)
+                array, _ = get(path)
+                assert array.shape == (1, 120, 90)
+                assert marker_corner(array[0]) == corner
+                with Image.open(path) if suffix == ".jpg" else Image.fromarray(shown) as image:
+                    np.testing.assert_array_equal(array[0], np.asarray(image))
 
 
 @pytest.mark.parametrize(("flip_columns", "flip_rows"), [(False, False), (True, False), (False, True), (True, True)])
@@ -188,13 +195,19 @@ def test_signed_and_unsigned_pair_give_the_same_tensor(tmp_path: Path) -> None:
     np.testing.assert_array_equal(get(unsigned)[0], get(signed)[0])
 
 
-@pytest.mark.parametrize(("allocated", "stored"), [(8, 8), (16, 8), (16, 10), (16, 15), (16, 16)])
-@pytest.mark.parametrize("signed", [False, True])
-def test_bit_depths(tmp_path: Path, allocated: int, stored: int, signed: bool) -> None:
-    path = make_dx(tmp_path / "image.dcm", cr=True, bits_allocated=allocated, bits_stored=stored, signed=signed)
-    array, meta = get(path)
-    np.testing.assert_array_equal(array[0], chest_like(bits=stored))
-    assert (meta["display_min"], meta["display_max"]) == (0, 2**stored - 1)
+def test_bit_depths(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with collected() as case:
+        for (allocated, stored), signed in itertools.product(
+            [(8, 8), (16, 8), (16, 10), (16, 15), (16, 16)], [False, True]
+        ):
+            with case(allocated, stored, signed):
+                tmp_path = tmp_path_factory.mktemp("case")
+                path = make_dx(
+                    tmp_path / "image.dcm", cr=True, bits_allocated=allocated, bits_stored=stored, signed=signed
+                )
+                array, meta = get(path)
+                np.testing.assert_array_equal(array[0], chest_like(bits=stored))
+                assert (meta["display_min"], meta["display_max"]) == (0, 2**stored - 1)
 
 
 def test_bits_above_bits_stored_are_ignored(tmp_path: Path) -> None:
@@ -303,9 +316,8 @@ def test_linear_windows_are_recorded_not_applied(tmp_path: Path, function: str |
     assert "not applied" in meta["intensity_path"]
 
 
-@pytest.mark.parametrize(
-    "elements",
-    [
+def test_invalid_windows_are_ignored_with_a_warning(tmp_path_factory: pytest.TempPathFactory) -> None:
+    every_elements = [
         {"WindowWidth": 1},
         {"WindowWidth": 0.5},
         {"WindowWidth": -20},
@@ -314,16 +326,18 @@ def test_linear_windows_are_recorded_not_applied(tmp_path: Path, function: str |
         {"VOILUTFunction": "CUBIC"},
         {"WindowWidth": None},
         {"WindowCenter": "n/a"},
-    ],
-)
-def test_invalid_windows_are_ignored_with_a_warning(tmp_path: Path, elements: dict[str, Any]) -> None:
-    path = make_dx(tmp_path / "image.dcm", cr=True, elements=elements)
-    with pytest.warns(UserWarning, match="the window is ignored"):
-        array, meta = get(path)
-    np.testing.assert_array_equal(array[0], chest_like())
-    assert (meta["display_min"], meta["display_max"]) == (0, 4095)
-    assert meta["display_source"] == "full 12-bit range"
-    assert "the window is ignored" in meta["warnings"]
+    ]
+    with collected() as case:
+        for elements in every_elements:
+            with case(elements):
+                tmp_path = tmp_path_factory.mktemp("case")
+                path = make_dx(tmp_path / "image.dcm", cr=True, elements=elements)
+                with pytest.warns(UserWarning, match="the window is ignored"):
+                    array, meta = get(path)
+                np.testing.assert_array_equal(array[0], chest_like())
+                assert (meta["display_min"], meta["display_max"]) == (0, 4095)
+                assert meta["display_source"] == "full 12-bit range"
+                assert "the window is ignored" in meta["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -512,20 +526,21 @@ def display_values(path: Path) -> tuple[npt.NDArray[np.float64], dict[str, Any]]
     return (array[0].astype(np.float64) - meta["display_min"]) / (meta["display_max"] - meta["display_min"]), meta
 
 
-@pytest.mark.parametrize(("options", "expected"), SLOPES, ids=str)
-def test_the_slope_is_the_steepest_change_of_a_display_value(
-    tmp_path: Path, options: dict[str, Any], expected: float
-) -> None:
-    before, meta = display_values(make_dx(tmp_path / "a.dcm", **options))
-    moved = options.get("pixels", chest_like(bits=options.get("bits_stored", 12))).copy()
-    moved[moved < 100] += 4
-    moved[moved >= 100] -= 4
-    after, _ = display_values(make_dx(tmp_path / "b.dcm", **(options | {"pixels": moved})))
-    observed = np.abs(after - before).max() / 4
-    assert expected <= meta["display_slope"] <= expected * (1 + 2e-6)
-    assert meta["display_slope_reason"] == ""
-    assert observed == pytest.approx(expected, rel=1e-3)
-    assert observed <= meta["display_slope"] * (1 + 1e-4)  # float32 values, steps of 4
+def test_the_slope_is_the_steepest_change_of_a_display_value(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with collected() as case:
+        for options, expected in SLOPES:
+            with case(expected):
+                tmp_path = tmp_path_factory.mktemp("case")
+                before, meta = display_values(make_dx(tmp_path / "a.dcm", **options))
+                moved = options.get("pixels", chest_like(bits=options.get("bits_stored", 12))).copy()
+                moved[moved < 100] += 4
+                moved[moved >= 100] -= 4
+                after, _ = display_values(make_dx(tmp_path / "b.dcm", **(options | {"pixels": moved})))
+                observed = np.abs(after - before).max() / 4
+                assert expected <= meta["display_slope"] <= expected * (1 + 2e-6)
+                assert meta["display_slope_reason"] == ""
+                assert observed == pytest.approx(expected, rel=1e-3)
+                assert observed <= meta["display_slope"] * (1 + 1e-4)  # float32 values, steps of 4
 
 
 def with_lut(path: Path, keyword: str, **elements: Any) -> Path:

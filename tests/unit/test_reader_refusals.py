@@ -24,8 +24,9 @@ from pydicom.encaps import encapsulate, get_frame
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.reader import ChestXRayReader
-from tests.dicom_factory import chest_like, make_dx
-from tests.shared import shared_data
+from tests.support.cases import collected
+from tests.support.dicom_factory import chest_like, make_dx
+from tests.support.shared import shared_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
 
@@ -226,20 +227,23 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("error")
-def test_refused_with_found_rule_and_remedy(tmp_path: Path, load: LoadImage, name: str) -> None:
-    make, found = REFUSED[name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the making of the file has to say
-        path = make(tmp_path / "file")
-    with pytest.raises(InputRefused, match=f"(?i){found}") as refusal:
-        load(path)
-    message = str(refusal.value)
-    assert re.search(r"; .*\. [A-Z].*\.$|: .*\.$", message), "found; rule. What to do."
-    assert refusal.value.path == str(path)
-    assert str(tmp_path) not in message
-    assert SECRET not in message
+def test_refused_with_found_rule_and_remedy(tmp_path_factory: pytest.TempPathFactory, load: LoadImage) -> None:
+    with collected() as case:
+        for name in REFUSED:
+            with case(name):
+                tmp_path = tmp_path_factory.mktemp("case")
+                make, found = REFUSED[name]
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what the making of the file has to say
+                    path = make(tmp_path / "file")
+                with pytest.raises(InputRefused, match=f"(?i){found}") as refusal:
+                    load(path)
+                message = str(refusal.value)
+                assert re.search(r"; .*\. [A-Z].*\.$|: .*\.$", message), "found; rule. What to do."
+                assert refusal.value.path == str(path)
+                assert str(tmp_path) not in message
+                assert SECRET not in message
 
 
 def test_read_never_raises_so_that_no_other_reader_is_tried(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
-from tests.dicom_factory import make_dx
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
 
 CELL = 8
 GRID = 16  # cells of 8 pixels on 128 x 128
@@ -73,18 +75,18 @@ def test_forms_are_parsed_without_a_file_and_can_be_compared() -> None:
     assert len({parse_region("zone:upper"), parse_region("zone:upper"), parse_region("box:0,0,1,1")}) == 2
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_no_region_is_refused_with_the_rule() -> None:
+    every_text = [
         *("", "box", "lung:left", "BOX:1,2,3,4", "/data/DOE_JANE.nii", "mask:", "zone:", "zone:left", "zone:upper-"),
         *("zone:image-left-upper", "box:1,2,3", "box:1,2,3,4,5", "box:1.0,2,3,4", "box:-1,2,3,4", "box: 1,2,3,4"),
         *("box:3,2,3,4", "box:1,4,3,4", "box:110,20,10,220", "box:1,2,3,x", "box:DOE_JANE", "zone:DOE_JANE"),
-    ],
-)
-def test_what_is_no_region_is_refused_with_the_rule(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must be|write mask:FILE") as error:
-        parse_region(text)
-    assert "JANE" not in str(error.value)
+    ]
+    with collected() as case:
+        for text in every_text:
+            with case(text):
+                with pytest.raises(ValueError, match=r"must be|write mask:FILE") as error:
+                    parse_region(text)
+                assert "JANE" not in str(error.value)
 
 
 # ---- pixels of the source
@@ -130,16 +132,17 @@ def test_the_six_zones_are_about_equal_and_meet_without_a_gap(shape: tuple[int, 
 # ---- cells of the map
 
 
-@pytest.mark.parametrize("mono1", [False, True], ids=["MONOCHROME2", "MONOCHROME1"])
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_the_source_pixels_of_cells_come_back_as_these_cells(bundle, image_of, size, mono1) -> None:
-    image, cells = image_of(*size, mono1=mono1), cell_of_pixels(*size)
-    rng = np.random.default_rng(0)
-    for chosen in ([0], [GRID - 1], [GRID * (GRID - 1)], [37], rng.choice(GRID**2, 60, replace=False)):
-        region = region_on_cells(Drawn(np.isin(cells, chosen)), image, bundle.preprocessing, cell_size=CELL)
-        assert set(np.flatnonzero(region.cells)) == set(map(int, chosen))
-        assert region.cells.shape == (GRID, GRID) and region.cells.dtype == bool and region.seen == 1
-        assert region.name == "drawn"
+def test_the_source_pixels_of_cells_come_back_as_these_cells(bundle, image_of) -> None:
+    with collected() as case:
+        for mono1, size in itertools.product([False, True], SIZES):
+            with case(mono1, size):
+                image, cells = image_of(*size, mono1=mono1), cell_of_pixels(*size)
+                rng = np.random.default_rng(0)
+                for chosen in ([0], [GRID - 1], [GRID * (GRID - 1)], [37], rng.choice(GRID**2, 60, replace=False)):
+                    region = region_on_cells(Drawn(np.isin(cells, chosen)), image, bundle.preprocessing, cell_size=CELL)
+                    assert set(np.flatnonzero(region.cells)) == set(map(int, chosen))
+                    assert region.cells.shape == (GRID, GRID) and region.cells.dtype == bool and region.seen == 1
+                    assert region.name == "drawn"
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

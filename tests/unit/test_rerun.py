@@ -14,7 +14,7 @@ from scipy.stats import binom, norm
 from monai_robustinterp.certificates import certify_votes, mass_weighted_bounds
 from monai_robustinterp.certificates.rerun import Side, largest_shift, rerun_radius
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.vote_factory import spec_of, vote_map
+from tests.support.vote_factory import spec_of, vote_map
 
 shares = st.sampled_from([0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.9, 0.97, 0.999, 1.0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from itertools import combinations
 
@@ -23,7 +24,8 @@ from monai_robustinterp.certificates.rivals import (
     scoring_renyi_radius,
 )
 from monai_robustinterp.certificates.rivals.patent_closed_form import WHY_NO_BOUND
-from tests.reference.test_renyi_brute_force import divergence_of_swap, vote_map
+from tests.support.cases import collected
+from tests.support.swaps import divergence_of_swap, vote_shares
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +45,7 @@ def least_overlap(low: Array, high: Array, reported: set[int], top_k: int) -> in
 
 def test_the_closed_form_is_the_published_formula() -> None:
     """Computed here from the print, with the sum inside the logarithm, over a fine grid of orders."""
-    q = vote_map("random", 8, 4, seed=3)
+    q = vote_shares("random", 8, 4, seed=3)
     p = -np.sort(-q / 4)
     tied, rest = p[2:6], np.delete(p, range(2, 6)).sum()
     best = 0.0
@@ -62,7 +64,7 @@ def test_the_closed_form_overstates_what_a_swap_costs() -> None:
     assert renyi_epsilon(q, top_k=3, beta="2/3", alpha=alpha, form="closed") > 1.01 * swap
     ratios = []
     for seed in range(40):
-        share = vote_map("random", 8, 4, seed=seed)
+        share = vote_shares("random", 8, 4, seed=seed)
         sound = renyi_radius(share, top_k=4, beta="0.5", sigma=1.0)
         ratios.append(patent_radius(share, top_k=4, beta="0.5", sigma=1.0) / sound)
         single = {"top_k": 4, "beta": "1", "sigma": 1.0}
@@ -103,28 +105,29 @@ def official_overlap(x: Array, k: int, rho: float, sigma: float, error: float) -
     return count
 
 
-@pytest.mark.parametrize("kind", ["votes", "relaxed"])
-@pytest.mark.parametrize("seed", range(5))
-def test_levine_is_the_papers_formula_and_exact_for_its_bounds(kind: str, seed: int) -> None:
+def test_levine_is_the_papers_formula_and_exact_for_its_bounds() -> None:
     """Brute force over every top-k that scores within the shifted bounds can have, for 0/1 votes and real scores."""
-    rng = np.random.default_rng(seed)
-    n, k, m, sigma = 9, 3, 3000, 0.5
-    raw = 2 * rng.normal(size=n) + rng.normal(size=(m, n))
-    if kind == "votes":
-        scores = raw >= -np.sort(-raw, axis=1)[:, k - 1 : k]
-    else:
-        scores = relaxed_scores(np.exp(raw), tau=0.8, gamma=0.2)
-    x = scores.mean(axis=0)
-    error = hoeffding_error(n, m)
-    reported = set(np.argsort(-x)[:k].tolist())
-    overlaps = []
-    for rho in np.linspace(0, 0.6, 13):
-        low = ndtr(ndtri(np.clip(x - error, 0, 1)) - rho / sigma)
-        high = ndtr(ndtri(np.clip(x + error, 0, 1)) + rho / sigma)
-        found = levine_overlap(x, top_k=k, radius=rho, sigma=sigma, n_samples=m)
-        assert found == official_overlap(x, k, rho, sigma, error) == least_overlap(low, high, reported, k)
-        overlaps.append(found)
-    assert overlaps == sorted(overlaps, reverse=True) and overlaps[0] > overlaps[-1]
+    with collected() as case:
+        for kind, seed in itertools.product(["votes", "relaxed"], range(5)):
+            with case(kind, seed):
+                rng = np.random.default_rng(seed)
+                n, k, m, sigma = 9, 3, 3000, 0.5
+                raw = 2 * rng.normal(size=n) + rng.normal(size=(m, n))
+                if kind == "votes":
+                    scores = raw >= -np.sort(-raw, axis=1)[:, k - 1 : k]
+                else:
+                    scores = relaxed_scores(np.exp(raw), tau=0.8, gamma=0.2)
+                x = scores.mean(axis=0)
+                error = hoeffding_error(n, m)
+                reported = set(np.argsort(-x)[:k].tolist())
+                overlaps = []
+                for rho in np.linspace(0, 0.6, 13):
+                    low = ndtr(ndtri(np.clip(x - error, 0, 1)) - rho / sigma)
+                    high = ndtr(ndtri(np.clip(x + error, 0, 1)) + rho / sigma)
+                    found = levine_overlap(x, top_k=k, radius=rho, sigma=sigma, n_samples=m)
+                    assert found == official_overlap(x, k, rho, sigma, error) == least_overlap(low, high, reported, k)
+                    overlaps.append(found)
+                assert overlaps == sorted(overlaps, reverse=True) and overlaps[0] > overlaps[-1]
 
 
 def test_the_radius_is_where_the_overlap_is_lost() -> None:
@@ -144,7 +147,7 @@ def test_levine_by_hand_and_below_the_plug_in_radius() -> None:
     x = [0.95, 0.9, 0.3, 0.25]
     found = levine_radius(x, top_k=2, beta="1", sigma=0.5, n_samples=math.ceil(m))
     assert found == pytest.approx(0.25 * (0.841621 + 0.253347), rel=2e-3)
-    q = vote_map("random", 8, 3, seed=2)
+    q = vote_shares("random", 8, 3, seed=2)
     for beta in ("1", "0.5"):
         levine = levine_radius(q, top_k=3, beta=beta, sigma=1.0, n_samples=10**9)
         population = neyman_pearson_radius(q, top_k=3, beta=beta, sigma=1.0)
@@ -280,19 +283,21 @@ def test_certified_in_cells_alone_imply_no_top_k_overlap() -> None:
     assert found.overlap == 1 == len({0, 1} & set(np.argsort(-after)[:2].tolist()))
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_the_overlap_is_what_the_majorities_allow(seed: int) -> None:
+def test_the_overlap_is_what_the_majorities_allow() -> None:
     """Brute force: in means above 1/2, out below, abstain anything."""
-    rng = np.random.default_rng(seed)
-    c, k, m = 8, 3, 300
-    raw = rng.choice([0.5, 3.0]) * rng.normal(size=c) + rng.normal(size=(m, c))
-    counts = np.bincount(np.argsort(-raw, axis=1)[:, :k].ravel(), minlength=c)
-    found = anani_certificate(counts, m, top_k=k, sigma=1.0, tau=0.55)
-    low = np.where(found.certified_in, 0.6, 0.0)
-    high = np.where(found.certified_out, 0.4, 1.0)
-    reported = set(np.argsort(-counts, kind="stable")[:k].tolist())
-    assert found.overlap == least_overlap(low, high, reported, k)
-    assert found.overlap <= found.reported_in
+    with collected() as case:
+        for seed in range(30):
+            with case(seed):
+                rng = np.random.default_rng(seed)
+                c, k, m = 8, 3, 300
+                raw = rng.choice([0.5, 3.0]) * rng.normal(size=c) + rng.normal(size=(m, c))
+                counts = np.bincount(np.argsort(-raw, axis=1)[:, :k].ravel(), minlength=c)
+                found = anani_certificate(counts, m, top_k=k, sigma=1.0, tau=0.55)
+                low = np.where(found.certified_in, 0.6, 0.0)
+                high = np.where(found.certified_out, 0.4, 1.0)
+                reported = set(np.argsort(-counts, kind="stable")[:k].tolist())
+                assert found.overlap == least_overlap(low, high, reported, k)
+                assert found.overlap <= found.reported_in
 
 
 @pytest.mark.parametrize(
@@ -314,7 +319,7 @@ def test_anani_refuses(change: dict, match: str) -> None:
 
 @pytest.mark.parametrize("beta", ["1", "0.5"])
 def test_the_top_k_vector_gives_the_vote_certificates(beta: str) -> None:
-    q = vote_map("random", 9, 4, seed=6)
+    q = vote_shares("random", 9, 4, seed=6)
     vector = [0.25] * 4 + [0.0] * 5
     settings = {"top_k": 4, "beta": beta, "sigma": 0.2}
     assert scoring_renyi_radius(q / 4, **settings) == pytest.approx(renyi_radius(q, **settings), rel=1e-12)

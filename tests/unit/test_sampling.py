@@ -18,7 +18,7 @@ from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
-from tests.conftest import TinyClassifier
+from tests.support.networks import TinyClassifier
 
 SCHEMA = json.loads((files("monai_robustinterp") / "schemas" / "certificate.schema.json").read_text())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
 
 from monai_robustinterp.certificates.sequence import Look, look_schedule
+from tests.support.cases import collected
 
 
 def test_looks_double_and_end_at_the_maximum() -> None:
@@ -15,13 +17,14 @@ def test_looks_double_and_end_at_the_maximum() -> None:
     assert [look.n_samples for look in look_schedule(0.01, 1, max_samples=1)] == [1]
 
 
-@pytest.mark.parametrize("eta", [0.001, 0.05, 1 / 3, 1e-12])
-@pytest.mark.parametrize("max_samples", [8, 17, 1000, 1_000_000])
-def test_the_parts_of_eta_are_equal_and_never_sum_to_more(eta: float, max_samples: int) -> None:
-    looks = look_schedule(eta, 8, max_samples=max_samples)
-    total = sum(Fraction(look.eta) for look in looks)
-    assert Fraction(eta) * (1 - Fraction(1, 10**14)) <= total <= Fraction(eta)
-    assert len({look.eta for look in looks}) == 1
+def test_the_parts_of_eta_are_equal_and_never_sum_to_more() -> None:
+    with collected() as case:
+        for eta, max_samples in itertools.product([0.001, 0.05, 1 / 3, 1e-12], [8, 17, 1000, 1_000_000]):
+            with case(eta, max_samples):
+                looks = look_schedule(eta, 8, max_samples=max_samples)
+                total = sum(Fraction(look.eta) for look in looks)
+                assert Fraction(eta) * (1 - Fraction(1, 10**14)) <= total <= Fraction(eta)
+                assert len({look.eta for look in looks}) == 1
 
 
 def test_one_look_is_the_certificate_without_stopping() -> None:

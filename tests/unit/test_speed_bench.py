@@ -22,7 +22,7 @@ from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import Gradient, explaining
 from monai_robustinterp.interpreters.context.precision import float32_products
 from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
-from tests.dicom_factory import make_dx
+from tests.support.dicom_factory import make_dx
 
 HERE = [name for name in CONTENDERS if name == "ours" or not name.startswith(("zennit", "ours"))]
 

@@ -11,7 +11,8 @@ import pytest
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.training.tables import LabelledImage, chest_xray14, chexpert, findings_with, kermany
-from tests.shared import shared_data
+from tests.support.cases import collected
+from tests.support.shared import shared_data
 
 SPLITS = Path(__file__).parents[2] / "bundles" / "chest_xray_certified_saliency" / "data"
 FINDINGS_14 = (
@@ -60,9 +61,8 @@ def assert_no_patient_is_in_both_splits(items: list[LabelledImage]) -> None:
 # Kermany
 
 
-@pytest.mark.parametrize(
-    ("name", "patient", "opacity"),
-    [
+def test_kermany_reads_the_published_names(tmp_path_factory) -> None:
+    cases = [
         ("NORMAL/IM-0115-0001.jpeg", "kermany N0115", 0),
         ("NORMAL/IM-0429-0001-0002.jpeg", "kermany N0429", 0),
         ("NORMAL/NORMAL2-IM-0525-0001.jpeg", "kermany NNORMAL2-0525", 0),
@@ -73,20 +73,22 @@ def assert_no_patient_is_in_both_splits(items: list[LabelledImage]) -> None:
         ("PNEUMONIA/BACTERIA-1008087-0001.jpeg", "kermany 1008087", 1),
         ("PNEUMONIA/VIRUS-1008087-0002.JPEG", "kermany 1008087", 1),
         ("NORMAL/NORMAL-1003233-0001.jpg", "kermany 1003233", 0),
-    ],
-)
-def test_kermany_reads_the_published_names(tmp_path, name, patient, opacity) -> None:
-    assert kermany(touch(tmp_path, name)) == [
-        {
-            "image": str(tmp_path / name),
-            "source": "kermany",
-            "patient": patient,
-            "split": drawn(patient),
-            "age": None,
-            "opacity": opacity,
-            "findings": None,
-        }
     ]
+    with collected() as case:
+        for name, patient, opacity in cases:
+            with case(name):
+                tmp_path = tmp_path_factory.mktemp("case")
+                assert kermany(touch(tmp_path, name)) == [
+                    {
+                        "image": str(tmp_path / name),
+                        "source": "kermany",
+                        "patient": patient,
+                        "split": drawn(patient),
+                        "age": None,
+                        "opacity": opacity,
+                        "findings": None,
+                    }
+                ]
 
 
 def test_kermany_leaves_out_hidden_files_other_names_and_other_kinds(tmp_path) -> None:
@@ -141,9 +143,8 @@ def xray14(tmp_path: Path, header: str, *rows: str) -> list[LabelledImage]:
     return chest_xray14(folder, write(tmp_path / "table.csv", header, *rows))
 
 
-@pytest.mark.parametrize(
-    ("findings", "rsna", "opacity"),
-    [
+def test_opacity_follows_rsna_and_then_the_mined_labels(tmp_path_factory) -> None:
+    cases = [
         ("No Finding", "", 0),
         ("Pneumonia", "", 1),
         ("Infiltration|Pneumonia", "", 1),
@@ -153,12 +154,14 @@ def xray14(tmp_path: Path, header: str, *rows: str) -> list[LabelledImage]:
         ("Mass", "Normal", 0),
         ("Pneumonia", "No Lung Opacity / Not Normal", None),
         ("No Finding", "No Lung Opacity / Not Normal", None),
-    ],
-)
-def test_opacity_follows_rsna_and_then_the_mined_labels(tmp_path, findings, rsna, opacity) -> None:
-    header = "Image Index,Finding Labels,Patient ID,RSNA Class"
-    [item] = xray14(tmp_path, header, f"00000001_000.png,{findings},1,{rsna}")
-    assert item["opacity"] == opacity
+    ]
+    with collected() as case:
+        for findings, rsna, opacity in cases:
+            with case(findings, rsna, opacity):
+                tmp_path = tmp_path_factory.mktemp("case")
+                header = "Image Index,Finding Labels,Patient ID,RSNA Class"
+                [item] = xray14(tmp_path, header, f"00000001_000.png,{findings},1,{rsna}")
+                assert item["opacity"] == opacity
 
 
 def test_all_14_findings_are_labelled(tmp_path) -> None:
@@ -262,9 +265,8 @@ def test_what_a_normal_chexpert_report_does_not_mention_is_absent(tmp_path) -> N
     }
 
 
-@pytest.mark.parametrize(
-    ("labels", "opacity"),
-    [
+def test_opacity_of_chexpert(tmp_path_factory) -> None:
+    cases = [
         ({"Lung_Opacity": "1.0"}, 1),
         ({"Pneumonia": "1.0", "Lung_Opacity": "-1.0"}, 1),
         ({"Consolidation": "1.0"}, 1),
@@ -273,10 +275,12 @@ def test_what_a_normal_chexpert_report_does_not_mention_is_absent(tmp_path) -> N
         ({"No_Finding": "0.0", "Lung_Opacity": "0.0"}, None),
         ({"Lung_Opacity": "-1.0"}, None),
         ({"Edema": "1.0"}, None),
-    ],
-)
-def test_opacity_of_chexpert(tmp_path, labels, opacity) -> None:
-    assert read_chexpert(tmp_path, **labels)["opacity"] == opacity
+    ]
+    with collected() as case:
+        for labels, opacity in cases:
+            with case(labels, opacity):
+                tmp_path = tmp_path_factory.mktemp("case")
+                assert read_chexpert(tmp_path, **labels)["opacity"] == opacity
 
 
 def test_chexpert_matches_paths_and_takes_frontal_views(tmp_path) -> None:
@@ -392,19 +396,24 @@ def test_two_files_of_one_name_are_refused(tmp_path, read, lines, names) -> None
     assert "Pass the folder of a single copy" in message
 
 
-@pytest.mark.parametrize(
-    ("read", "lines", "column"),
-    [(kermany, KERMANY, column) for column in ("image", "patient", "pneumonia", "split")]
-    + [(chest_xray14, XRAY14, column) for column in ("Image Index", "Finding Labels", "Patient ID")]
-    + [
-        (chexpert, CHEXPERT, column)
-        for column in ("Path", "Frontal/Lateral", "No Finding", "Lung Opacity", "Pneumonia", "Pleural Effusion")
-    ],
-)
-def test_a_missing_column_is_named(tmp_path, read, lines, column) -> None:
-    table = write(tmp_path / "table.csv", lines[0].replace(column, "other", 1), *lines[1:])
-    message = refused(read, tmp_path, table)
-    assert message.startswith(f"the label table has no column {column!r}: it must be comma-separated")
+def test_a_missing_column_is_named(tmp_path_factory) -> None:
+    tables = [
+        (kermany, KERMANY, ["image", "patient", "pneumonia", "split"]),
+        (chest_xray14, XRAY14, ["Image Index", "Finding Labels", "Patient ID"]),
+        (
+            chexpert,
+            CHEXPERT,
+            ["Path", "Frontal/Lateral", "No Finding", "Lung Opacity", "Pneumonia", "Pleural Effusion"],
+        ),
+    ]
+    with collected() as case:
+        for read, lines, columns in tables:
+            for column in columns:
+                with case(read.__name__, column):
+                    folder = tmp_path_factory.mktemp("case")
+                    table = write(folder / "table.csv", lines[0].replace(column, "other", 1), *lines[1:])
+                    message = refused(read, folder, table)
+                    assert message.startswith(f"the label table has no column {column!r}: it must be comma-separated")
 
 
 def test_an_empty_table_names_all_columns(tmp_path) -> None:
@@ -412,9 +421,8 @@ def test_an_empty_table_names_all_columns(tmp_path) -> None:
     assert "no column 'image', 'patient', 'pneumonia', 'split'" in message
 
 
-@pytest.mark.parametrize(
-    ("read", "lines", "old", "new", "column", "allowed"),
-    [
+def test_a_value_that_means_nothing_is_refused_and_not_told(tmp_path_factory) -> None:
+    cases = [
         (kermany, KERMANY, ",0,", ",SECRET,", "pneumonia", "'0', '1'"),
         (kermany, KERMANY, ",train", ",SECRET", "split", "'train', 'val', 'validation'"),
         (chest_xray14, XRAY14, ",train", ",SECRET", "Split", "'train', 'val', 'validation'"),
@@ -430,14 +438,16 @@ def test_an_empty_table_names_all_columns(tmp_path) -> None:
             "empty",
         ),
         (chexpert, CHEXPERT, "/train/", "/SECRET/", "Path", "train/patient00001/study1"),
-    ],
-)
-def test_a_value_that_means_nothing_is_refused_and_not_told(tmp_path, read, lines, old, new, column, allowed) -> None:
-    table = write(tmp_path / "table.csv", lines[0], lines[1].replace(old, new, 1))
-    message = refused(read, tmp_path, table)
-    assert message.startswith(f"the column {column!r} of the label table holds a ")
-    assert allowed in message
-    assert "SECRET" not in message and "00007" not in message
+    ]
+    with collected() as case:
+        for read, lines, old, new, column, allowed in cases:
+            with case(read.__name__, column, new):
+                tmp_path = tmp_path_factory.mktemp("case")
+                table = write(tmp_path / "table.csv", lines[0], lines[1].replace(old, new, 1))
+                message = refused(read, tmp_path, table)
+                assert message.startswith(f"the column {column!r} of the label table holds a ")
+                assert allowed in message
+                assert "SECRET" not in message and "00007" not in message
 
 
 @pytest.mark.parametrize(("read", "lines"), [(kermany, KERMANY), (chest_xray14, XRAY14), (chexpert, CHEXPERT)])

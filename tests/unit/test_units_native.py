@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from monai_robustinterp.certificates.resize import ResizeNorms, area_resize_matrix, resize_norms
 from monai_robustinterp.certificates.units import native_radius
+from tests.support.cases import collected
 
 Array = npt.NDArray[np.float64]
 SIZES = [(256, 128), (300, 128), (131, 128), (128, 128), (50, 128), (1, 5), (7, 1), (1, 1), (5, 7), (97, 32)]
@@ -27,29 +28,35 @@ def top_singular_vector(rows: Array, columns: Array) -> Array:
     return np.outer(np.linalg.svd(rows)[2][0], np.linalg.svd(columns)[2][0])
 
 
-@pytest.mark.parametrize(("size_in", "size_out"), SIZES)
-def test_the_matrix_is_the_resize_of_torch(size_in: int, size_out: int) -> None:
-    rng = np.random.default_rng(size_in)
-    image = rng.normal(size=(size_in, size_in + 3))
-    rows, columns = area_resize_matrix(size_in, size_out), area_resize_matrix(size_in + 3, size_out + 1)
-    assert np.allclose(rows @ image @ columns.T, resized(image, (size_out, size_out + 1)), rtol=0, atol=1e-13)
+def test_the_matrix_is_the_resize_of_torch() -> None:
+    with collected() as case:
+        for size_in, size_out in SIZES:
+            with case(size_in, size_out):
+                rng = np.random.default_rng(size_in)
+                image = rng.normal(size=(size_in, size_in + 3))
+                rows, columns = area_resize_matrix(size_in, size_out), area_resize_matrix(size_in + 3, size_out + 1)
+                assert np.allclose(
+                    rows @ image @ columns.T, resized(image, (size_out, size_out + 1)), rtol=0, atol=1e-13
+                )
 
 
-@pytest.mark.parametrize(("size_in", "size_out"), SIZES)
-def test_norms_bound_every_perturbation_and_are_reached(size_in: int, size_out: int) -> None:
-    other_in, other_out = 2 * size_in + 1, size_out
-    rows, columns = area_resize_matrix(size_in, size_out), area_resize_matrix(other_in, other_out)
-    norms = resize_norms(rows, columns)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        delta = rng.normal(size=(size_in, other_in)) + rng.normal()
-        image = resized(delta, (size_out, other_out))
-        assert np.linalg.norm(image) <= norms.l2 * np.linalg.norm(delta)
-        assert np.abs(image).max() <= norms.l_inf * np.abs(delta).max()
-    worst = resized(top_singular_vector(rows, columns), (size_out, other_out))
-    assert np.linalg.norm(worst) <= norms.l2
-    assert np.linalg.norm(worst) == pytest.approx(norms.l2, rel=1e-9)
-    assert norms.l_inf == pytest.approx(1, rel=1e-9) and norms.l_inf >= 1
+def test_norms_bound_every_perturbation_and_are_reached() -> None:
+    with collected() as case:
+        for size_in, size_out in SIZES:
+            with case(size_in, size_out):
+                other_in, other_out = 2 * size_in + 1, size_out
+                rows, columns = area_resize_matrix(size_in, size_out), area_resize_matrix(other_in, other_out)
+                norms = resize_norms(rows, columns)
+                rng = np.random.default_rng(0)
+                for _ in range(20):
+                    delta = rng.normal(size=(size_in, other_in)) + rng.normal()
+                    image = resized(delta, (size_out, other_out))
+                    assert np.linalg.norm(image) <= norms.l2 * np.linalg.norm(delta)
+                    assert np.abs(image).max() <= norms.l_inf * np.abs(delta).max()
+                worst = resized(top_singular_vector(rows, columns), (size_out, other_out))
+                assert np.linalg.norm(worst) <= norms.l2
+                assert np.linalg.norm(worst) == pytest.approx(norms.l2, rel=1e-9)
+                assert norms.l_inf == pytest.approx(1, rel=1e-9) and norms.l_inf >= 1
 
 
 def test_power_iteration_on_torch_finds_the_norm() -> None:

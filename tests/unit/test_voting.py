@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from scipy import stats
 
 from monai_robustinterp.noise.counter import CounterNoise
 from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
+from tests.support.cases import collected
 
 
 def random_order(samples: torch.Tensor, size: int) -> torch.Tensor:
@@ -18,17 +21,18 @@ def vote(values: torch.Tensor, top_k: int):
     return top_k_votes(values, top_k, lambda rows: random_order(rows, values.shape[1]))
 
 
-@pytest.mark.parametrize("top_k", [1, 5, 19, 20])
-@pytest.mark.parametrize("levels", [2, 5, 1000])
-def test_every_row_has_exactly_k_ones_on_its_largest_values(top_k: int, levels: int) -> None:
-    values = torch.randint(levels, (300, 20), generator=torch.Generator().manual_seed(levels)).float()
-    votes = vote(values, top_k)
-    assert (votes.mask.sum(dim=1) == top_k).all()
-    for row, mask in zip(values, votes.mask):
-        if top_k < 20:
-            assert row[mask].min() >= row[~mask].max()
-    expected_tied = (values.sort(descending=True).values[:, top_k - 1 : top_k + 1].diff() == 0).any(dim=1)
-    assert torch.equal(votes.tied, expected_tied if top_k < 20 else torch.zeros(300, dtype=torch.bool))
+def test_every_row_has_exactly_k_ones_on_its_largest_values() -> None:
+    with collected() as case:
+        for top_k, levels in itertools.product([1, 5, 19, 20], [2, 5, 1000]):
+            with case(top_k, levels):
+                values = torch.randint(levels, (300, 20), generator=torch.Generator().manual_seed(levels)).float()
+                votes = vote(values, top_k)
+                assert (votes.mask.sum(dim=1) == top_k).all()
+                for row, mask in zip(values, votes.mask):
+                    if top_k < 20:
+                        assert row[mask].min() >= row[~mask].max()
+                expected_tied = (values.sort(descending=True).values[:, top_k - 1 : top_k + 1].diff() == 0).any(dim=1)
+                assert torch.equal(votes.tied, expected_tied if top_k < 20 else torch.zeros(300, dtype=torch.bool))
 
 
 def test_without_ties_it_is_torch_topk() -> None:

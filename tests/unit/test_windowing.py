@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,25 @@ from monai_robustinterp.transforms.windowing import (
     ScaleDisplayRanged,
     ScaleDisplayRangeDict,
 )
-from tests.dicom_factory import make_dx
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
 
 
-@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
-@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1500.5, 800), (3000, 2)])
-@pytest.mark.parametrize("mono1", [False, True])
-def test_clipped_equals_pydicom_window(tmp_path: Path, function: str, center: float, width: float, mono1: bool) -> None:
-    voi = {"VOILUTFunction": function, "WindowCenter": center, "WindowWidth": width}
-    path = make_dx(tmp_path / "image.dcm", cr=True, mono1=mono1, elements=voi)
-    scaled = ScaleDisplayRange()(LoadImage(reader=ChestXRayReader())(path))
-    windowed = apply_voi_lut(dcmread(path).pixel_array, dcmread(path)) / 4095
-    np.testing.assert_allclose(scaled[0].numpy(), 1 - windowed if mono1 else windowed, atol=1e-3)
+def test_clipped_equals_pydicom_window(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with collected() as case:
+        for function, (center, width), mono1 in itertools.product(
+            ["LINEAR", "LINEAR_EXACT"], [(2048, 4096), (1500.5, 800), (3000, 2)], [False, True]
+        ):
+            with case(function, center, width, mono1):
+                tmp_path = tmp_path_factory.mktemp("case")
+                voi = {"VOILUTFunction": function, "WindowCenter": center, "WindowWidth": width}
+                path = make_dx(tmp_path / "image.dcm", cr=True, mono1=mono1, elements=voi)
+                scaled = ScaleDisplayRange()(LoadImage(reader=ChestXRayReader())(path))
+                windowed = apply_voi_lut(dcmread(path).pixel_array, dcmread(path)) / 4095
+                np.testing.assert_allclose(scaled[0].numpy(), 1 - windowed if mono1 else windowed, atol=1e-3)
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-_DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def shared_data(name: str) -> Path:
