@@ -155,6 +155,11 @@ class VoteMap:
             raise ValueError(
                 f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
             )
+        if not 0 <= self.found_copies <= self.n_samples:
+            raise ValueError(
+                f"{self.found_copies} of {self.n_samples} copies find the target; it must be 0 to all of them. The file "
+                "was changed or mixed up: take the votes anew."
+            )
         if self.pair_counts is not None:
             self._check_pairs(self.pair_counts)
         if self.regions or self.region_hits is not None:

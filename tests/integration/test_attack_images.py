@@ -56,6 +56,7 @@ def test_two_gray_levels_halve_the_plain_map_of_other_images(name) -> None:
 def test_no_certificate_of_a_real_image_is_broken_inside_its_radius() -> None:
     bundle = load_bundle()
     image = bundle.preprocessing({"image": str(SAMPLES / "nih_00000282_000_effusion.png")})["image"]
-    votes, certificate = bundle.inferer.certify(image, bundle.network)
+    result = bundle.inferer.certify(image, bundle.network)
+    votes, certificate = result.votes, result.certificate
     (inside,) = attack_certificate(bundle.inferer, bundle.network, image, votes, certificate, factors=(1.0,))
     assert not inside.broken and inside.plain_overlap <= inside.overlap

@@ -58,7 +58,8 @@ def test_any_module_is_certified(path, finding) -> None:
     small = Resized("image", (32, 32), mode="area")
     image = Compose([load, ScaleDisplayRanged("image"), small])({"image": str(path)})["image"]
     inferer = CertifiedSaliencyInferer(sigma=0.05, n_samples=64, cell_size=4, top_k=10, class_names=KERMANY)
-    votes, certificate = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
+    result = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
+    votes, certificate = result.votes, result.certificate
     found = inferer.record(votes, certificate)["finding"]
     assert found["name"] == finding and found["score"] > 0.8 and found["label_agreement"] > 0.9
     assert certificate.l_max > 0

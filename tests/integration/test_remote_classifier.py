@@ -131,7 +131,8 @@ def test_a_server_is_certified_end_to_end(server, path) -> None:
     settings = {"sigma": 0.1, "n_samples": 24, "top_k": 1, "cell_size": 8, "beta": "1", "eta": 0.05}
     interpreter = RISE(60, grid=4, activation="softmax")
     inferer = CertifiedSaliencyInferer(interpreter=interpreter, class_names=("a", "b"), **settings)
-    votes, certificate = inferer.certify(image, remote(server, path))
+    result = inferer.certify(image, remote(server, path))
+    votes, certificate = result.votes, result.certificate
     record = inferer.record(votes, certificate)
     assert votes.counts[1, 2] == votes.found_copies == 24
     assert certificate.l_max > 0 and record["label"]["l2"] > 0 and record["label_and_map"]["l2"] > 0

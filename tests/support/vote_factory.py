@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,3 +28,18 @@ def spec_of(votes: VoteMap, *, sigma: float = 1.0, **changes: object) -> Smoothi
     """A spec that fits the votes."""
     settings = {"cell_size": 1, "interpreter": "gradient", "target": 0}
     return SmoothingSpec(sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, **settings | changes)
+
+
+def fixed_map_votes(votes: VoteMap) -> VoteMap:
+    """As many copies of a map that ignores the image: all of them vote for the first k cells."""
+    counts = np.zeros(votes.counts.size, dtype=np.int64)
+    counts[: votes.top_k] = votes.n_samples
+    return dataclasses.replace(
+        votes,
+        counts=counts.reshape(votes.counts.shape),
+        pair_counts=None if votes.pair_counts is None else np.outer(counts, counts) // votes.n_samples,
+        regions=(),
+        region_hits=None,
+        tied_copies=0,
+        constant_copies=0,
+    )

@@ -113,7 +113,8 @@ def identity_breaking_radius() -> float:
 
 def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     truth = identity_breaking_radius() / certificate.l_max
     assert certificate.swap_count == 2 and truth > 1
     results = attack_certificate(
@@ -140,7 +141,8 @@ def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> No
 def test_the_smoothed_attack_comes_near_the_exact_worst_case() -> None:
     """Within 15 % of the true breaking radius the verdict turns, when enough fresh copies judge."""
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     factor = 1.15 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "guide_draws": 512, "steps": 30, "fresh_samples": 100_000}
     (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
@@ -151,7 +153,8 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     inferer = CertifiedSaliencyInferer(
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16
     )
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
     before = copy.deepcopy(tiny.state_dict())
@@ -178,7 +181,8 @@ def test_the_attack_runs_in_the_certificates_precision(tiny, image, interpreter)
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16,
         interpreter=interpreter, precision="bfloat16",
     )  # fmt: skip
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
     (result,) = attack_certificate(inferer, tiny, image, votes, certificate, **options)
@@ -352,7 +356,8 @@ def test_a_label_flip_bounds_the_whole_attack() -> None:
 
     inferer, _, image = identity_run(n_samples=1000)
     network = Close(torch.eye(12), torch.full((12,), 100.0))
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     factor = 1.4 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "steps": 10, "fresh_samples": 1000}
     (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
@@ -434,14 +439,16 @@ def test_torchscript_is_refused(tiny) -> None:
 )
 def test_settings_out_of_range_are_refused(changes, match) -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     with pytest.raises(ValueError, match=match):
         attack_certificate(inferer, network, image, votes, certificate, **changes)
 
 
 def test_arguments_of_different_runs_and_an_abstaining_certificate_are_refused() -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     with pytest.raises(ValueError, match="another image"):
         attack_certificate(inferer, network, image + 1, votes, certificate)
     with pytest.raises(ValueError, match="one run"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -30,16 +29,20 @@ from monai_robustinterp.audit.radii import best_squared_radius, renyi_epsilon
 from monai_robustinterp.audit.real import MP, phi, phi_inverse
 from monai_robustinterp.audit.region import log_wealth
 from monai_robustinterp.audit.rerun import rueger
-from monai_robustinterp.certificates import certify_votes, renyi
-from monai_robustinterp.certificates.record import certificate_record
-from monai_robustinterp.certificates.resize import area_resize_matrix, resize_norms
+from monai_robustinterp.certificates import renyi
+from monai_robustinterp.certificates.native import UNKNOWN_SCALE, NativeScale
+from monai_robustinterp.certificates.resize import (
+    area_resize_matrix,
+    display_round_off,
+    resize_norms,
+    resize_round_off,
+)
 from monai_robustinterp.files import json_bytes, sealed
-from monai_robustinterp.geometry.native import NativeScale, native_record
 from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+from tests.support.records import PROVENANCE, result_of, written
 
 AUDIT = Path(__file__).parents[2] / "monai_robustinterp" / "audit"
-PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64}
 
 
 def make_masks(
@@ -102,14 +105,12 @@ def make_record(
     sigmoid: bool = False,
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON."""
-    certificate = certify_votes(votes, spec, beta=beta, eta=eta)
     shares = np.exp(votes.logits.astype(np.float64))
     score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
-    record = certificate_record(certificate, votes, finding="effusion", score=float(score), until_radius=0.01)
     shape = (300, 260)
+    square = (min(shape), min(shape))
     norms = resize_norms(*(area_resize_matrix(min(shape), side) for side in votes.input_shape))
-    scale = NativeScale(1 / 300, norms.l2, norms.l_inf, "")
-    none = NativeScale(None, None, None, "no radius in stored units: the preprocessing is not known.")
+    lost = resize_round_off(square, votes.input_shape, display=display_round_off(1.0))
     source = {
         "format": "DICOM",
         "file_sha256": "3" * 64,
@@ -119,9 +120,18 @@ def make_record(
         "display_source": "window 1 of 1 (LINEAR)",
         "warnings": "",
     }
-    rest = {"native": native_record(certificate.l_max, scale if native else none, certificate.n_pixels)}
-    record |= rest | {"source": source, "provenance": PROVENANCE}
-    return json.loads(json_bytes(sealed(record)))
+    result = result_of(
+        votes,
+        spec,
+        beta=beta,
+        eta=eta,
+        finding="effusion",
+        score=float(score),
+        until_radius=0.01,
+        scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
+        source=source,
+    )
+    return written(result.record)
 
 
 def make_arrays(votes: VoteMap, spec: SmoothingSpec, folder: Path) -> dict[str, Any]:
@@ -233,10 +243,10 @@ def test_the_cases_are_what_they_are_called() -> None:
     assert records["r above 0"]["claim"]["allowed_wrong_bounds"] == 1 and records["r above 0"]["rerun"]["l2"] > 0
     assert records["counts 0 and m"]["radii"][1]["l2"] == "Infinity" and records["counts 0 and m"]["rerun"]["l2"] > 0
     assert records["no signal"]["claim"]["l_max"]["l2"] == 0 and records["no signal"]["rerun"]["threshold"] is None
-    assert records["label may flip"]["status"].startswith("not certified")
+    assert records["label may flip"]["status"] == "map only"
     assert records["looks"]["sampling"]["stopped_early"] and not records["last look"]["sampling"]["stopped_early"]
     assert len(records["ties"]["notes"]) == 2
-    assert any(entry["status"].startswith("certified") for entry in records["regions"]["regions"])
+    assert any(entry["sentence"].startswith("certified") for entry in records["regions"]["regions"])
     pairs = {name: record for name, record in records.items() if name.startswith("pairs")}
     assert all(record["radii"][4]["family"] == "discordant-pairs" for record in pairs.values()) and len(pairs) == 5
     assert pairs["pairs"]["claim"]["l_max"]["l2"] == pairs["pairs"]["radii"][4]["l2"]
@@ -256,7 +266,7 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
     assert set(report.hash_only) == {
         *(f"source.{name}" for name in ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source")),
         *("source.warnings", "source.shape[0]", "source.shape[1]"),
-        *("finding.name", "native.slope", "sampling.until_radius"),
+        *("finding.name", "native.slope", "native.rho", "sampling.until_radius"),
     }
 
 
@@ -418,7 +428,7 @@ def test_json_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/2"}, {"format": 1}])
+@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/3"}, {"format": 1}])
 def test_records_of_another_format_are_refused(tmp_path: Path, record: Any) -> None:
     votes, spec = make_run(make_masks(m=8))
     with pytest.raises(AuditError, match="format"):

@@ -18,7 +18,7 @@ from benchmarks.certificates import __main__ as study
 from benchmarks.certificates import attacked, bounds_check, curves, radii, rivals, stopping, streams, tables, tightness
 from benchmarks.certificates.plan import FIRST_COPIES, FULL, QUICK, Plan
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec
-from monai_robustinterp.certificates import fixed_map_certificate, neyman_pearson_radius
+from monai_robustinterp.certificates import ceiling, neyman_pearson_radius
 from monai_robustinterp.certificates.curve import overlap_curve
 
 PLAN = Plan(
@@ -154,7 +154,7 @@ def test_the_control_is_the_fixed_map_of_the_package() -> None:
     votes, spec = synthetic().at(400)
     fixed = radii.fixed_votes(votes)
     found = radii.all_radii(fixed, spec, **SETTINGS)
-    certificate = fixed_map_certificate(votes, spec, **SETTINGS)
+    certificate = ceiling(votes, spec, **SETTINGS)
     assert found[radii.MASS] == certificate.l_max == certificate.radius("population", "neyman-pearson").l2
     own = radii.all_radii(votes, spec, **SETTINGS)
     assert all(own[name] <= found[name] for name in found) and own[radii.MASS] > 0
