@@ -17,7 +17,7 @@ from monai_robustinterp.cli.main import main
 from tests.unit.test_certify import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
-IMAGE = SAMPLES / "nih_dx_no_finding.dcm"
+IMAGE = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_pairs_regions_second_run_and_stored_units_are_claimed_in_record_and_pic
 
 def test_a_region_outside_the_image_refuses_this_image_only(tmp_path, capsys) -> None:
     few = ["--samples", "4", "--confidence", "0.5"]
-    # 256 x 256 pixels and 1,024 x 1,024.
-    images = [str(SAMPLES / name) for name in ("kermany_IM-0525-0001_normal.jpg", "nih_00000282_000_effusion.png")]
-    assert main(["certify", *images, "--output", str(tmp_path), "--region", "box:0,0,400,300", *few]) == 1
+    # 1,016 and 1,272 columns.
+    images = [str(IMAGE), str(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg")]
+    assert main(["certify", *images, "--output", str(tmp_path), "--region", "box:0,0,1200,300", *few]) == 1
     table = capsys.readouterr().out
-    assert table.count("refused:") == 1 and "256" in table
+    assert table.count("refused:") == 1 and "1016" in table
 
 
 @pytest.mark.parametrize("region", ["circle:3,4", "box:1,2,3", "zone:liver", "box:5,5,5,9"])
