@@ -19,6 +19,7 @@ import torch
 import monai_robustinterp
 from benchmarks.certificates.plan import FIRST_COPIES, Plan
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
+from monai_robustinterp.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.certificates.rivals import relaxed_scores
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.atomic import atomic_write
@@ -171,7 +172,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         with torch.no_grad():
             logits = network(image[None])
         sums = _Sums(bundle, image, plan, spec)
-        for first, stop in batches(plan.prefixes, inferer.batch_size):
+        for first, stop in batches(plan.prefixes, inferer.batch_size or DEFAULT_BATCH_SIZE):
             sums.add(torch.arange(first, stop))
             if stop in plan.prefixes:
                 sums.keep(stop)
@@ -223,7 +224,7 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "rival_sizes": plan.rival_sizes,
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
-        "batch_size": bundle.inferer.batch_size,
+        "batch_size": bundle.inferer.batch_size or DEFAULT_BATCH_SIZE,
         "image_sha256": image_sha256(image),
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
         **bundle.hashes,
