@@ -157,8 +157,8 @@ class VoteMap:
             )
         if not 0 <= self.found_copies <= self.n_samples:
             raise ValueError(
-                f"{self.found_copies} of {self.n_samples} copies find the target; it must be 0 to all of them. The file "
-                "was changed or mixed up: take the votes anew."
+                f"{self.found_copies} of {self.n_samples} copies find the target; it must be 0 to all of them. The "
+                "file was changed or mixed up: take the votes anew."
             )
         if self.pair_counts is not None:
             self._check_pairs(self.pair_counts)

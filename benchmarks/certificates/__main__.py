@@ -1,10 +1,11 @@
-"""Measures what the certificates are worth on the shipped images, beside the literature's, and writes the page.
+"""Measures what the certificates are worth on eight films, beside the literature's, and writes the page.
 
 usage: python -m benchmarks.certificates OUTPUT_DIR [--quick]
 
 The full study takes at most an hour on 2 CPU cores and writes ``results.json`` into OUTPUT_DIR and certificates.md with
 its pictures into docs/results. An interrupted one resumes: streams and attacks of the same settings, images, weights
-and versions are not repeated. ``--quick`` (fewer images and copies, no attack) leaves its page in OUTPUT_DIR.
+and versions are not repeated. docs/how-to/get-the-films.md says which films it needs. ``--quick`` (two images of
+sample_data, fewer copies, no attack) leaves its page in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.certificates import attacked, bounds_check, curves, radii, repor
 from benchmarks.certificates.plan import FULL, QUICK, Plan
 from benchmarks.certificates.streams import Stream, stored_stream
 from benchmarks.certificates.tables import Goal, strict
+from benchmarks.films import SAMPLES, study_films
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.run.inputs import find_images
@@ -52,9 +54,9 @@ class _Clock:
         return result
 
 
-def sample_images(bundle: SaliencyBundle, plan: Plan) -> dict[str, torch.Tensor]:
+def study_images(bundle: SaliencyBundle, plan: Plan, output: Path) -> dict[str, torch.Tensor]:
     """Preprocessed images by name, in the order of their names."""
-    paths = find_images([ROOT / "sample_data"]).images[: plan.images]
+    paths = study_films(output / "films") if plan.images is None else find_images([SAMPLES]).images[: plan.images]
     return {
         path.name.partition(".")[0]: bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths
     }
@@ -145,7 +147,7 @@ def main(output: Path, plan: Plan) -> None:
     output.mkdir(parents=True, exist_ok=True)
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
     inferer = bundle.inferer
-    images = sample_images(bundle, plan)
+    images = study_images(bundle, plan, output)
     print("streams", flush=True)
     streams = take_streams(images, bundle, plan, output)
     found, elapsed_s = measure(streams, images, bundle, plan, output)

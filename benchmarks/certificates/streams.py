@@ -23,6 +23,7 @@ from monai_robustinterp.certificates.rivals import relaxed_scores
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.tally import VoteTally
 
 FORMAT = "certificate-study/stream/1"
@@ -171,7 +172,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         with torch.no_grad():
             logits = network(image[None])
         sums = _Sums(bundle, image, plan, spec)
-        for first, stop in batches(plan.prefixes, inferer.recipe.batch_size):
+        for first, stop in batches(plan.prefixes, inferer.recipe.batch_size or DEFAULT_BATCH_SIZE):
             sums.add(torch.arange(first, stop))
             if stop in plan.prefixes:
                 sums.keep(stop)
@@ -223,7 +224,7 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "rival_sizes": plan.rival_sizes,
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
-        "batch_size": bundle.inferer.recipe.batch_size,
+        "batch_size": bundle.inferer.recipe.batch_size or DEFAULT_BATCH_SIZE,
         "image_sha256": image_sha256(image),
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
         **bundle.hashes,

@@ -31,7 +31,7 @@ from tests.support.interpreters import make
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/how-to/any-classifier.md"
-PNEUMONIA = ROOT / "sample_data" / "kermany_person534_bacteria_2253_pneumonia.jpg"
+PNEUMONIA = ROOT / "sample_data" / "kermany_person1947_bacteria_4876.jpeg"
 CPU = {"device": "$__import__('torch').device('cpu')"}
 
 
@@ -193,7 +193,7 @@ def test_the_page_runs(server, monkeypatch, capsys) -> None:
     (code,) = blocks("python")
     few = {
         "http://127.0.0.1:8000/predict": server.url("softmax"),
-        '"image.dcm"': '"sample_data/nih_dx_no_finding.dcm"',
+        '"image.dcm"': '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"',
         "n_masks=200": "n_masks=20",
         "n_samples=384": "n_samples=4",
     }

@@ -92,6 +92,13 @@ def bundle(tiny):
 SMALL = dataclasses.replace(PLAN, table_sizes=(24,), rival_sizes=(12, 18), joint_size=18, curve_sizes=(18, 24))
 
 
+def test_a_bundle_that_leaves_the_batch_size_open_gives_the_same_stream(bundle, image) -> None:
+    wanted = streams.take_stream("one", image, bundle, SMALL)
+    bundle.inferer.batch_size = None
+    found = streams.take_stream("one", image, bundle, SMALL)
+    assert np.array_equal(found.counts, wanted.counts) and streams.settings(image, bundle, SMALL)["batch_size"] == 16
+
+
 def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
     stream = streams.take_stream("one", image, bundle, SMALL)
     assert stream.sizes == (10, 12, 18, 24)

@@ -82,7 +82,7 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
     command.main(SimpleNamespace(**arguments | {"methods": ["cam"]}, part="seconds"))
     assert command.copies(cam, bundle, 1.0, tmp_path) == 12
     taken = []
-    monkeypatch.setattr(command, "images", lambda bundle: {"one": None, "two": None})
+    monkeypatch.setattr(command, "images", lambda bundle, output: {"one": None, "two": None})
     monkeypatch.setattr(command, "take_votes", lambda path, *rest: taken.append(path.name) or (None, None))
     monkeypatch.setattr(command, "radii", lambda *rest: {})
     for share in ("1/2", "2/2"):
