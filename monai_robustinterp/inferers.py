@@ -218,7 +218,7 @@ class CertifiedSaliencyInferer(Inferer):
             return Origin(
                 source=source_record(meta, votes.input_shape),
                 native=native_record(certificate.l_max, scale, certificate.n_pixels),
-                provenance=provenance(network, image.device, files),
+                provenance=provenance(network, image, files),
             )
 
         return certified_result(

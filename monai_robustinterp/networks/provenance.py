@@ -20,12 +20,12 @@ from monai_robustinterp.interpreters.context.torchscript import outermost_script
 _known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], str]] = weakref.WeakKeyDictionary()
 
 
-def provenance(network: nn.Module, device: torch.device, files: Mapping[str, str] | None = None) -> dict[str, str]:
+def provenance(network: nn.Module, image: torch.Tensor, files: Mapping[str, str] | None = None) -> dict[str, str]:
     """Entry ``provenance`` of a record.
 
     Args:
         network: that took the votes.
-        device: where it ran.
+        image: that it saw; a classifier without weights ran where this is.
         files: hashes of the files that it came from.
     """
     return {
@@ -34,7 +34,7 @@ def provenance(network: nn.Module, device: torch.device, files: Mapping[str, str
         "torch": torch.__version__,
         "monai": monai.__version__,
         "numpy": np.__version__,
-        "device": device.type,
+        "device": next((weight.device for weight in network.parameters()), image.device).type,
         "network_sha256": network_sha256(network),
         **(files or {}),
     }

@@ -237,7 +237,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "maps": maps,
         "refused": [{"label": label, "reason": reason} for label, reason in comparison.refused.items()],
         "source": source_record(comparison.image.meta, comparison.image.shape[-2:]),
-        "provenance": provenance(bundle.network, comparison.image.device, bundle.files),
+        "provenance": provenance(bundle.network, comparison.image, bundle.files),
     }
 
 

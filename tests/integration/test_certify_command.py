@@ -344,9 +344,9 @@ def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> N
 
 
 def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
-    from monai_robustinterp.run import pipeline
+    from monai_robustinterp.run import cohort
 
-    save = pipeline.save
+    save = cohort.save_result
 
     def slow(explanation: object, folder: Path, **settings: object) -> None:
         save(explanation, folder, **settings)
@@ -354,7 +354,7 @@ def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
         other.mkdir()
         (other / "certificate.json").write_text("theirs")
 
-    monkeypatch.setattr(pipeline, "save", slow)
+    monkeypatch.setattr(cohort, "save_result", slow)
     assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", output=tmp_path) == 1
     assert "--overwrite" in results(tmp_path)[0]["reason"]
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())

@@ -65,8 +65,8 @@ def test_any_module_is_certified(tmp_path, name, finding) -> None:
     image = Compose([load, ScaleDisplayRanged("image"), small])({"image": str(path)})["image"]
     inferer = CertifiedSaliencyInferer(sigma=0.05, n_samples=64, cell_size=4, top_k=10, class_names=KERMANY)
     result = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
-    votes, certificate = result.votes, result.certificate
-    found = inferer.record(votes, certificate)["finding"]
+    certificate = result.certificate
+    found = result.record["finding"]
     assert found["name"] == finding and found["score"] > 0.8 and found["label_agreement"] > 0.9
     assert certificate.l_max > 0
 
@@ -109,7 +109,7 @@ def test_a_bundle_around_a_densenet121_checkpoint(tmp_path) -> None:
     torch.testing.assert_close(torch.from_numpy(explanation.votes.logits), logits, rtol=1e-4, atol=1e-4)
     assert explanation.record["finding"]["name"] == "finding 3"
     assert explanation.record["finding"]["score"] == pytest.approx(float(logits.sigmoid()[3]), rel=1e-3)
-    assert bundle.hashes["weights_sha256"] == file_sha256(folder / "models" / "model.pt")
+    assert bundle.files["weights_sha256"] == file_sha256(folder / "models" / "model.pt")
 
 
 def test_a_bundle_around_any_module(tmp_path) -> None:

@@ -133,7 +133,7 @@ def test_a_server_is_certified_end_to_end(server, path) -> None:
     inferer = CertifiedSaliencyInferer(interpreter=interpreter, class_names=("a", "b"), **settings)
     result = inferer.certify(image, remote(server, path))
     votes, certificate = result.votes, result.certificate
-    record = inferer.record(votes, certificate)
+    record = result.record
     assert votes.counts[1, 2] == votes.found_copies == 24
     assert certificate.l_max > 0 and record["label"]["l2"] > 0 and record["label_and_map"]["l2"] > 0
     assert record["finding"]["name"] == "b" and record["finding"]["score"] > 0.9

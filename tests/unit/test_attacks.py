@@ -113,16 +113,15 @@ def identity_breaking_radius() -> float:
 
 def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> None:
     inferer, network, image = identity_run()
-    result = inferer.certify(image, network)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, network)
+    votes, certificate = certified.votes, certified.certificate
     truth = identity_breaking_radius() / certificate.l_max
     assert certificate.swap_count == 2 and truth > 1
     results = attack_certificate(
         inferer,
         network,
         image,
-        votes,
-        certificate,
+        certified,
         factors=(0.5, 1.0, 0.97 * truth, 1.4 * truth),
         guide_draws=256,
         steps=30,
@@ -141,11 +140,11 @@ def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> No
 def test_the_smoothed_attack_comes_near_the_exact_worst_case() -> None:
     """Within 15 % of the true breaking radius the verdict turns, when enough fresh copies judge."""
     inferer, network, image = identity_run()
-    result = inferer.certify(image, network)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, network)
+    certificate = certified.certificate
     factor = 1.15 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "guide_draws": 512, "steps": 30, "fresh_samples": 100_000}
-    (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
+    (result,) = attack_certificate(inferer, network, image, certified, **options)
     assert result.broken
 
 
@@ -153,20 +152,20 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     inferer = CertifiedSaliencyInferer(
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16
     )
-    result = inferer.certify(image, tiny)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, tiny)
+    certificate = certified.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
     before = copy.deepcopy(tiny.state_dict())
 
     def attack(other: CertifiedSaliencyInferer, **changes: object) -> object:
-        return attack_certificate(other, tiny, image, votes, certificate, **(options | changes))
+        return attack_certificate(other, tiny, image, certified, **(options | changes))
 
     first = attack(inferer)
     torch.randn(3)
     assert attack(inferer) == first
     with torch.no_grad():
-        assert attack_certificate(inferer, tiny, MetaTensor(image), votes, certificate, **options) == first
+        assert attack_certificate(inferer, tiny, MetaTensor(image), certified, **options) == first
     assert attack(inferer, seed=2) != first
     assert (inferer.recipe.seed, inferer.recipe.n_samples, inferer.recipe.target) == (0, 600, 1)
     assert all(torch.equal(before[name], value) for name, value in tiny.state_dict().items())
@@ -181,11 +180,11 @@ def test_the_attack_runs_in_the_certificates_precision(tiny, image, interpreter)
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16,
         interpreter=interpreter, precision="bfloat16",
     )  # fmt: skip
-    result = inferer.certify(image, tiny)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, tiny)
+    certificate = certified.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
-    (result,) = attack_certificate(inferer, tiny, image, votes, certificate, **options)
+    (result,) = attack_certificate(inferer, tiny, image, certified, **options)
     assert seen == {torch.bfloat16} and 0 < result.norm <= result.radius
 
 
@@ -356,11 +355,11 @@ def test_a_label_flip_bounds_the_whole_attack() -> None:
 
     inferer, _, image = identity_run(n_samples=1000)
     network = Close(torch.eye(12), torch.full((12,), 100.0))
-    result = inferer.certify(image, network)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, network)
+    votes, certificate = certified.votes, certified.certificate
     factor = 1.4 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "steps": 10, "fresh_samples": 1000}
-    (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
+    (result,) = attack_certificate(inferer, network, image, certified, **options)
     assert votes.decision and result.label_kept
 
 
@@ -397,7 +396,7 @@ def test_broken_takes_s_swaps_beyond_sampling_error(counts, broken, overlap) -> 
 
 def test_fresh_votes_are_the_inferers_own_with_another_seed() -> None:
     inferer, network, image = identity_run(n_samples=50)
-    fresh = fresh_votes(inferer, network, image, target=1, seed=9, n_samples=70)
+    fresh = fresh_votes(inferer.recipe, network, image, target=1, seed=9, n_samples=70)
     expected, spec = identity_run(n_samples=70, seed=9)[0].vote(image, network)
     assert np.array_equal(fresh.counts, expected.counts) and spec.seed == 9
     assert not np.array_equal(fresh.counts, identity_run(n_samples=70)[0].vote(image, network)[0].counts)
@@ -439,24 +438,21 @@ def test_torchscript_is_refused(tiny) -> None:
 )
 def test_settings_out_of_range_are_refused(changes, match) -> None:
     inferer, network, image = identity_run()
-    result = inferer.certify(image, network)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, network)
     with pytest.raises(ValueError, match=match):
-        attack_certificate(inferer, network, image, votes, certificate, **changes)
+        attack_certificate(inferer, network, image, certified, **changes)
 
 
 def test_arguments_of_different_runs_and_an_abstaining_certificate_are_refused() -> None:
     inferer, network, image = identity_run()
-    result = inferer.certify(image, network)
-    votes, certificate = result.votes, result.certificate
+    certified = inferer.certify(image, network)
     with pytest.raises(ValueError, match="another image"):
-        attack_certificate(inferer, network, image + 1, votes, certificate)
+        attack_certificate(inferer, network, image + 1, certified)
     with pytest.raises(ValueError, match="one run"):
-        attack_certificate(identity_run(sigma=0.4)[0], network, image, votes, certificate)
-    inferer.recipe.precision = "bfloat16"
+        attack_certificate(identity_run(sigma=0.4)[0], network, image, certified)
+    other = identity_run(precision="bfloat16")[0]
     with pytest.raises(ValueError, match=r"precision\) = .*'bfloat16'\) and the certificate .*'float32'\)"):
-        attack_certificate(inferer, network, image, votes, certificate)
-    inferer.recipe.precision = "float32"
+        attack_certificate(other, network, image, certified)
     few = identity_run(n_samples=10)[0]
     with pytest.raises(ValueError, match="abstains"):
-        attack_certificate(few, network, image, *few.certify(image, network))
+        attack_certificate(few, network, image, few.certify(image, network))

@@ -15,13 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.transforms.post import dictionary as monai_post
 from PIL import Image
 from tqdm import tqdm
 
-from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bundle
+from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bundle, save
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.geometry.regions import parse_region
@@ -73,7 +74,7 @@ class Stages:
         for stage, owner, name in (
             ("read", pipeline, "prepare"),
             ("vote", CertifiedSaliencyInferer, "vote"),
-            ("write", pipeline, "save"),
+            ("write", cohort, "save_result"),
         ):
             monkeypatch.setattr(owner, name, self._watched(stage, getattr(owner, name)))
 
@@ -134,7 +135,7 @@ def test_the_files_are_those_of_one_image_at_a_time(images, bundle, tmp_path) ->
         (tmp_path / str(number)).mkdir()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            pipeline.save(pipeline.certify_image(path, bundle, regions=regions), tmp_path / str(number))
+            save(pipeline.certify_image(path, bundle, regions=regions), tmp_path / str(number))
     summary = certify(images, tmp_path / "out", bundle, regions=regions)
     assert [result.number for result in summary.results] == [1, 2, 3, 4] and not summary.refused
     for number, (path, result) in enumerate(zip(images, summary.results)):
@@ -258,37 +259,35 @@ def test_a_map_is_drawn_over_the_picture_that_it_is_of(images, bundle, tmp_path,
 
 def test_finishing_an_image_needs_nothing_of_its_device(images, bundle) -> None:
     """There it would wait for the votes of the next image; torch's meta device gives no values at all."""
-    prepared = pipeline.prepare(images[0], bundle, file_hash=file_sha256(images[0]))
+    prepared = pipeline.prepare(images[0], bundle)
     votes, spec = bundle.inferer.vote(prepared.image, bundle.network)
     elsewhere = dataclasses.replace(prepared, image=prepared.image.to("meta"))
     here, there = (pipeline.finish(found, bundle, votes=votes, spec=spec) for found in (prepared, elsewhere))
-    np.testing.assert_array_equal(here.share, there.share)
-    np.testing.assert_array_equal(here.top_k_mask, there.top_k_mask)
+    np.testing.assert_array_equal(here.picture.share, there.picture.share)
+    np.testing.assert_array_equal(here.picture.top_k_mask, there.picture.top_k_mask)
     assert here.record == there.record
 
 
-def test_a_capture_does_not_join_the_study_of_another_file(images, bundle, tmp_path, stages) -> None:
-    paths = [make_dx(tmp_path / "images" / f"{seed}.dcm", seed=seed) for seed in (1, 2)]
+def test_a_capture_joins_the_study_that_was_read(images, bundle, tmp_path, stages) -> None:
+    """A file that is replaced meanwhile puts nobody else's name on the picture."""
+    folder = tmp_path / "images"
+    paths = [make_dx(folder / f"{n}.dcm", seed=n, elements={"PatientName": f"P{n}"}) for n in (1, 2)]
+    read = pydicom.dcmread(paths[0])
     stages.before["vote 1"] = lambda: shutil.copy(paths[1], paths[0])
     first, _ = certify(paths, tmp_path / "out", bundle).results
-    assert first.status == "refused" and "holds another DICOM image than when it was read" in first.reason
+    capture = pydicom.dcmread(tmp_path / "out" / first.folder / "overlay.dcm")
+    assert pydicom.dcmread(paths[0]).PatientName == "P2"
+    assert capture.PatientName == "P1" and capture.StudyInstanceUID == read.StudyInstanceUID
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == read.SOPInstanceUID
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(images, bundle, tmp_path, monkeypatch) -> None:
-    origin = pipeline.origin
-
-    def changed(*arguments: Any) -> Any:
-        shutil.copy(images[4], images[0])
-        return origin(*arguments)
-
-    monkeypatch.setattr(pipeline, "origin", changed)
-    assert "changed while it was read" in reasons(certify(images[:1], tmp_path / "out", bundle))[0]
-
-
-def test_a_file_that_changes_before_it_is_read_is_refused(images, bundle, tmp_path, stages) -> None:
-    """Its folder would be named after another file."""
+def test_a_file_that_changes_before_it_is_read_is_the_one_that_is_read(images, bundle, tmp_path, stages) -> None:
+    """Folder, hash and pixels are of one reading."""
     stages.before["read 1"] = lambda: shutil.copy(images[4], images[0])
-    assert "changed while it was read" in reasons(certify(images[:1], tmp_path / "out", bundle))[0]
+    (result,) = certify(images[:1], tmp_path / "out", bundle).results
+    record = json.loads((tmp_path / "out" / result.folder / "certificate.json").read_text())
+    assert record["source"]["file_sha256"] == file_sha256(images[4]) == file_sha256(images[0])
+    assert result.folder == f"cxr-{file_sha256(images[4])[:16]}"
 
 
 def full() -> None:
@@ -309,7 +308,7 @@ def test_a_failed_read_and_a_failed_write_stop_nothing(images, bundle, tmp_path,
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*good, "summary.json", "index.json"}
     written = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [entry["reason"] for entry in written["results"]] == [result.reason for result in summary.results]
-    assert written["totals"]["complete"] and written["totals"]["refused"] == 3 and written["control_fixed_map"]
+    assert written["totals"]["complete"] and written["totals"]["refused"] == 3
 
 
 def test_the_same_file_again_is_refused_before_its_votes(images, bundle, tmp_path, stages) -> None:

@@ -60,7 +60,9 @@ def test_large_swaps_use_no_wrong_bound_while_one_threshold_may() -> None:
     for place in (0, 10, 20, 30):
         o = int(curve.overlaps[place])
         s = 120 - o + 1
-        expected = 0.05 * (norm.ppf(bounds.lower[120 - s]) - norm.ppf(bounds.upper[120 + s - 1]))
+        expected = (
+            0.5 * make_spec(votes).sigma * (norm.ppf(bounds.lower[120 - s]) - norm.ppf(bounds.upper[120 + s - 1]))
+        )
         assert curve.radii["population", "neyman-pearson"][place] == pytest.approx(max(0, expected), rel=1e-9)
         edge = Boundary(inside=bounds.lower[120 - s : 120], outside=bounds.upper[120 : 120 + s], top_k=120)
         assert curve.radii["population", "renyi"][place] == pytest.approx(
@@ -94,7 +96,7 @@ def test_a_larger_overlap_never_has_a_larger_radius(
     for family in ("renyi", "neyman-pearson"):
         population, plug_in = curve.radii["population", family], curve.radii["plug-in", family]
         assert (population <= plug_in * (1 + 1e-9)).all()
-        assert (population <= curve.fixed_map).all()
+        assert (population <= curve.ceiling).all()
     for level in ("plug-in", "population"):
         assert (curve.radii[level, "renyi"] <= curve.radii[level, "neyman-pearson"] * (1 + 1e-9)).all()
 
@@ -152,7 +154,7 @@ def test_cells_that_were_hardly_ever_voted_for_do_not_disturb() -> None:
     votes = vote_map([200] * 3 + [1] * 200 + [0] * 997, n_samples=200, top_k=4)
     curve = overlap_curve(votes, make_spec(votes), eta=0.01)
     radii = curve.radii["population", "renyi"]
-    assert radii[-1] == 0 and 0 < radii[0] < curve.fixed_map
+    assert radii[-1] == 0 and 0 < radii[0] < curve.ceiling
     bounds = mass_weighted_bounds([200, 200, 200, 1] + [1] * 4, 200, top_k=4, eta=0.01)
     # Exactly: as if that cell had almost no mass.
     inside = np.maximum(bounds.lower[:4], 1e-12)
@@ -173,7 +175,7 @@ def test_one_map_of_50176_cells_takes_less_than_a_second() -> None:
     start = time.process_time()
     curve = overlap_curve(votes, make_spec(votes), eta=0.001, points=50)
     assert time.process_time() - start < 1
-    assert curve.overlaps.size == 50 and 0 < curve.radii["population", "renyi"][0] < curve.fixed_map
+    assert curve.overlaps.size == 50 and 0 < curve.radii["population", "renyi"][0] < curve.ceiling
 
 
 def test_json_is_strict_and_complete() -> None:
@@ -218,7 +220,7 @@ def test_the_figure_shows_the_claims_as_steps_and_names_them() -> None:
     lines = {line.get_label(): line for line in axes.lines}
     assert len(lines) == 5
     control = next(line for label, line in lines.items() if "fixed map" in label)
-    assert control.get_linestyle() == "--" and set(control.get_xdata()) == {curve.fixed_map}
+    assert control.get_linestyle() == "--" and set(control.get_xdata()) == {curve.ceiling}
     for family, name in (("renyi", "Rényi"), ("neyman-pearson", "Neyman-Pearson")):
         line = lines[f"{name}, population (certified)"]
         assert line.get_drawstyle() == "steps-pre"
@@ -235,5 +237,5 @@ def test_a_figure_of_no_claim_says_so() -> None:
     curve = overlap_curve(votes, make_spec(votes), eta=0.01)
     figure = curve_figure(curve)
     figure.draw_without_rendering()
-    assert curve.fixed_map == 0
+    assert curve.ceiling == 0
     assert sum("abstains" in line.get_label() for line in figure.axes[0].lines) == 2

@@ -105,7 +105,7 @@ def test_it_runs_in_an_evaluator_in_eval_mode(tiny, image) -> None:
     )
     evaluator.run()
     assert len(seen) == 2
-    expected, _ = inferer.certify(image, tiny)
+    expected, _ = inferer.vote(image, tiny)
     assert np.array_equal(seen[0].meta["vote_counts"], expected.counts)
 
 
@@ -133,7 +133,7 @@ def test_the_decision_on_the_finding_follows_the_activation(activation, expected
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[1.0, 2.0, -3.0]]) + 0 * x.mean(dim=(1, 2, 3))[:, None]
 
-    findings = make_inferer(activation=activation).findings
+    findings = make_inferer(activation=activation).recipe.findings
     found = [bool(findings.finds(Fixed()(torch.zeros(1, 1, 8, 8)), target)) for target in range(3)]
     assert found == ([False, True, False] if expected == "arg-max" else [True, True, False])
     # A score of exactly one half finds nothing.
@@ -144,7 +144,7 @@ def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:
     votes, spec = make_inferer(target=None).vote(image, tiny)
     assert spec.target == int(tiny(image[None]).argmax()) and votes.decision
     names = ("a", "b", "c")
-    assert make_inferer(target="c", class_names=names).target == 2
+    assert make_inferer(target="c", class_names=names).recipe.target == 2
     with pytest.raises(ValueError, match=r"'d'.*\['a', 'b', 'c'\]"):
         make_inferer(target="d", class_names=names)
 

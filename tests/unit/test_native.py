@@ -33,8 +33,9 @@ from monai.transforms import (
 )
 from PIL import Image
 
+from monai_robustinterp.certificates.native import NATIVE_UNIT, NativeScale, native_record
 from monai_robustinterp.certificates.resize import area_resize_matrix
-from monai_robustinterp.geometry.native import NATIVE_UNIT, NativeScale, native_record, native_scale
+from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.transforms import CropCenterSquare, CropCenterSquared, ScaleDisplayRanged
 from tests.support.cases import collected
@@ -150,7 +151,7 @@ def test_no_change_of_a_png_moves_the_input_further(tmp_path: Path) -> None:
     check_the_bound(write, stored_16_bit((200, 150), 128, 5).astype(np.uint8), 40, tmp_path)
 
 
-META = {"spatial_shape": np.array([300, 262]), "display_slope": 0.25, "display_slope_reason": ""}
+META = {"spatial_shape": np.array([300, 262]), "display_slope": 0.25, "display_rho": 1.0, "display_slope_reason": ""}
 Chain = Callable[[], Compose]
 
 
@@ -203,7 +204,6 @@ def test_every_shipped_bundle_has_a_scale(config: Path) -> None:
         with_step(1, EnsureChannelFirstd, "image"),
         with_step(2, EnsureTyped, "image", dtype=np.float32),
         with_step(5, ToDeviced, "image", device="cpu"),
-        instead(1, ScaleDisplayRanged, "image", clip=False),
     ],
 )
 def test_harmless_variants_have_a_scale(chain: Chain) -> None:
@@ -238,6 +238,7 @@ CHAINS: dict[str, tuple[Chain, str]] = {
     "another reader": (instead(0, LoadImaged, "image"), "arguments .* LoadImaged"),
     "a subclass of the reader": (instead(0, LoadImaged, "image", reader=OwnReader()), "arguments .* LoadImaged"),
     "a subclass of a step": (instead(1, OwnScale, "image"), "step OwnScale"),
+    "not clipped": (instead(1, ScaleDisplayRanged, "image", clip=False), "arguments .* ScaleDisplayRanged"),
     "another crop": (instead(2, CenterSpatialCropd, "image", roi_size=SHAPE), "step CenterSpatialCropd"),
     "an array transform": (instead(2, CropCenterSquare), "step CropCenterSquare "),
     "a function": (with_step(2, lambda: lambda data: data), "step function"),
@@ -298,22 +299,32 @@ def test_no_scale_without_a_slope(slope: float | None) -> None:
 
 def test_the_record_by_hand() -> None:
     """Slope 1/1000, halved by the average: 0.1 is 200 stored units; of one pixel 0.1 / 128 * 1000 = 0.78125."""
-    scale = NativeScale(slope=0.001, norm_l2=0.5, norm_l_inf=1.0, reason="")
-    record = native_record(0.1, scale, 128 * 128)
+    scale = NativeScale(slope=0.001, norm_l2=0.5, norm_l_inf=1.0, rho=1.0, round_off=0.001, reason="")
+    # The round-off is lost at both images.
+    record = native_record(0.102, scale, 128 * 128)
     assert record["l2"] == pytest.approx(200, rel=1e-9) and record["l2"] <= 200
     assert record["l_inf"] == pytest.approx(0.78125, rel=1e-9) and record["l_inf"] <= 0.78125
-    factors = {"norm_l2": 0.5, "norm_l_inf": 1.0, "slope": 0.001, "unit": NATIVE_UNIT, "reason": ""}
+    factors = {
+        "norm_l2": 0.5,
+        "norm_l_inf": 1.0,
+        "slope": 0.001,
+        "rho": 1.0,
+        "round_off": 0.001,
+        "unit": NATIVE_UNIT,
+        "reason": "",
+    }
     assert {key: record[key] for key in factors} == factors
     assert record.keys() == factors.keys() | {"l2", "l_inf"}
-    nothing = native_record(0.0, scale, 128 * 128)
-    assert (nothing["l2"], nothing["l_inf"], nothing["reason"]) == (0.0, 0.0, "")
+    for l2 in (0.0, 0.002):
+        nothing = native_record(l2, scale, 128 * 128)
+        assert (nothing["l2"], nothing["l_inf"], nothing["reason"]) == (0.0, 0.0, "")
 
 
 def test_the_record_without_a_scale() -> None:
     for l2 in (0.1, 0.0):
-        record = native_record(l2, NativeScale(None, None, None, "why."), 128 * 128)
+        record = native_record(l2, NativeScale(None, None, None, None, None, "why."), 128 * 128)
         assert record.pop("reason") == "why." and record.pop("unit") == NATIVE_UNIT
-        assert record == dict.fromkeys(("l2", "l_inf", "norm_l2", "norm_l_inf", "slope"))
+        assert record == dict.fromkeys(("l2", "l_inf", "norm_l2", "norm_l_inf", "slope", "rho", "round_off"))
 
 
 def test_the_largest_image_is_fast() -> None:

@@ -32,6 +32,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset as DicomDataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from monai_robustinterp.io.read.header_text import HeaderText
 from monai_robustinterp.io.read.reader import ChestXRayReader
 from tests.support.cases import collected
 from tests.support.dicom_factory import CORNERS, chest_like, make_dx, marker_corner
@@ -653,7 +654,7 @@ def test_meta_is_plain_and_has_the_same_keys_in_every_format(tmp_path: Path) -> 
     for meta in metas:
         assert meta.keys() == metas[0].keys()
         assert [type(v) for v in meta.values()] == [type(v) for v in metas[0].values()]
-        assert {type(v) for v in meta.values()} == {str, int, float, np.ndarray}
+        assert {type(v) for v in meta.values()} == {str, HeaderText, int, float, np.ndarray}
     assert metas[2]["pixel_sha256"] == metas[3]["pixel_sha256"]
     assert metas[0]["filename_or_obj"] == str(paths[0])
 

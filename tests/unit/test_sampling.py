@@ -65,8 +65,7 @@ def test_sampling_stops_at_the_first_look_that_certifies_the_wanted_radius(tiny,
 def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None:
     inferer = make_inferer(until_radius=50.0, max_samples=100, eta=0.05)
     result = inferer.certify(image, tiny)
-    votes, certificate = result.votes, result.certificate
-    record = inferer.record(votes, certificate)
+    record = result.record
     assert record["sampling"] == {
         "until_radius": 50.0,
         "looks": [32, 64, 100],
@@ -81,13 +80,13 @@ def test_the_record_says_what_was_saved_and_pays_for_the_looks_everywhere(tiny, 
     inferer = make_inferer(until_radius=1e-9, max_samples=512, eta=0.05)
     result = inferer.certify(image, tiny)
     votes, certificate = result.votes, result.certificate
-    record = inferer.record(votes, certificate)
+    record = result.record
     jsonschema.validate(record, SCHEMA)
     assert record["sampling"]["stopped_early"]
     assert record["sampling"]["saved_share"] == 1 - votes.n_samples / 512
     # Label, second run and curve use the same part of eta.
     part, spec = eta_part(0.05, 5), dataclasses.replace(certificate.spec, looks=())
-    assert record["label"]["l2"] == certify_label(votes, 0.2, eta_label=part).l2
+    assert record["label"]["l2"] == certify_label(votes, spec.sigma, eta_label=part).l2
     assert record["label"]["eta"] == 0.05
     assert record["rerun"]["l2"] == rerun_radius(votes, spec, beta="0.5", eta=part, eta_rerun=0.05).l2
     curve, plain = (overlap_curve(votes, s, eta=eta) for s, eta in ((certificate.spec, 0.05), (spec, part)))
@@ -165,7 +164,7 @@ def test_pairs_take_half_of_eta_from_the_cells(tiny, image) -> None:
     pairs = certificate.radius("population", "discordant-pairs")
     assert certificate.l_max == max(r.l2 for r in certificate.radii if r.level == "population") >= pairs.l2
     assert certificate.eta == 0.05
-    jsonschema.validate(make_inferer().record(votes, certificate), SCHEMA)
+    jsonschema.validate(result.record, SCHEMA)
 
 
 def test_pairs_of_a_pixel_map_are_refused_before_any_copy(tiny) -> None:

@@ -119,17 +119,20 @@ def test_the_norm_of_the_largest_image_agrees_with_the_singular_values() -> None
 
 
 def test_a_chain_by_hand() -> None:
-    """Half-size averages (norm 1/2), slope 2 / 1000: L = 0.1 is 100 stored units, and 0.1 / (sqrt(4) * 0.002) = 25."""
+    """Half-size averages (norm 1/2), slope 2 / 1000. Of L = 0.1002 each image loses 1e-4, which leaves 100 stored units.
+
+    In every pixel it is 0.1 / (sqrt(4) * 0.002) = 25.
+    """
     axis = area_resize_matrix(4, 2)
     norms = resize_norms(axis, axis)
-    radius = native_radius(0.1, norms=norms, slope=0.002, n_pixels=4)
+    radius = native_radius(0.1002, norms=norms, slope=0.002, n_pixels=4, round_off=0.0001)
     assert radius.l2 == pytest.approx(100, rel=1e-9) and radius.l2 <= 100
     assert radius.l_inf == pytest.approx(25, rel=1e-9) and radius.l_inf <= 25
-    nothing = native_radius(0, norms=norms, slope=0.002, n_pixels=4)
+    nothing = native_radius(0, norms=norms, slope=0.002, n_pixels=4, round_off=0.0001)
     assert nothing.l2 == nothing.l_inf == 0
 
 
 @pytest.mark.parametrize(("l2", "slope"), [(-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.0), (1.0, float("nan"))])
 def test_no_native_radius_without_radius_or_slope(l2: float, slope: float) -> None:
     with pytest.raises(ValueError, match="report the reason"):
-        native_radius(l2, norms=ResizeNorms(1, 1), slope=slope, n_pixels=4)
+        native_radius(l2, norms=ResizeNorms(1, 1), slope=slope, n_pixels=4, round_off=0.0)
