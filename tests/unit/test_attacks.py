@@ -114,7 +114,7 @@ def identity_breaking_radius() -> float:
 def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> None:
     inferer, network, image = identity_run()
     certified = inferer.certify(image, network)
-    votes, certificate = certified.votes, certified.certificate
+    certificate = certified.certificate
     truth = identity_breaking_radius() / certificate.l_max
     assert certificate.swap_count == 2 and truth > 1
     results = attack_certificate(

@@ -302,7 +302,7 @@ def test_a_failed_read_and_a_failed_write_stop_nothing(images, bundle, tmp_path,
     summary = certify(images, tmp_path / "out", bundle)
     none, text, missing, disk, last = reasons(summary)
     assert none == last == "" and "no known image format" in text
-    assert "cannot be read" in missing and "No space left" in disk
+    assert "could not be opened" in missing and "No space left" in disk
     assert [result.number for result in summary.results] == [1, 2, 3, 4, 5]
     good = {result.folder for result in summary.results if result.status != "refused"}
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*good, "summary.json", "index.json"}

@@ -119,7 +119,7 @@ def test_the_norm_of_the_largest_image_agrees_with_the_singular_values() -> None
 
 
 def test_a_chain_by_hand() -> None:
-    """Half-size averages (norm 1/2), slope 2 / 1000. Of L = 0.1002 each image loses 1e-4, which leaves 100 stored units.
+    """Half-size averages (norm 1/2), slope 2 / 1000. Of L = 0.1002 each image loses 1e-4: 100 stored units.
 
     In every pixel it is 0.1 / (sqrt(4) * 0.002) = 25.
     """
