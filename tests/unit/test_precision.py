@@ -216,7 +216,7 @@ def test_torchs_default_is_what_this_is_about() -> None:
 def test_products_are_of_the_precision_inside_and_as_before_afterwards(
     tiny, somebody_set, precision, kind, monkeypatch
 ) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision.check_tf32", lambda network: None)
     with explaining(tiny, precision):
         assert {products()[name] for name in OPERATIONS} == {kind}
         with explaining(tiny):
@@ -251,7 +251,7 @@ def test_cudnn_repeats_itself_inside_and_is_as_before_afterwards(tiny, monkeypat
     ],
 )
 def test_what_overrules_torch_from_outside_is_refused(tiny, monkeypatch, name, value, precision, refused) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision.check_tf32", lambda network: None)
     monkeypatch.setenv(name, value)
     training = tiny.training
     if refused:
