@@ -25,8 +25,8 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.io import load_votes
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult
 from tests.support.dicom_factory import make_dx
+from tests.support.records import SCHEMA
 from tests.support.shared import require_tool, shared_data
-from tests.unit.test_certify import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}

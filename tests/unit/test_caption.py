@@ -11,7 +11,7 @@ from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.units import readable
 from monai_robustinterp.types import Certificate
 from monai_robustinterp.visualize.caption import caption_lines, guarantee, label_line, rerun_line
-from tests.unit.test_certify import make_spec, make_votes
+from tests.support.vote_factory import make_spec, make_votes
 
 
 def make_certificate(eta: float = 0.001, **changes: object) -> Certificate:
