@@ -17,7 +17,7 @@ from monai_robustinterp.certificates import mass_weighted_bounds, radius_units
 from monai_robustinterp.certificates.overlap import Boundary, boundary
 from monai_robustinterp.certificates.renyi import boundary_epsilon
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.unit.test_audit import leaves, make_arrays, make_masks, make_record, make_run, resealed
+from tests.support.records import leaves, make_arrays, make_masks, make_record, make_run, resealed
 
 Json = dict[str, Any]
 RUNS = {

@@ -41,9 +41,8 @@ from monai_robustinterp.types import SmoothingSpec
 from tests.support.cases import collected
 from tests.support.interpreters import make, noisy
 from tests.support.network_state import assert_same, state
-from tests.support.records import SCHEMA
+from tests.support.records import SCHEMA, make_arrays, make_masks, make_record, make_run, resealed
 from tests.support.vote_factory import spec_of, vote_map
-from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run, resealed
 
 # Votes of the tiny network's gradient before there was a choice of precision; 24 copies of 10, by rows of 8 cells.
 BEFORE = """
