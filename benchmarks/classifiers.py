@@ -25,7 +25,6 @@ from monai.transforms import ScaleIntensityRangePercentiles
 
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import load_weights
-from monai_robustinterp.certificates import fixed_map_certificate
 from monai_robustinterp.files import atomic_write, file_sha256, json_bytes
 from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
 from monai_robustinterp.training.evaluation import noisy_logits
@@ -154,16 +153,17 @@ def certified(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) 
     for name in ("opacity_without_noise", "opacity"):
         network = load_weights(bundle.network, output / name / "model.pt")
         for item in items:
-            votes, certificate = inferer.certify(bundle.preprocessing(dict(item))["image"], network)
+            result = inferer.certify(bundle.preprocessing(dict(item))["image"], network)
+            votes, certificate = result.votes, result.certificate
             results.setdefault(name, []).append(
                 {
                     "source": item["source"],
                     "opacity": item["opacity"],
-                    "score": inferer.findings.score(votes.logits, 1),
+                    "score": inferer.recipe.findings.score(votes.logits, 1),
                     "agreement": votes.label_agreement,
                     "plug_in": certificate.radius("plug-in", "neyman-pearson").l2,
                     "population": certificate.l_max,
-                    "control": fixed_map_certificate(votes, certificate.spec, beta=inferer.beta, eta=inferer.eta).l_max,
+                    "control": certificate.ceiling,
                 }
             )
     return results
@@ -289,9 +289,10 @@ def _certified_lines(study: dict[str, Any], bundle: SaliencyBundle) -> list[str]
         "## Certified radius before and after training with noise",
         "",
         f"{len(study['certified']['opacity'])} validation images ({IMAGES_PER_GROUP} of each source and label, the",
-        f"first by name) at the same cost: gradient, sigma {inferer.sigma}, {inferer.n_samples} copies,",
-        f"{inferer.top_k} cells, beta {inferer.beta}, eta {inferer.eta} an image. L_max is the population radius (l2",
-        "over the network's input); plug-in is an estimate and claims nothing. Label kept: share of noisy copies that",
+        f"first by name) at the same cost: gradient, sigma {inferer.recipe.sigma:g}, {inferer.recipe.n_samples}",
+        f"copies, {inferer.recipe.top_k} cells, beta {inferer.claim.beta}, eta {inferer.claim.eta} an image. L_max is",
+        "the population radius (l2 over the network's input); plug-in is an estimate and claims nothing. Label kept:",
+        "share of noisy copies that",
         "decide as the clean image.",
         "",
         "| run | L_max, median (min to max) | abstained | plug-in, median | label kept, median (min) |",

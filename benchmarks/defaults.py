@@ -1,20 +1,23 @@
 """Radii and label agreement of the shipped model at several sigmas, cell sizes and k: what the defaults rest on.
 
-usage: python benchmarks/defaults.py; it writes docs/results/defaults.md from sample_data/ (about 6 minutes on 2 cores).
+usage: python -m benchmarks.defaults; it writes docs/results/defaults.md (about 6 minutes on 2 cores).
+
+docs/how-to/get-the-films.md says which films it needs.
 """
 
 from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.films import study_films
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, certify_votes, load_bundle
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
-from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.smoothing.voting import pool_cells, top_k_votes
 
 ROOT = Path(__file__).parents[1]
@@ -41,14 +44,14 @@ def vote_maps(bundle: SaliencyBundle, image: torch.Tensor, sigma: float) -> dict
     maps: dict[tuple[int, int, int], VoteMap] = {}
     with explaining(network):
         logits = network(image[None])
-        found = bool(inferer.findings.finds(logits, TARGET)[0])
+        found = bool(inferer.recipe.findings.finds(logits, TARGET)[0])
         counts = {(cell, k): torch.zeros((128 // cell) ** 2, dtype=torch.int64) for cell, k in CELLS}
         positive = 0
         for start in range(0, max(SAMPLES), BATCH_SIZE):
             samples = torch.arange(start, start + BATCH_SIZE)
             copies = image + sigma * noise.normal(samples, tuple(image.shape))
-            attribution = inferer.interpreter.attribute(network, copies, TARGET)
-            positive += int(inferer.findings.finds(attribution.logits, TARGET).sum())
+            attribution = inferer.recipe.interpreter.attribute(network, copies, TARGET)
+            positive += int(inferer.recipe.findings.finds(attribution.logits, TARGET).sum())
             for (cell, k), total in counts.items():
                 total += votes_of_batch(attribution.maps, cell, k, noise, samples)
             if (done := start + BATCH_SIZE) in SAMPLES:
@@ -85,16 +88,17 @@ def radius(votes: VoteMap, sigma: float, cell: int) -> float:
 def main() -> None:
     """Measures and writes the page."""
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
-    paths = find_images([ROOT / "sample_data"]).images
-    images = [bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths]
+    with TemporaryDirectory() as folder:
+        paths = study_films(Path(folder))
+        images = [bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths]
     measured = {sigma: [vote_maps(bundle, image, sigma) for image in images] for sigma in SIGMAS}
     default = bundle.inferer
     lines = [
         "# Why these defaults",
         "",
-        f"Written by `benchmarks/defaults.py`: gradient maps of the shipped network on the {len(images)} images of",
-        "`sample_data/`, beta 0.5, confidence 0.999. Population radius, smallest and median over the images, and the",
-        "number of images without one:",
+        f"Written by `benchmarks/defaults.py`: gradient maps of the shipped network on {len(images)}",
+        "[films](../how-to/get-the-films.md), beta 0.5, confidence 0.999. Population radius, smallest and median over",
+        "the images, and the number of images without one:",
         "",
         "| sigma | cell | k of cells | " + " | ".join(f"m = {m}: min / median / none" for m in SAMPLES) + " |",
         "|---|---|---|" + "---|" * len(SAMPLES),
@@ -125,7 +129,7 @@ def main() -> None:
         "over the validation images more noisy decisions agree with the clean one (classifiers.md), so the smoothed",
         "network is closer to the one that a hospital runs. Radii alone must not choose: a map that ignores the image",
         "has the largest. 256 cells show more anatomy than 64, and 38 of them are 15 % of the image. 384 copies lie",
-        "between the two columns and keep the demo of eight images near 80 s on 2 cores.",
+        "between the two columns and keep eight images near 80 s on 2 cores.",
     ]
     atomic_write(PAGE, lambda file: file.write(("\n".join(lines) + "\n").encode()), overwrite=True)
     print(f"written: {PAGE}")

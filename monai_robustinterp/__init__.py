@@ -9,6 +9,9 @@ from monai_robustinterp import bundle as bundle
 from monai_robustinterp._version import __version__ as __version__
 from monai_robustinterp.bundle import SaliencyBundle as SaliencyBundle
 from monai_robustinterp.bundle import load_bundle as load_bundle
+from monai_robustinterp.certificates import Certificate as Certificate
+from monai_robustinterp.certificates import CertifiedResult as CertifiedResult
+from monai_robustinterp.certificates import Status as Status
 from monai_robustinterp.certificates import certify_votes as certify_votes
 from monai_robustinterp.certificates import neyman_pearson_radius as neyman_pearson_radius
 from monai_robustinterp.certificates import renyi_radius as renyi_radius
@@ -18,12 +21,12 @@ from monai_robustinterp.interpreters import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.io import ChestXRayReader as ChestXRayReader
 from monai_robustinterp.io import SecondaryCaptureWriter as SecondaryCaptureWriter
 from monai_robustinterp.io import load_votes as load_votes
+from monai_robustinterp.io import save as save
 from monai_robustinterp.networks import GrayscaleInput as GrayscaleInput
 from monai_robustinterp.run.cohort import certify_cohort as certify_cohort
+from monai_robustinterp.run.pipeline import certify_image as certify_image
 from monai_robustinterp.transforms import CertifiedSaliency as CertifiedSaliency
 from monai_robustinterp.transforms import CertifiedSaliencyd as CertifiedSaliencyd
-from monai_robustinterp.types import Certificate as Certificate
-from monai_robustinterp.types import CertifiedResult as CertifiedResult
 from monai_robustinterp.types import SmoothingSpec as SmoothingSpec
 from monai_robustinterp.types import VoteMap as VoteMap
 

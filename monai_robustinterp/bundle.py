@@ -18,6 +18,7 @@ from torch import nn
 from monai_robustinterp.errors import InputRefused, own_message
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.networks.state_dict import read_state_dict
 
 DEFAULT_BUNDLE = "chest_xray_certified_saliency"
@@ -29,7 +30,6 @@ class SaliencyBundle:
 
     Attributes:
         root: folder of the bundle.
-        hashes: SHA-256 of the weights file and of the configuration, for the record.
         network: classifier in eval mode, with its weights.
         preprocessing: invertible transforms of ``{"image": path}`` to the network's input [1, H, W]; the first one is
             ``LoadImaged`` with :class:`~monai_robustinterp.ChestXRayReader`.
@@ -62,10 +62,18 @@ class SaliencyBundle:
         self.interpreter_arguments = dict(interpreter_arguments or {})
         # When a transform fails MONAI logs what it was given: paths and metadata, which may name the patient.
         self.preprocessing.log_stats = False
-        self.hashes = {
-            "weights_sha256": file_sha256(weights),
-            "config_sha256": file_sha256(self.root / _CONFIG),
-        }
+        self._weights = (network, network_sha256(network), file_sha256(weights))
+        self._config_sha256 = file_sha256(self.root / _CONFIG)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the files that network and settings come from, for the record.
+
+        The weights file is named only while the network is the one that was read from it.
+        """
+        network, loaded, weights_sha256 = self._weights
+        unchanged = self.network is network and network_sha256(network) == loaded
+        return {"config_sha256": self._config_sha256} | ({"weights_sha256": weights_sha256} if unchanged else {})
 
 
 def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> SaliencyBundle:

@@ -1,4 +1,4 @@
-"""The four values that flow through the package: how it was smoothed, what was counted, what follows, and all of it."""
+"""The values that flow through the package: how a map was smoothed, and what was counted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-
-Level = Literal["plug-in", "population"]
-Family = Literal["renyi", "neyman-pearson", "discordant-pairs"]
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become scores: of exclusive classes, or of independent findings."""
@@ -20,12 +17,25 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 
 
+def float32_sigma(sigma: float) -> float:
+    """The standard deviation that float32 noise really has: sigma rounded to float32.
+
+    Raises:
+        ValueError: if it is no standard deviation.
+    """
+    # Far beyond any image; a radius must not overflow to an unbounded claim.
+    if not 1e-30 <= sigma <= 1e30:
+        raise ValueError(f"sigma is {sigma}; it must be finite and > 0, within 1e-30 and 1e30.")
+    return float(np.float32(sigma))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SmoothingSpec:
     """How a map was smoothed: what fixes the law of the votes and the draws, apart from image and network.
 
     Attributes:
-        sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input.
+        sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input. It is rounded
+            to float32: the noise is multiplied in float32, so that is the number that was used.
         n_samples: number of noisy copies m.
         top_k: number of cells that each copy votes for.
         cell_size: side of the square cells in pixels of the network's input grid; 1 is a pixel map.
@@ -36,6 +46,8 @@ class SmoothingSpec:
         interpreter_settings: arguments of the interpreter, plain JSON values by name: its layer, steps, own draws.
         explains_target: whether the map is one of the target; else it is one of several classes together.
         precision: what the network runs in: the smoothed function is the network's in this precision.
+        batch_size: copies in each forward pass. It moves the network's round-off, and so belongs to a replay; None if
+            it was not recorded.
         looks: sample sizes, fixed before the noise, at which sampling was allowed to stop; ``n_samples`` is one of
             them. Every certificate splits its eta over them. Empty if ``n_samples`` was fixed.
 
@@ -54,17 +66,18 @@ class SmoothingSpec:
     interpreter_settings: dict[str, Any] = field(default_factory=dict)
     explains_target: bool = True
     precision: Precision = "float32"
+    batch_size: int | None = None
     looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        # Far beyond any image; a radius must not overflow to an unbounded claim.
-        if not 1e-100 <= self.sigma <= 1e100:
-            raise ValueError(f"sigma is {self.sigma}; it must be finite and > 0, within 1e-100 and 1e100.")
+        object.__setattr__(self, "sigma", float32_sigma(self.sigma))
         for name in ("n_samples", "top_k", "cell_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1.")
         if self.n_samples >= 2**32:
             raise ValueError(f"n_samples is {self.n_samples}; the noise counter holds fewer than 2**32 copies.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be >= 1, or None if it was not recorded.")
         if self.target < 0:
             raise ValueError(f"target is {self.target}; it must be a class index >= 0.")
         if self.precision not in get_args(Precision):
@@ -141,6 +154,11 @@ class VoteMap:
         if self.counts.min() < 0 or self.counts.max() > self.n_samples:
             raise ValueError(
                 f"a cell has {self.counts.max()} (or < 0) votes of {self.n_samples} copies: not a vote map."
+            )
+        if not 0 <= self.found_copies <= self.n_samples:
+            raise ValueError(
+                f"{self.found_copies} of {self.n_samples} copies find the target; it must be 0 to all of them. The "
+                "file was changed or mixed up: take the votes anew."
             )
         if self.pair_counts is not None:
             self._check_pairs(self.pair_counts)
@@ -226,96 +244,3 @@ class Stages:
     copies: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     votes: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Radius:
-    """One radius: no perturbation of l2 norm below it breaks the claim, at the stated level.
-
-    Attributes:
-        level: ``plug-in`` (an estimate, no claim) or ``population`` (holds with probability >= 1 - eta).
-        family: the mathematics behind it.
-        l2: the radius in units of the network's single-channel input; 0 means no claim.
-        status: a sentence that says what the number is.
-        epsilon: Renyi divergence of the cheapest swap at ``alpha`` (Renyi only).
-        alpha: the Renyi order that gives the radius (Renyi only).
-    """
-
-    level: Level
-    family: Family
-    l2: float
-    status: str
-    epsilon: float | None = None
-    alpha: float | None = None
-
-    @property
-    def certified(self) -> bool:
-        """Whether this is a claim: a population radius above 0."""
-        return self.level == "population" and self.l2 > 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """What follows from one vote map for one beta and eta.
-
-    Attributes:
-        beta: certified share of the top-k, as the decimal that was given.
-        eta: failure probability of the population level, per image.
-        swap_count: s, the number of cells that must be swapped to break the claim.
-        allowed_wrong_bounds: r, fixed beforehand from s.
-        overlap: ceil(beta * k), the number of reported cells that must stay.
-        n_cells: c, the number of cells.
-        n_pixels: n, the dimension of the noise.
-        radii: plug-in and population radii of the families.
-        status: one sentence for a person.
-        notes: further sentences (ties, constant maps).
-        spec: the smoothing.
-    """
-
-    beta: str
-    eta: float
-    swap_count: int
-    allowed_wrong_bounds: int
-    overlap: int
-    n_cells: int
-    n_pixels: int
-    radii: tuple[Radius, ...]
-    status: str
-    spec: SmoothingSpec
-    notes: tuple[str, ...] = ()
-
-    def radius(self, level: Level, family: Family) -> Radius:
-        """The radius of that level and family."""
-        return next(r for r in self.radii if r.level == level and r.family == family)
-
-    @property
-    def l_max(self) -> float:
-        """The certified radius: the largest population one. 0 means abstain: no claim at all.
-
-        Renyi and Neyman-Pearson follow from one set of bounds, and pairs have their own part of eta, so the maximum
-        needs no further correction.
-        """
-        return max(r.l2 for r in self.radii if r.level == "population")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertifiedResult:
-    """All that is known about one image after the run.
-
-    Attributes:
-        votes: the vote map.
-        certificate: what follows from it.
-        record: content of certificate.json: certificate, finding, evidence, source and provenance.
-        share: vote shares on the source grid, float32 [H, W], 0 where the network saw nothing.
-        top_k_mask: reported top-k set on the source grid, bool [H, W].
-        gray: display values of the source, float32 [H, W] in [0, 1].
-        meta: the reader's plain metadata of the source.
-    """
-
-    votes: VoteMap
-    certificate: Certificate
-    record: dict[str, Any]
-    share: npt.NDArray[np.float32]
-    top_k_mask: npt.NDArray[np.bool_]
-    gray: npt.NDArray[np.float32]
-    meta: dict[str, Any]

@@ -1,1 +1,1 @@
-"""The certificate study: what the certificates are worth on the shipped images, beside the literature's."""
+"""The certificate study: what the certificates are worth on eight films, beside the literature's."""

@@ -1,10 +1,11 @@
-"""Measures what the certificates are worth on the shipped images, beside the literature's, and writes the page.
+"""Measures what the certificates are worth on eight films, beside the literature's, and writes the page.
 
 usage: python -m benchmarks.certificates OUTPUT_DIR [--quick]
 
 The full study takes at most an hour on 2 CPU cores and writes ``results.json`` into OUTPUT_DIR and certificates.md with
 its pictures into docs/results. An interrupted one resumes: streams and attacks of the same settings, images, weights
-and versions are not repeated. ``--quick`` (fewer images and copies, no attack) leaves its page in OUTPUT_DIR.
+and versions are not repeated. docs/how-to/get-the-films.md says which films it needs. ``--quick`` (two images of
+sample_data, fewer copies, no attack) leaves its page in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.certificates import attacked, bounds_check, curves, radii, repor
 from benchmarks.certificates.plan import FULL, QUICK, Plan
 from benchmarks.certificates.streams import Stream, stored_stream
 from benchmarks.certificates.tables import Goal, strict
+from benchmarks.films import SAMPLES, study_films
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.run.inputs import find_images
@@ -52,9 +54,9 @@ class _Clock:
         return result
 
 
-def sample_images(bundle: SaliencyBundle, plan: Plan) -> dict[str, torch.Tensor]:
+def study_images(bundle: SaliencyBundle, plan: Plan, output: Path) -> dict[str, torch.Tensor]:
     """Preprocessed images by name, in the order of their names."""
-    paths = find_images([ROOT / "sample_data"]).images[: plan.images]
+    paths = study_films(output / "films") if plan.images is None else find_images([SAMPLES]).images[: plan.images]
     return {
         path.name.partition(".")[0]: bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths
     }
@@ -94,7 +96,7 @@ def image_facts(streams: list[Stream], bundle: SaliencyBundle) -> dict[str, Any]
         votes, spec = stream.at(stream.sizes[-1])
         facts[stream.name] = {
             "image_sha256": votes.image_sha256,
-            "score": bundle.inferer.findings.score(votes.logits, spec.target),
+            "score": bundle.inferer.recipe.findings.score(votes.logits, spec.target),
             "decision": votes.decision,
             "agreement": votes.label_agreement,
             "tied": votes.tied_copies,
@@ -107,7 +109,7 @@ def measure(
     streams: list[Stream], images: Mapping[str, torch.Tensor], bundle: SaliencyBundle, plan: Plan, output: Path
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What every part found, and its seconds; those of streams and attacks are of the run that took them."""
-    beta, eta, clock = bundle.inferer.beta, bundle.inferer.eta, _Clock()
+    beta, eta, clock = bundle.inferer.claim.beta, bundle.inferer.claim.eta, _Clock()
     sizes = sorted({*plan.table_sizes, *plan.rival_sizes})
     found: dict[str, Any] = {
         "radii": clock.timed("radii", lambda: radii.measure(streams, sizes, beta=beta, eta=eta)),
@@ -145,12 +147,12 @@ def main(output: Path, plan: Plan) -> None:
     output.mkdir(parents=True, exist_ok=True)
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
     inferer = bundle.inferer
-    images = sample_images(bundle, plan)
+    images = study_images(bundle, plan, output)
     print("streams", flush=True)
     streams = take_streams(images, bundle, plan, output)
     found, elapsed_s = measure(streams, images, bundle, plan, output)
-    goals = [*radii.goals(found["radii"]), *attacked.goals(found["attack"], top_k=inferer.top_k)]
-    extra = {"beta": inferer.beta, "eta": inferer.eta, "n_cells": streams[0].counts[0].size}
+    goals = [*radii.goals(found["radii"]), *attacked.goals(found["attack"], top_k=inferer.recipe.top_k)]
+    extra = {"beta": inferer.claim.beta, "eta": inferer.claim.eta, "n_cells": streams[0].counts[0].size}
     results: dict[str, Any] = strict(
         {
             "plan": dataclasses.asdict(plan) | {"prefixes": plan.prefixes},
@@ -165,7 +167,7 @@ def main(output: Path, plan: Plan) -> None:
     )
     atomic_write(output / "results.json", lambda file: file.write(json_bytes(results)), overwrite=True)
     folder = PAGES if plan.name == "full" else output
-    curves.draw(streams[0], plan, folder, eta=inferer.eta)
+    curves.draw(streams[0], plan, folder, eta=inferer.claim.eta)
     parts = sections(results, found, goals, plan, streams[0].name)
     text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
     atomic_write(folder / "certificates.md", lambda file: file.write(text.encode()), overwrite=True)

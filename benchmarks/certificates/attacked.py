@@ -39,7 +39,7 @@ def _stored(
 ) -> dict[str, Any]:
     inferer = bundle.inferer
     votes, spec = stream.at(plan.attack_samples)
-    certificate = certify_votes(votes, spec, beta=inferer.beta, eta=inferer.eta)
+    certificate = certify_votes(votes, spec, beta=inferer.claim.beta, eta=inferer.claim.eta)
     wanted = {
         "factor": factor,
         "budget": dict(plan.attack_budget),

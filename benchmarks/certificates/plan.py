@@ -11,11 +11,11 @@ FIRST_COPIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Sizes and settings of one study; images are the first ones by file name.
+    """Sizes and settings of one study.
 
     Attributes:
         name: "full" or "quick".
-        images: number of sample images; None takes all.
+        images: number of images of ``sample_data``, the first by file name; None takes the films of the study.
         table_sizes: copies m of the table of radii.
         rival_sizes: copies m of the comparison with the literature.
         joint_size: copies behind the pair counts of pairs of cells, one of ``rival_sizes``.

@@ -11,6 +11,7 @@ def head(results: dict[str, Any], goals: list[Goal]) -> list[str]:
     """Title, settings, machine, hashes, time and goals."""
     settings, software, plan = results["settings"], results["software"], results["plan"]
     parts = results["elapsed_s"]
+    films = "[these films](../how-to/get-the-films.md)" if plan["name"] == "full" else "`sample_data/`"
     lines = ["# What the certificates are worth, measured", ""]
     if plan["name"] != "full":
         lines += prose(
@@ -22,7 +23,7 @@ def head(results: dict[str, Any], goals: list[Goal]) -> list[str]:
         *lines,
         *prose(
             "Written by `benchmarks/certificates` (`make study-certificates`) from one stream of",
-            f"{max(plan['prefixes']):,} noisy copies for each of {len(results['images'])} images of `sample_data/`;",
+            f"{max(plan['prefixes']):,} noisy copies for each of {len(results['images'])} images of {films};",
             "the noise of copy i depends on i alone, so the first m copies are a run of m. Shipped default bundle:",
             f"{settings['interpreter']}, sigma {settings['sigma']:g}, {settings['top_k']} of {settings['n_cells']}",
             f"cells, beta {settings['beta']}, eta {settings['eta']:g}, seed {settings['seed']}. All radii are l2",

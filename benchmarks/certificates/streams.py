@@ -23,6 +23,7 @@ from monai_robustinterp.certificates.rivals import relaxed_scores
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.tally import VoteTally
 
 FORMAT = "certificate-study/stream/1"
@@ -114,8 +115,8 @@ class _Sums:
             image,
             noise=CounterNoise(seed=spec.seed, image_hash=image_sha256(image), protocol=spec.noise),
             sigma=spec.sigma,
-            attribute=lambda network, copies: inferer.interpreter.attribute(network, copies, spec.target),
-            finds=lambda logits: inferer.findings.finds(logits, spec.target),
+            attribute=lambda network, copies: inferer.recipe.interpreter.attribute(network, copies, spec.target),
+            finds=lambda logits: inferer.recipe.findings.finds(logits, spec.target),
             top_k=spec.top_k,
             cell_size=spec.cell_size,
         )
@@ -171,7 +172,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         with torch.no_grad():
             logits = network(image[None])
         sums = _Sums(bundle, image, plan, spec)
-        for first, stop in batches(plan.prefixes, inferer.batch_size):
+        for first, stop in batches(plan.prefixes, inferer.recipe.batch_size or DEFAULT_BATCH_SIZE):
             sums.add(torch.arange(first, stop))
             if stop in plan.prefixes:
                 sums.keep(stop)
@@ -179,7 +180,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         "input_shape": tuple(image.shape[-2:]),
         "image_sha256": image_sha256(image),
         "logits": logits[0].float().numpy(),
-        "decision": bool(inferer.findings.finds(logits, spec.target)[0]),
+        "decision": bool(inferer.recipe.findings.finds(logits, spec.target)[0]),
     }
     stacked = {key: np.stack([kept[key] for kept in sums.kept]) for key in sums.kept[0]}
     return Stream(
@@ -201,16 +202,16 @@ def stream_spec(bundle: SaliencyBundle, plan: Plan) -> SmoothingSpec:
         ValueError: if the bundle explains the arg-max of each image.
     """
     inferer = bundle.inferer
-    if inferer.target is None:
+    if inferer.recipe.target is None:
         raise ValueError("the bundle leaves its target to the arg-max; the study needs a fixed one.")
     return SmoothingSpec(
-        sigma=inferer.sigma,
+        sigma=inferer.recipe.sigma,
         n_samples=plan.max_samples,
-        top_k=inferer.top_k,
-        cell_size=inferer.cell_size,
-        interpreter=inferer.interpreter.name,
-        target=inferer.target,
-        seed=inferer.seed,
+        top_k=inferer.recipe.top_k,
+        cell_size=inferer.recipe.cell_size,
+        interpreter=inferer.recipe.interpreter.name,
+        target=inferer.recipe.target,
+        seed=inferer.recipe.seed,
     )
 
 
@@ -223,7 +224,7 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "rival_sizes": plan.rival_sizes,
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
-        "batch_size": bundle.inferer.batch_size,
+        "batch_size": bundle.inferer.recipe.batch_size or DEFAULT_BATCH_SIZE,
         "image_sha256": image_sha256(image),
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
         **bundle.hashes,

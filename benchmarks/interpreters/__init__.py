@@ -1,1 +1,1 @@
-"""The certificate study: what the certificates are worth on the shipped images, beside the literature's."""
+"""The study of interpreters: what each costs, and what can be certified of it."""

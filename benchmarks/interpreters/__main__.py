@@ -5,6 +5,7 @@ usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part PART] 
 An interrupted run resumes, and a longer budget goes on from the votes of a shorter one, whose radii stay on the page:
 take the shorter one first. Each process uses one thread; ``--share I/N`` takes every N-th pair of method and image, so
 that N processes do the work together: let one measure the seconds of a copy before, with nothing else running.
+docs/how-to/get-the-films.md says which films it needs.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ import torch
 
 from benchmarks.certificates.__main__ import ROOT, software
 from benchmarks.certificates.tables import strict
+from benchmarks.films import study_films
 from benchmarks.interpreters import cost, distortion, page
 from benchmarks.interpreters.plan import FULL_MINUTES, Method, methods
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
 from monai_robustinterp import SaliencyBundle
 from monai_robustinterp.files import atomic_write, json_bytes
-from monai_robustinterp.run.inputs import find_images
 
 SLUGS = [method.slug for method in methods()]
 
 
-def images(bundle: SaliencyBundle) -> dict[str, torch.Tensor]:
-    """Preprocessed sample images by name."""
-    paths = find_images([ROOT / "sample_data"]).images
+def images(bundle: SaliencyBundle, output: Path) -> dict[str, torch.Tensor]:
+    """Preprocessed films by name."""
+    paths = study_films(output / "films")
     return {
         path.name.partition(".")[0]: bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths
     }
@@ -54,7 +55,7 @@ def vote(chosen: Sequence[Method], output: Path, minutes: float, share: tuple[in
     index = 0
     for method in chosen:
         bundle = method_bundle(method)
-        for name, image in images(bundle).items():
+        for name, image in images(bundle, output).items():
             index += 1
             if index % share[1] != share[0]:
                 continue
@@ -80,11 +81,11 @@ def main(arguments: argparse.Namespace) -> None:
         vote(chosen, output, arguments.minutes, (int(index) % int(of), int(of)))
     if part in ("all", "cost"):
         bundle = method_bundle(methods()[0])
-        rows = cost.measure(methods(), bundle, next(iter(images(bundle).values())))
+        rows = cost.measure(methods(), bundle, next(iter(images(bundle, output).values())))
         atomic_write(output / "cost.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
     if part in ("all", "distortion"):
         bundle = method_bundle(methods()[0])
-        rows = distortion.measure(bundle, images(bundle))
+        rows = distortion.measure(bundle, images(bundle, output))
         atomic_write(output / "distortion.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
     if part in ("all", "page"):
         page.write(ROOT / "docs", output, software=software())

@@ -37,7 +37,7 @@ def measure(bundle: SaliencyBundle, images: Mapping[str, torch.Tensor]) -> list[
 
 
 def _scores(bundle: SaliencyBundle, interpreter: MaskInterpreter, image: torch.Tensor) -> dict[str, float]:
-    network, scores = bundle.network, bundle.inferer.findings.scores
+    network, scores = bundle.network, bundle.inferer.recipe.findings.scores
     with explaining(network):
         with torch.no_grad():
             logits = network(image[None])

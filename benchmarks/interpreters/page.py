@@ -22,30 +22,34 @@ LEAST_CHANGE = 0.05
 _HEAD = """# Every interpreter: cost, and what can be certified of it
 
 Written by `python -m benchmarks.interpreters OUTPUT_DIR` (`make study-interpreters`). Bundle `chest_xray_findings`
-(DenseNet at 128 px, 11 findings, sigmoid), images of `sample_data/`, each explained for the finding with the highest
-logit; labels without a setting are the defaults of the bundle.
+(DenseNet at 128 px, 11 findings, sigmoid), [eight films](../how-to/get-the-films.md), each explained for the finding
+with the highest logit; labels without a setting are the defaults of the bundle.
 
 ![all interpreters on a chest X-ray with pneumonia](../images/interpreters_pneumonia.png)
 
 Fourteen answers to one question and a map of all classes (`robust_activation_map`), by `monai-robustinterp compare
-sample_data/nih_00000766_010_pneumonia.png --bundle chest_xray_findings --target Pneumonia --interpreter all --output
-DIR`. Yellow are the 38 cells of 8 px that a noisy copy with this map would vote for. They disagree, and none of them
-is certified. The patient is not among those who trained the network. White: the lung opacities that a radiologist
-drew for the RSNA Pneumonia Detection Challenge 2018, not part of the command's picture. Share of the 38 cells' area in
-them: `grad_cam_pp` and `robust_activation_map` 0.44, `grad_cam` 0.43, `cam` 0.41, `meaningful_perturbation` 0.32,
-`robust_perturbation` 0.14, `gradient` 0.12, `smooth_grad` 0.10, the other seven 0.05 and less; by chance 0.09. One
+sample_data/kermany_person1947_bacteria_4876.jpeg --bundle chest_xray_findings --target Pneumonia --interpreter all
+--output DIR`. Yellow are the 38 cells of 8 px that a noisy copy with this map would vote for. They disagree, and none
+of them is certified. The film is of a child, and the network learned its findings from NIH's films, mostly of adults.
+
+How far such cells lie where a radiologist looks was measured on one film that cannot be shown here, since it is not
+shipped: ChestX-ray14 00000766_010, of a patient who is not among those who trained the network, with the lung opacities
+that a radiologist drew for the RSNA Pneumonia Detection Challenge 2018. Share of the 38 cells' area in them:
+`grad_cam_pp` and `robust_activation_map` 0.44, `grad_cam` 0.43, `cam` 0.41, `meaningful_perturbation` 0.32,
+`robust_perturbation` 0.14, `gradient` 0.12, `smooth_grad` 0.10, the other seven less than 0.06; by chance 0.09. One
 image shows that they differ, not which is better.
 
-![all interpreters on a chest X-ray with effusion](../images/interpreters_effusion.png)
+![all interpreters on a chest X-ray with multiple masses](../images/interpreters_masses.png)
 
-The same for effusion in an image that the network was trained with, and does not find it in (score 0.46).
+The same for masses in `wg04_rg1_multiple_masses.dcm`, of an adult. The network does not see them (score 0.50, its
+operating point), and most of the yellow cells lie on the spine, the heart and the chest wall.
 """
 
 _DISTORTION = """`robust_perturbation` is made to take away one finding and leave the others (class-distortion
 prevention). Scores of the finding with the highest logit at the image and at the perturbed one, mean absolute change
 of the ten others, and how far they move for each point by which the finding falls (only where it falls by 0.05 and
-more); defaults of the bundle. Below, how the mask for pneumonia came about, with what the network says of the image
-(x), of the perturbed one (x_pt) and of the reversed one (x_rpt).
+more); defaults of the bundle. Below, how the mask for pneumonia came about on the child's film above, with what
+the network says of the image (x), of the perturbed one (x_pt) and of the reversed one (x_rpt).
 
 ![iterations of robust_perturbation](../images/interpreters_iterations.png)
 """
@@ -60,7 +64,7 @@ _LEAKS = """## A thousand images, one after the other
 
 Resident memory of the process, once the allocator has given back what it does not use, and live tensors:
 
-- `compare` with `gradient` and `grad_cam` on the shipped network, six sample images in turn, all files of every 20th:
+- `compare` with `gradient` and `grad_cam` on the shipped network, six of these films in turn, all files of every 20th:
   486 MB and 415 tensors after 100 images, 489 MB and 415 after 1,000;
 - `certify` on a folder of 1,000 PNGs, 8 copies each: 576 MB after 100 images, 562 MB after all, up to 606 between, when
   more images are on their way;

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from monai_robustinterp.certificates.control import fixed_map_votes
 
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec, VoteMap, certify_votes
-from monai_robustinterp.certificates.control import fixed_map_votes
 from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.rerun import rerun_radius
 
@@ -20,7 +20,7 @@ def radii(votes: VoteMap, spec: SmoothingSpec, inferer: CertifiedSaliencyInferer
         spec: of the votes.
         inferer: of the bundle.
     """
-    beta, eta = inferer.beta, inferer.eta
+    beta, eta = inferer.claim.beta, inferer.claim.eta
     certificate = certify_votes(votes, spec, beta=beta, eta=eta)
     fixed = certify_votes(*fixed_map_votes(votes, spec), beta=beta, eta=eta)
     shares = np.sort(votes.counts.ravel() / votes.n_samples)[::-1]

@@ -41,8 +41,8 @@ def seconds_per_copy(bundle: SaliencyBundle) -> float:
     It fixes the number of copies before any of them is drawn.
     """
     image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
-    alone = bundle.inferer.interpreter.amplifies_round_off
-    size = 1 if alone else bundle.inferer.batch_size or DEFAULT_BATCH_SIZE
+    alone = bundle.inferer.recipe.interpreter.amplifies_round_off
+    size = 1 if alone else bundle.inferer.recipe.batch_size or DEFAULT_BATCH_SIZE
     seconds = []
     with explaining(bundle.network):
         tally = _tally(bundle, image, 0)
@@ -78,7 +78,7 @@ def take_votes(
         }
         tally = _tally(bundle, image, target)
         _restore(tally, path, spec, provenance)
-        fill([tally], network, n_samples, batch_size=inferer.batch_size or DEFAULT_BATCH_SIZE)
+        fill([tally], network, n_samples, batch_size=inferer.recipe.batch_size or DEFAULT_BATCH_SIZE)
     votes, spec = tally.votes(logits, image_sha256(image)), dataclasses.replace(spec, n_samples=tally.n_samples)
     path.unlink(missing_ok=True)
     save_votes(path, votes, spec, provenance)
@@ -100,14 +100,14 @@ def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict
 def _spec(bundle: SaliencyBundle, target: int) -> SmoothingSpec:
     inferer = bundle.inferer
     return SmoothingSpec(
-        sigma=inferer.sigma,
+        sigma=inferer.recipe.sigma,
         n_samples=1,
-        top_k=inferer.top_k,
-        cell_size=inferer.cell_size,
-        interpreter=inferer.interpreter.name,
-        interpreter_settings=inferer.interpreter.settings,
+        top_k=inferer.recipe.top_k,
+        cell_size=inferer.recipe.cell_size,
+        interpreter=inferer.recipe.interpreter.name,
+        interpreter_settings=inferer.recipe.interpreter.settings,
         target=target,
-        seed=inferer.seed,
+        seed=inferer.recipe.seed,
     )
 
 
@@ -115,10 +115,10 @@ def _tally(bundle: SaliencyBundle, image: torch.Tensor, target: int) -> VoteTall
     inferer = bundle.inferer
     return VoteTally(
         image,
-        noise=CounterNoise(seed=inferer.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
-        sigma=inferer.sigma,
-        attribute=lambda network, copies: attribute_copies(inferer.interpreter, network, copies, target),
-        finds=lambda logits: inferer.findings.finds(logits, target),
-        top_k=inferer.top_k,
-        cell_size=inferer.cell_size,
+        noise=CounterNoise(seed=inferer.recipe.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
+        sigma=inferer.recipe.sigma,
+        attribute=lambda network, copies: attribute_copies(inferer.recipe.interpreter, network, copies, target),
+        finds=lambda logits: inferer.recipe.findings.finds(logits, target),
+        top_k=inferer.recipe.top_k,
+        cell_size=inferer.recipe.cell_size,
     )

@@ -28,7 +28,7 @@ from monai_robustinterp.training import chest_xray14
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "bundles" / "chest_xray_certified_saliency" / "data" / "chest_xray14_split.csv"
 SEED, IMAGES, QUICK_IMAGES = 0, 300, 24
-SHOWN = ("nih_00000282_000_effusion.png", "nih_00000766_010_pneumonia.png", "nih_00001368_000_no_finding.png")
+SHOWN = ("wg04_rg1_multiple_masses.dcm", "kermany_person1947_bacteria_4876.jpeg", "kermany_NORMAL2-IM-1442-0001.jpeg")
 
 
 def load(bundle: SaliencyBundle, path: str | Path) -> torch.Tensor:
@@ -51,7 +51,7 @@ def study(bundle: SaliencyBundle, folder: Path, n_images: int) -> dict[str, Any]
         "n_images": len(items),
         "validation": [item["split"] == "validation" for item in items],
         "seed": SEED,
-        "classes": list(bundle.inferer.findings.names),
+        "classes": list(bundle.inferer.recipe.findings.names),
         "attacks": attacks,
         "weights_sha256": bundle.hashes["weights_sha256"],
         "torch": torch.__version__,

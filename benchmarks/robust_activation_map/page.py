@@ -234,9 +234,9 @@ def _repeat(results: dict[str, Any]) -> list[str]:
         *prose(
             "CHEST_XRAY14_DIR holds the images that the shipped table `chest_xray14_split.csv` lists",
             "(docs/how-to/train.md). `results.json` in OUTPUT_DIR has the numbers of each image; `--quick` takes 24",
-            "images and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of `sample_data/`, with the",
-            "first attack of the table. Colour is the positive part of a map over its own maximum; the outline holds",
-            "the 10 % of the pixels with the largest values.",
+            "images and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of `sample_data/` (RG1 and",
+            "two films of children, none of ChestX-ray14), with the first attack of the table. Colour is the positive",
+            "part of a map over its own maximum; the outline holds the 10 % of the pixels with the largest values.",
         ),
     ]
 

@@ -56,7 +56,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
     results["memory"] = memory.measure(plan, results["rates"], names, device)
     store(results, output)
     results["dicom"] = stages.breakdown(
-        next((ROOT / "sample_data").glob("*.dcm")),
+        ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm",
         plan.models[0].key,
         device=device,
         n_samples=plan.dicom_samples,

@@ -48,7 +48,7 @@ def bare_as_given(case: Case, n_samples: int, batch_size: int | None) -> Iterato
 def ours(case: Case, n_samples: int, batch_size: int | None, *, precision: Precision = "float32") -> Iterator[Run]:
     """The inferer's votes; without a batch size it looks for one itself."""
     inferer = copy.copy(case.inferer)
-    inferer.n_samples, inferer.batch_size, inferer.precision = n_samples, batch_size, precision
+    inferer.recipe.n_samples, inferer.recipe.batch_size, inferer.recipe.precision = n_samples, batch_size, precision
     yield lambda: inferer.vote(case.image, case.network)
 
 
@@ -77,7 +77,7 @@ def zennit(case: Case, n_samples: int, batch_size: int | None) -> Iterator[Run]:
     """SmoothGrad of zennit on the untouched copy: a batch is the image as often, each with noise of its own."""
     smooth_grad = zennit_attribution().SmoothGrad
     # Its noise is relative to the range of the image; the inferer's sigma is absolute.
-    noise_level = case.inferer.sigma / float(case.image.max() - case.image.min())
+    noise_level = case.inferer.recipe.sigma / float(case.image.max() - case.image.min())
     parts = Counter(batches(n_samples, batch_size))
 
     def of_target(logits: torch.Tensor) -> torch.Tensor:
@@ -110,7 +110,7 @@ CUDA_ONLY = frozenset({"ours_tf32", "captum_tf32", "ours_bfloat16"})
 
 def _loop(network: nn.Module, case: Case, sizes: list[int]) -> Run:
     noise = torch.randn(max(sizes), *case.image.shape, device=case.image.device)
-    copies = case.image + case.inferer.sigma * noise
+    copies = case.image + case.inferer.recipe.sigma * noise
 
     def run() -> torch.Tensor:
         for size in sizes:
@@ -136,11 +136,11 @@ def _noise_tunnel(network: nn.Module, case: Case, sizes: list[int]) -> Run:
                 nt_type="smoothgrad",
                 nt_samples=size,
                 nt_samples_batch_size=size,
-                stdevs=inferer.sigma,
+                stdevs=inferer.recipe.sigma,
                 target=case.target,
             )
-            cells = pool_cells(maps.detach(), inferer.cell_size).flatten(1)
-            counts = counts + top_k_votes(cells, inferer.top_k, partial(_by_index, size=cells.shape[1])).mask
+            cells = pool_cells(maps.detach(), inferer.recipe.cell_size).flatten(1)
+            counts = counts + top_k_votes(cells, inferer.recipe.top_k, partial(_by_index, size=cells.shape[1])).mask
         return maps
 
     return run

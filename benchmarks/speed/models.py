@@ -34,7 +34,7 @@ class Case:
     @property
     def target(self) -> int:
         """The explained logit; without a fixed one the first, since the choice costs nothing."""
-        return self.inferer.target or 0
+        return self.inferer.recipe.target or 0
 
 
 def load_case(key: str, side: int, device: str) -> Case:

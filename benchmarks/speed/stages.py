@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import torch
 
 from monai_robustinterp import SaliencyBundle, load_bundle
+from monai_robustinterp.certificates.certificate import CertifiedResult
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.smoothing.batching import wait_for
-from monai_robustinterp.types import CertifiedResult
 
 T = TypeVar("T")
 

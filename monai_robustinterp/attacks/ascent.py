@@ -1,4 +1,4 @@
-"""The l2-bounded ascent that both attacks share (docs/certificates.md, section 8)."""
+"""The l2-bounded ascent that both attacks share (docs/theory/attack.md)."""
 
 from __future__ import annotations
 

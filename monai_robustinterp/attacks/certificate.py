@@ -13,11 +13,12 @@ from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.plain import attack_plain
 from monai_robustinterp.attacks.result import AttackBudget, AttackResult
 from monai_robustinterp.attacks.smoothed import attack_smoothed
+from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
-from monai_robustinterp.types import Certificate, VoteMap
+from monai_robustinterp.smoothing.recipe import Recipe
 
 GUIDE_PROTOCOL = "attack-guide/1"
 START_PROTOCOL = "attack-start/1"
@@ -27,8 +28,7 @@ def attack_certificate(
     inferer: CertifiedSaliencyInferer,
     network: nn.Module,
     image: torch.Tensor,
-    votes: VoteMap,
-    certificate: Certificate,
+    result: CertifiedResult,
     *,
     factors: Sequence[float] = (0.5, 1.0, 4.0),
     guide_draws: int = 64,
@@ -42,15 +42,14 @@ def attack_certificate(
     """Attacks the plain and the smoothed map of one image at multiples of its certified radius.
 
     Both attacks try to swap the s cells that would break the certificate's claim; the plain map's claim is the same
-    about its own top-k set (docs/certificates.md, section 8). Perturbed images are not clipped, as the claim covers
+    about its own top-k set (docs/theory/attack.md). Perturbed images are not clipped, as the claim covers
     them too. The result depends on the arguments alone, up to float round-off.
 
     Args:
         inferer: as it made the votes.
         network: returns logits [B, classes].
         image: float [1, H, W] on the network's device, as it was certified.
-        votes: of the clean image.
-        certificate: of these votes.
+        result: votes and certificate of the clean image.
         factors: radii in units of the certified one, each > 0.
         guide_draws: see :class:`AttackBudget`, as the following.
         restarts: the clean image, then random starts.
@@ -78,8 +77,8 @@ def attack_certificate(
     )
     # A MetaTensor would carry its metadata through every operation.
     plain = image.detach().as_subclass(torch.Tensor).float()
-    _check(inferer, plain, votes, certificate, factors, seed)
-    run = _Run(inferer, network, plain, votes, certificate, budget)
+    _check(inferer.recipe, plain, result, factors, seed)
+    run = _Run(inferer.recipe, network, plain, result, budget)
     return tuple(run.at(factor) for factor in factors)
 
 
@@ -88,17 +87,16 @@ class _Run:
 
     def __init__(
         self,
-        inferer: CertifiedSaliencyInferer,
+        recipe: Recipe,
         network: nn.Module,
         image: torch.Tensor,
-        votes: VoteMap,
-        certificate: Certificate,
+        result: CertifiedResult,
         budget: AttackBudget,
     ) -> None:
-        self.inferer, self.network, self.image = inferer, network, image
-        self.votes, self.certificate, self.budget = votes, certificate, budget
-        self.target = certificate.spec.target
-        self.cells = CellMap(network, inferer.interpreter, self.target, certificate.spec.cell_size)
+        self.recipe, self.network, self.image, self.budget = recipe, network, image, budget
+        self.votes, self.certificate = result.votes, result.certificate
+        self.target = self.certificate.spec.target
+        self.cells = CellMap(network, recipe.interpreter, self.target, recipe.cell_size)
         restarts = torch.arange(budget.restarts, device=image.device)
         self.starts = self._noise(START_PROTOCOL).normal(restarts, tuple(image.shape))
         # From the clean image the weakest and strongest cells are the right ones to swap more often than by chance.
@@ -120,7 +118,7 @@ class _Run:
             smoothed = self._smoothed(radius)
             label_kept = self.keeps_label(plain.delta) and self.keeps_label(smoothed.delta)
         fresh = fresh_votes(
-            self.inferer,
+            self.recipe,
             self.network,
             self.image + smoothed.delta,
             target=self.target,
@@ -144,7 +142,7 @@ class _Run:
     def keeps_label(self, delta: torch.Tensor) -> bool:
         with torch.no_grad():
             logits = self.network((self.image + delta)[None])
-        return bool(self.inferer.findings.finds(logits, self.target)[0]) == self.votes.decision
+        return bool(self.recipe.findings.finds(logits, self.target)[0]) == self.votes.decision
 
     def _smoothed(self, radius: float) -> Reached:
         return attack_smoothed(
@@ -159,7 +157,7 @@ class _Run:
             radius=radius,
             starts=self.starts,
             steps=self.budget.steps,
-            batch_size=self.inferer.batch_size or DEFAULT_BATCH_SIZE,
+            batch_size=self.recipe.batch_size or DEFAULT_BATCH_SIZE,
         )
 
     def _noise(self, protocol: str) -> CounterNoise:
@@ -167,20 +165,19 @@ class _Run:
 
 
 def _check(
-    inferer: CertifiedSaliencyInferer,
+    recipe: Recipe,
     image: torch.Tensor,
-    votes: VoteMap,
-    certificate: Certificate,
+    result: CertifiedResult,
     factors: Sequence[float],
     seed: int,
 ) -> None:
-    spec = certificate.spec
+    votes, certificate, spec = result.votes, result.certificate, result.certificate.spec
     if certificate.l_max == 0:
         raise ValueError("the certificate abstains: it claims no radius, so there is nothing to attack.")
     if image_sha256(image) != votes.image_sha256:
         raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
-    interpreter = inferer.interpreter
-    here = (interpreter.name, interpreter.settings, inferer.sigma, inferer.top_k, inferer.cell_size, inferer.precision)
+    interpreter = recipe.interpreter
+    here = (interpreter.name, interpreter.settings, recipe.sigma, recipe.top_k, recipe.cell_size, recipe.precision)
     there = (spec.interpreter, spec.interpreter_settings, spec.sigma, spec.top_k, spec.cell_size, spec.precision)
     if here != there:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.certificates.confidence import mass_weighted_bounds
-from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.types import VoteMap
 
 
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def fresh_votes(
-    inferer: CertifiedSaliencyInferer,
+    recipe: Recipe,
     network: nn.Module,
     image: torch.Tensor,
     *,
@@ -38,27 +38,26 @@ def fresh_votes(
     seed: int,
     n_samples: int,
 ) -> VoteMap:
-    """The inferer's own votes on another image, with another seed and number of copies and the class held fixed.
+    """Votes by the same recipe on another image, with another seed and number of copies and the class held fixed.
 
     Args:
-        inferer: how the certificate was made.
+        recipe: how the certificate's votes were taken.
         network: returns logits [B, classes].
         image: float [1, H, W].
         target: index of the explained logit, of the certificate.
         seed: of the fresh noise.
         n_samples: fresh copies m'.
     """
-    other = copy.copy(inferer)
-    other.target, other.seed, other.n_samples = target, seed, n_samples
-    other.until_radius, other.pairs = None, False
-    return other.vote(image, network)[0]
+    other = dataclasses.replace(recipe, target=target, seed=seed, n_samples=n_samples, looks=(), pairs=False)
+    ((votes, _),) = other.vote([image], network)
+    return votes
 
 
 def judge(votes: VoteMap, reported: npt.NDArray[np.bool_], *, swaps: int, gamma: float) -> Verdict:
     """Whether the expected vote map behind ``votes`` swaps s cells of the reported set.
 
     The claim is about the expected map, and the votes are a sample of it. All bounds on it hold at once with
-    probability >= 1 - gamma (docs/certificates.md, section 4, with r = 0). "Broken" takes s cells inside and s outside,
+    probability >= 1 - gamma (docs/theory/bounds.md, T6 with r = 0). "Broken" takes s cells inside and s outside,
     the lower bounds of these at or above the upper bounds of those: then its top-k shares at most k - s cells with the
     set. A claim that holds is called broken with probability <= gamma; one that fails may well go unnoticed.
 

@@ -48,7 +48,7 @@ def soft_votes(cells: torch.Tensor, top_k: int) -> torch.Tensor:
 def swap_loss(shares: torch.Tensor, reported: torch.Tensor, swaps: int, margin: float) -> tuple[torch.Tensor, float]:
     """Mean over pairs of (inside share - outside share + margin)_+^2, over the s weakest inside and strongest outside.
 
-    The claim fails exactly where those s x s pairs are all in the wrong order (docs/certificates.md, section 1), so at
+    The claim fails exactly where those s x s pairs are all in the wrong order (docs/theory/objects.md, L1), so at
     margin 0 the loss is 0 there and nowhere else, and for a map linear in the image and a fixed choice of cells it is
     convex. The attribution mass left on the whole set (Ghorbani et al. 2019; Levine et al. 2019) spends the budget on
     cells that need not move: on one image and the network of version 0.1 it left 23 to 25 of 38 cells at a radius

@@ -1,4 +1,4 @@
-"""Binomial tails as sums of positive terms, and the two tables of bounds of docs/certificates.md, section 4.
+"""Binomial tails as sums of positive terms, and the two tables of bounds of docs/theory/bounds.md, T5 and T6.
 
 With P = P[Bin(m, q) >= x] and S the sum of its terms over the first one, d ln P / d ln q = x / S, and S grows with q.
 So ln P is concave in ln q, and Newton's method approaches a level from one side; no bracket is needed.

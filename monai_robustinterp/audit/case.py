@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -129,6 +129,15 @@ class Case:
             wrong=self.wrong,
             needed=self.used,
         )
+
+    def blind(self) -> Case:
+        """The same claim about as many copies of a map that ignores the image: all vote for the same cells."""
+        m, k, c = self.votes.n_samples, self.votes.top_k, len(self.votes.counts)
+        counts = [m] * k + [0] * (c - k)
+        pairs = (
+            None if self.votes.pair_counts is None else [[m * (a < k and b < k) for b in range(c)] for a in range(c)]
+        )
+        return replace(self, votes=replace(self.votes, counts=counts, pair_counts=pairs))
 
     @cached_property
     def lower(self) -> dict[int, Real]:

@@ -7,7 +7,18 @@ from typing import Any
 from monai_robustinterp.audit import sentences
 from monai_robustinterp.audit.binomial import clopper_pearson_lower
 from monai_robustinterp.audit.case import Case
-from monai_robustinterp.audit.expect import ABOVE, BELOW, NEAR, Judged, Leaf, Number, Same, guarantee, near
+from monai_robustinterp.audit.expect import (
+    ABOVE,
+    BELOW,
+    NEAR,
+    Judged,
+    Leaf,
+    Number,
+    Same,
+    bound_above,
+    guarantee,
+    near,
+)
 from monai_robustinterp.audit.radii import (
     FIRST_ORDER,
     best_squared_radius,
@@ -30,20 +41,46 @@ def claim(case: Case) -> dict[str, Any]:
     l_max = case.number("claim", "l_max", "l2")
     return {
         "level": Same("population"),
+        "sentence": Same(_of_the_map(case)),
         "beta": Same(case.record["claim"]["beta"]),
         "eta": Same(case.eta),
         "confidence": near(1 - MP.mpf(case.eta)),
         "per": Same("image"),
         "top_k": Same(case.votes.top_k),
         "overlap": Same(case.overlap),
+        "overlap_by_chance": near(MP.mpf(case.votes.top_k) ** 2 / len(case.votes.counts)),
         "swap_count": Same(case.swaps),
         "allowed_wrong_bounds": Same(case.wrong),
         "n_cells": Same(len(case.votes.counts)),
         "n_pixels": Same(case.n_pixels),
         "l_max": _in_units(Same(_largest(case)), MP.mpf(l_max), case.n_pixels),
+        "ceiling": _ceiling(case, MP.mpf(l_max)),
         "unit": Same(sentences.UNIT),
         "assumptions": Same(sentences.assumptions(case.votes.spec["precision"])),
     }
+
+
+def _of_the_map(case: Case) -> str:
+    return sentences.of_the_map(
+        case.number("claim", "l_max", "l2"),
+        eta=case.eta,
+        top_k=case.votes.top_k,
+        overlap=case.overlap,
+        n_cells=len(case.votes.counts),
+    )
+
+
+def _ceiling(case: Case, l_max: Real) -> dict[str, Leaf]:
+    """The radius of a map that ignores the image (T12), and the share of it that this one has."""
+    found = MP.mpf(case.number("claim", "ceiling", "l2"))
+    blind = case.blind()
+    m, k = blind.votes.n_samples, blind.votes.top_k
+    least = neyman_pearson_radius([blind.lower[m]] * k, [blind.upper[0]], case.sigma)
+    if blind.votes.pair_counts is None:
+        leaf: Leaf = Number(least, least * ABOVE, least * BELOW + case.sigma * _ROUNDED)
+    else:
+        leaf = Judged(_pairs_problem(blind, found), found)
+    return {"l2": leaf, "share": near(l_max / found if found > 0 else MP.mpf(0))}
 
 
 def _largest(case: Case) -> float:
@@ -93,12 +130,12 @@ def _pairs_problem(case: Case, l2: Real) -> str:
 def _entry(case: Case, level: str, family: str, leaf: Leaf, position: int) -> dict[str, Leaf]:
     l2 = case.number("radii", position, "l2")
     unbounded = isinstance(leaf, Number) and MP.isinf(leaf.value)
-    status = sentences.PLUG_IN if level == "plug-in" else sentences.population(l2, case.eta)
+    sentence = sentences.PLUG_IN if level == "plug-in" else sentences.population(l2, case.eta)
     return {
         "level": Same(level),
         "family": Same(family),
         **_in_units(leaf, MP.inf if unbounded else MP.mpf(l2), case.n_pixels),
-        "status": Same(status),
+        "sentence": Same(sentence),
     }
 
 
@@ -160,7 +197,7 @@ def label(case: Case) -> dict[str, Leaf]:
         "eta": Same(case.eta),
         "share_lower": guarantee(lower),
         "l2": guarantee(_label_radius(lower, case), least=_label_radius(MP.mpf(recorded), case)),
-        "status": Same(sentences.of_the_label(l2, eta=case.eta, decision=votes.decision)),
+        "sentence": Same(sentences.of_the_label(l2, eta=case.eta, decision=votes.decision)),
     }
 
 
@@ -172,22 +209,33 @@ def label_and_map(case: Case) -> dict[str, Leaf]:
     """Expectation of ``label_and_map``: label and map from one run, each at eta."""
     eta = min(2 * case.eta, 1.0)
     l2 = min(case.number("label", "l2"), case.number("claim", "l_max", "l2")) if eta < 1 else 0.0
-    return {"l2": Same(l2), "eta": Same(eta), "status": Same(sentences.of_both(l2, eta=eta))}
+    return {"l2": Same(l2), "eta": Same(eta), "sentence": Same(sentences.of_both(l2, eta=eta))}
 
 
-def status(case: Case) -> Leaf:
-    """Expectation of ``status``."""
-    l_max, label_l2, both_l2 = (
-        case.number(*path) for path in (("claim", "l_max", "l2"), ("label", "l2"), ("label_and_map", "l2"))
-    )
-    of_the_map = sentences.of_the_map(l_max, eta=case.eta, top_k=case.votes.top_k, overlap=case.overlap)
-    of_the_label = sentences.of_the_label(label_l2, eta=case.eta, decision=case.votes.decision)
-    of_both = sentences.of_both(both_l2, eta=min(2 * case.eta, 1.0))
-    return Same(
-        sentences.of_the_record(
-            of_the_map, l_max=l_max, label=of_the_label, label_l2=label_l2, both=of_both, both_l2=both_l2
-        )
-    )
+def status(case: Case) -> str:
+    """What the recorded radii say of decision and map together."""
+    if not case.number("claim", "l_max", "l2") > 0:
+        return "abstain"
+    if not case.number("label", "l2") > 0:
+        return "map only"
+    return "certified" if case.number("label_and_map", "l2") > 0 else "no confidence"
+
+
+def sentence(case: Case) -> str:
+    """The status with its numbers."""
+    both = sentences.of_both(case.number("label_and_map", "l2"), eta=min(2 * case.eta, 1.0))
+    return sentences.of_the_record(status(case), of_the_map=_of_the_map(case), both=both)
+
+
+def all_claims(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``all_claims``: one eta each for map, decision, second run, all regions, and a curve (T16)."""
+    parts = 3 + bool(case.votes.regions) + (case.wrong > 0)
+    eta = case.number("all_claims", "eta")
+    return {
+        "eta": bound_above(min(MP.mpf(1), parts * MP.mpf(case.eta))),
+        "confidence": near(1 - MP.mpf(eta)),
+        "sentence": Same(sentences.of_all_claims(eta, curve=case.wrong > 0)),
+    }
 
 
 def rerun(case: Case) -> dict[str, Leaf]:
@@ -202,7 +250,7 @@ def rerun(case: Case) -> dict[str, Leaf]:
         "overlap": Same(case.overlap),
         "fresh_samples": Same(votes.n_samples),
         "threshold": Judged(threshold),
-        "status": Same(
+        "sentence": Same(
             sentences.of_a_rerun(
                 l2, overlap=case.overlap, top_k=votes.top_k, fresh_samples=votes.n_samples, eta=case.eta
             )
@@ -263,7 +311,7 @@ def _region(case: Case, position: int) -> dict[str, Leaf]:
         "eta": Same(case.eta),
         "l2": Same(l2),
         "share_within_l_max": _four_digits(share, within),
-        "status": Same(sentences.of_a_region(within, eta=case.eta, l2=l2)),
+        "sentence": Same(sentences.of_a_region(within, eta=case.eta, l2=l2)),
     }
 
 

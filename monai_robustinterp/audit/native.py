@@ -1,4 +1,4 @@
-"""Norm of the area resize between the detector and the network (docs/certificates.md, section 5)."""
+"""Norm and round-off of the area resize between the detector and the network (docs/theory/units.md, T17)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,29 @@ def area_norm(size_in: int, size_out: int) -> Real:
         middle = (low + high) / 2
         low, high = (low, middle) if _is_positive(gram, middle) else (middle, high)
     return MP.sqrt(high)
+
+
+def round_off(shape: tuple[int, int], to: list[int], rho: Real) -> Real:
+    """Bound of the l2 norm of what float32 does to the display range and the resize.
+
+    Per value (8 rho + 5) u for the range; a window of w pixels is summed in any order, each addition of j of them to
+    within 2^ceil(log2 j) u / 2, and three roundings follow; u = 2^-24.
+
+    Args:
+        shape: height and width before the resize.
+        to: height and width after it.
+        rho: largest of |black|, |white| and |intercept| over the width of the range.
+    """
+    largest = [max(_window(i, a, b) for i in range(b)) for a, b in zip(shape, to)]
+    w = largest[0] * largest[1]
+    additions = sum(1 << (j - 1).bit_length() for j in range(2, w + 1))
+    unit = MP.mpf(2) ** -24
+    each = (8 * rho + 5) * unit + (MP.mpf(additions) / (2 * w) + 3) * unit
+    return MP.sqrt(to[0] * to[1]) * each * (1 + MP.mpf(2) ** -20)
+
+
+def _window(i: int, size_in: int, size_out: int) -> int:
+    return -(-(i + 1) * size_in // size_out) - i * size_in // size_out
 
 
 def _products(windows: list[tuple[int, int]], i: int) -> list[Real]:

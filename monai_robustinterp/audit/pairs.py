@@ -1,4 +1,4 @@
-"""Discordant pairs (docs/certificates.md, sections 3 and 4): how far no s reported and s other cells can be swapped."""
+"""Discordant pairs (docs/theory/, T4 and T8): how far no s reported and s other cells can be swapped."""
 
 from __future__ import annotations
 

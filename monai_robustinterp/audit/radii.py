@@ -1,4 +1,4 @@
-"""Radii from the cells that decide: Renyi (docs/certificates.md, section 2) and Neyman-Pearson (section 3)."""
+"""Radii from the cells that decide: Renyi and Neyman-Pearson (docs/theory/map.md, T1 and T2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def renyi_radius(epsilon: Real, alpha: Real, sigma: Real) -> Real:
 
 
 def renyi_epsilon(inside: Sequence[Real], outside: Sequence[Real], alpha: Real) -> Real:
-    """The cheapest Renyi divergence of order alpha > 1 that swaps the cells: the sound form of section 2.
+    """The cheapest Renyi divergence of order alpha > 1 that swaps the cells: the sound form (L5).
 
     Args:
         inside: masses p = q / k of the cells of the reported set that decide.

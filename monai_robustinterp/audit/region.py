@@ -1,4 +1,4 @@
-"""The betting bound on a region's share of the votes (docs/certificates.md, section 4)."""
+"""The betting bound on a region's share of the votes (docs/theory/bounds.md, T7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rerun level of docs/certificates.md, section 4: what a fresh run at a perturbed input reports."""
+"""The rerun level (docs/theory/bounds.md, T9): what a fresh run at a perturbed input reports."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 FORMAT = "monai_robustinterp/certificate/2"
 UNIT = (
@@ -14,12 +14,23 @@ NATIVE_UNIT = (
 )
 PLUG_IN = "estimate: the formula at the observed shares, which claims nothing"
 _ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
+_AT_THE_CEILING = (
+    "The radius is the ceiling of these settings: a map that ignores the image has the same, so check that this one "
+    "does not."
+)
 _ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
 
 
 def floored(value: float, digits: int) -> str:
     """A number for print, never larger than itself."""
     return str(Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR))
+
+
+def raised(probability: float) -> str:
+    """A failure probability for print, in 6 significant digits at most, never smaller than itself."""
+    exact = Decimal(repr(probability))
+    six = exact.quantize(Decimal(1).scaleb(exact.adjusted() - 5), rounding=ROUND_CEILING)
+    return f"{six.normalize():g}"
 
 
 def assumptions(precision: str) -> str:
@@ -35,17 +46,18 @@ def assumptions(precision: str) -> str:
 
 def population(l2: float, eta: float) -> str:
     """Status of one population radius."""
-    return f"certified: holds with probability >= 1 - {eta:g} over the noise" if l2 > 0 else _ABSTAIN
+    return f"certified: holds with probability >= 1 - {raised(eta)} over the noise" if l2 > 0 else _ABSTAIN
 
 
-def of_the_map(l_max: float, *, eta: float, top_k: int, overlap: int) -> str:
+def of_the_map(l_max: float, *, eta: float, top_k: int, overlap: int, n_cells: int) -> str:
     """Status of the map's certificate."""
     if not l_max > 0:
         return f"{_ABSTAIN}."
     return (
-        f"certified (population level): with probability >= 1 - {eta:g} over the noise, the reported top-{top_k} cells "
-        f"and the top-{top_k} of the expected vote map of any input within l2 distance {floored(l_max, 6)} share at "
-        f"least {overlap} cells."
+        f"certified (population level): with probability >= 1 - {raised(eta)} over the noise, the reported top-{top_k} "
+        f"cells and the top-{top_k} of the expected vote map of any input within l2 distance {floored(l_max, 6)} share "
+        f"at least {overlap} cells; two random sets of {top_k} of {n_cells} cells share {top_k**2 / n_cells:.1f} on "
+        "average."
     )
 
 
@@ -54,7 +66,7 @@ def of_the_label(l2: float, *, eta: float, decision: bool) -> str:
     if not l2 > 0:
         return "abstain: the copies do not support the clean decision, so nothing is claimed about it."
     return (
-        f"certified: with probability >= 1 - {eta:g} over the noise, the smoothed classifier "
+        f"certified: with probability >= 1 - {raised(eta)} over the noise, the smoothed classifier "
         f"{'finds' if decision else 'does not find'} the explained finding, as on the clean image, at every input of "
         f"l2 distance below {floored(l2, 6)}."
     )
@@ -65,16 +77,30 @@ def of_both(l2: float, *, eta: float) -> str:
     if not l2 > 0:
         return "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     return (
-        f"certified: with probability >= 1 - {eta:g} over the noise, label and map both hold at every input of l2 "
-        f"distance below {floored(l2, 6)}."
+        f"certified: with probability >= 1 - {raised(eta)} over the noise, label and map both hold at every input of "
+        f"l2 distance below {floored(l2, 6)}."
     )
 
 
-def of_the_record(status: str, *, l_max: float, label: str, label_l2: float, both: str, both_l2: float) -> str:
-    """Status of the whole: of the map, unless the decision may flip."""
-    if l_max > 0 and not both_l2 > 0:
-        return f"not certified: {both if label_l2 > 0 else label} Of the map alone: {status}"
-    return status
+STATUS = {
+    "certified": "certified: decision and map both have a radius",
+    "map only": "not certified: the map has a radius, but the decision on the finding may flip",
+    "no confidence": "not certified: decision and map leave no confidence together",
+    "abstain": "abstain: the votes support no radius of the map, so nothing is claimed",
+}
+
+
+def of_the_record(status: str, *, of_the_map: str, both: str) -> str:
+    """The whole in words."""
+    if status == "abstain":
+        return f"{STATUS[status]}."
+    return f"{both if status == 'certified' else STATUS[status] + '.'} Of the map alone: {of_the_map}"
+
+
+def of_all_claims(eta: float, *, curve: bool) -> str:
+    """The chance that all claims hold together."""
+    beside = " and of a curve of overlap against radius" if curve else ""
+    return f"All claims of this record{beside} hold together with probability >= 1 - {raised(eta)}, per image."
 
 
 def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: float) -> str:
@@ -82,9 +108,9 @@ def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: 
     if not l2 > 0:
         return "abstain: the votes support no radius for a second run, so nothing is claimed about one."
     return (
-        f"certified (rerun level): with probability >= 1 - {eta:g} - {eta:g} over both runs, the reported top-{top_k} "
-        f"cells and those that a fresh run of {fresh_samples} copies for the same target class reports at any one "
-        "input within l2 distance "
+        f"certified (rerun level): with probability >= 1 - {raised(eta)} - {raised(eta)} over both runs, the reported "
+        f"top-{top_k} cells and those that a fresh run of {fresh_samples} copies for the same target class reports at "
+        "any one input within l2 distance "
         f"{floored(l2, 6)}, chosen independently of its noise, share at least {overlap} cells."
     )
 
@@ -97,7 +123,8 @@ def of_a_region(share: float, *, eta: float, l2: float) -> str:
             "nothing is claimed about it."
         )
     claim = (
-        f"with probability >= 1 - {eta:g} over the noise, at least {share:.4f} of the votes are expected in the region"
+        f"with probability >= 1 - {raised(eta)} over the noise, at least {share:.4f} of the votes are expected in the "
+        "region"
     )
     scope = "(of the votes: not of the reported cells, nor of attribution)."
     if not l2 > 0:
@@ -108,9 +135,11 @@ def of_a_region(share: float, *, eta: float, l2: float) -> str:
     return f"certified (population level): {claim} at every input of l2 distance below {floored(l2, 6)} {scope}"
 
 
-def notes(*, tied: int, constant: int, n_samples: int, explains_target: bool) -> list[str]:
-    """What is noted of the map's classes, of ties and of constant maps."""
+def notes(*, tied: int, constant: int, n_samples: int, explains_target: bool, at_ceiling: bool) -> list[str]:
+    """What is noted of the map's classes, of its radius, of ties and of constant maps."""
     sentences = [] if explains_target else [_ALL_CLASSES]
+    if at_ceiling:
+        sentences.append(_AT_THE_CEILING)
     if tied:
         sentences.append(f"{tied} of {n_samples} copies had a tie at the k-th value, broken by a random order.")
     if constant:

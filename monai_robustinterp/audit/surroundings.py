@@ -11,11 +11,11 @@ from typing import Any
 from monai_robustinterp.audit import sentences
 from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import ABOVE, BELOW, HashOnly, Judged, Leaf, Number, Same, bound_above, near
-from monai_robustinterp.audit.native import area_norm
+from monai_robustinterp.audit.native import area_norm, round_off
 from monai_robustinterp.audit.real import MP, Real
 from monai_robustinterp.audit.strict import AuditError
 
-_NATIVE_NUMBERS = ("l2", "l_inf", "norm_l2", "norm_l_inf", "slope")
+_NATIVE_NUMBERS = ("l2", "l_inf", "norm_l2", "norm_l_inf", "slope", "rho", "round_off")
 _NO_RADIUS = "no radius in stored units: "
 
 
@@ -87,15 +87,19 @@ def native(case: Case) -> dict[str, Leaf]:
         MP.mpf(case.number(*path))
         for path in (("native", "norm_l2"), ("native", "norm_l_inf"), ("native", "slope"), ("claim", "l_max", "l2"))
     )
-    if not (norm > 0 and norm_inf > 0 and slope > 0):
-        missing: Leaf = Judged("the file has no norm and slope above 0, and no reason")
+    rho, lost = (MP.mpf(case.number("native", name)) for name in ("rho", "round_off"))
+    if not (norm > 0 and norm_inf > 0 and slope > 0 and rho > 0 and lost > 0):
+        missing: Leaf = Judged("the file has no norm, slope, range and round-off above 0, and no reason")
         return dict.fromkeys(_NATIVE_NUMBERS, missing) | unit | {"reason": Same("")}
+    left = max(MP.mpf(0), l_max - 2 * lost)
     return {
-        "l2": _rounded_down(l_max / (norm * slope)),
-        "l_inf": _rounded_down(l_max / (MP.sqrt(case.n_pixels) * norm_inf * slope)),
+        "l2": _rounded_down(left / (norm * slope)),
+        "l_inf": _rounded_down(left / (MP.sqrt(case.n_pixels) * norm_inf * slope)),
         "norm_l2": _resize_norm(case, norm),
         "norm_l_inf": bound_above(MP.mpf(1)),
         "slope": _slope(case),
+        "rho": HashOnly(float),
+        "round_off": _round_off(case, rho, lost),
         **unit,
         "reason": Same(""),
     }
@@ -107,17 +111,30 @@ def _rounded_down(value: Real) -> Number:
 
 def _resize_norm(case: Case, found: Real) -> Leaf:
     """The norm of the area resize of the whole image, or of its largest square: whichever is nearer."""
+    rows, columns = case.votes.input_shape
+    norms = [area_norm(high, rows) * area_norm(wide, columns) for high, wide in _geometries(case)]
+    return _nearest(norms, found)
+
+
+def _round_off(case: Case, rho: Real, found: Real) -> Leaf:
+    """The bound of the float32 round-off between stored pixels and input (L11, L12)."""
+    return _nearest([round_off(shape, case.votes.input_shape, rho) for shape in _geometries(case)], found)
+
+
+def _nearest(bounds: list[Real], found: Real) -> Leaf:
+    if not bounds:
+        return Judged("the file has no shape of the source to compare with")
+    return bound_above(min(bounds, key=lambda bound: abs(bound - found)))
+
+
+def _geometries(case: Case) -> list[tuple[int, int]]:
+    """What may have been resized: the largest square of the source, or all of it."""
     shape = case.record["source"].get("shape") if isinstance(case.record.get("source"), Mapping) else None
     if not (
         isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and 0 < side < 10**5 for side in shape)
     ):
-        return Judged("the file has no shape of the source to compare with")
-    geometries = {(min(shape), min(shape)), (shape[0], shape[1])}
-    norms = [
-        area_norm(rows, case.votes.input_shape[0]) * area_norm(columns, case.votes.input_shape[1])
-        for rows, columns in geometries
-    ]
-    return bound_above(min(norms, key=lambda norm: abs(norm - found)))
+        return []
+    return sorted({(min(shape), min(shape)), (shape[0], shape[1])})
 
 
 def _slope(case: Case) -> Leaf:

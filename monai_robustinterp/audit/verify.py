@@ -90,7 +90,8 @@ def _expected(case: Case) -> dict[str, Any]:
     votes = case.votes
     expected = {
         "format": Same(sentences.FORMAT),
-        "status": claims.status(case),
+        "status": Same(claims.status(case)),
+        "sentence": Same(claims.sentence(case)),
         "claim": claims.claim(case),
         "radii": claims.radii(case),
         "notes": _all_same(
@@ -99,12 +100,14 @@ def _expected(case: Case) -> dict[str, Any]:
                 constant=votes.constant_copies,
                 n_samples=votes.n_samples,
                 explains_target=votes.spec["explains_target"],
+                at_ceiling=0 < case.number("claim", "ceiling", "l2") <= case.number("claim", "l_max", "l2"),
             )
         ),
         "spec": _all_same(votes.spec),
         "label": claims.label(case),
         "label_and_map": claims.label_and_map(case),
         "rerun": claims.rerun(case),
+        "all_claims": claims.all_claims(case),
         "finding": surroundings.finding(case),
         "votes": surroundings.votes(case),
         "native": surroundings.native(case),

@@ -16,7 +16,7 @@ from monai_robustinterp.audit.strict import AuditError, strict_json
 VOTES_FORMAT = "monai_robustinterp/votes/4"
 SPEC_KEYS = (
     *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
-    *("precision", "target", "seed", "noise", "looks"),
+    *("precision", "batch_size", "target", "seed", "noise", "looks"),
 )
 _PRECISIONS = ("float32", "tf32", "bfloat16")
 _ARRAYS = (
@@ -149,12 +149,16 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
 def _spec(spec: Any) -> dict[str, Any]:
     if set(spec) != set(SPEC_KEYS):
         raise ValueError
-    if not _finite(spec["sigma"]) > 0:
+    sigma = _finite(spec["sigma"])
+    # The noise is multiplied in float32: another number was not used.
+    if not sigma > 0 or float(np.float32(sigma)) != sigma:
         raise ValueError
     for name in ("n_samples", "top_k", "cell_size"):
         _whole(spec[name], 1)
     for look in _of(list, spec["looks"]):
         _whole(look, 1)
+    if spec["batch_size"] is not None:
+        _whole(spec["batch_size"], 1)
     if spec["n_samples"] >= _MOST_COPIES:
         raise ValueError
     _of(dict, spec["interpreter_settings"])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from monai_robustinterp.certificates.ceiling import ceiling
+from monai_robustinterp.certificates.certificate import Certificate, largest_population
+from monai_robustinterp.certificates.confidence import allowed_wrong_bounds
+from monai_robustinterp.certificates.label import certify_label, label_and_map
+from monai_robustinterp.certificates.map_radii import ABSTAIN, map_radii
+from monai_robustinterp.certificates.overlap import BetaLike, required_overlap, swap_count
+from monai_robustinterp.certificates.units import round_down, round_up
+from monai_robustinterp.types import SmoothingSpec, VoteMap
 
-from monai_robustinterp.certificates import neyman_pearson, renyi
-from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
-from monai_robustinterp.certificates.overlap import BetaLike, Boundary, boundary, required_overlap, swap_count
-from monai_robustinterp.certificates.pairs import pairs_radius
-from monai_robustinterp.certificates.sequence import eta_part
-from monai_robustinterp.certificates.units import round_down
-from monai_robustinterp.types import Certificate, Level, Radius, SmoothingSpec, VoteMap
-
-ABSTAIN = "abstain: the votes support no radius, so nothing is claimed"
-ESTIMATE = "estimate: the formula at the observed shares, which claims nothing"
-
+AT_THE_CEILING = (
+    "The radius is the ceiling of these settings: a map that ignores the image has the same, so check that this one "
+    "does not."
+)
 ALL_CLASSES = "The map is one of several classes together, not of this finding: another finding has the same map."
 
 
@@ -30,11 +30,12 @@ def assumptions(spec: SmoothingSpec) -> str:
 
 
 def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) -> Certificate:
-    """Certifies a vote map at the plug-in and population levels.
+    """Certifies a vote map at the plug-in and population levels, and the decision from the same copies.
 
     Population: with probability >= 1 - eta over the noise, the reported top-k set and the top-k of the expected vote
-    map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/certificates.md, section 4).
+    map of any input within l2 distance ``l_max`` share at least ceil(beta k) cells (docs/theory/bounds.md, T7).
     Eta is split evenly over the spec's looks, and in halves between cells and pairs where the votes hold pair counts.
+    The decision has an eta of the same size for itself.
 
     Args:
         votes: the counts.
@@ -50,81 +51,43 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001, and 1 - eta must be below 1 in floats.")
     n_cells = votes.counts.size
     s = swap_count(spec.top_k, beta, n_cells)
-    wrong = allowed_wrong_bounds(s)
-    eta_cells = cell_eta(votes, spec, eta)
-    edges: tuple[tuple[Level, Boundary], ...] = (
-        ("plug-in", boundary(votes.share, top_k=spec.top_k, beta=beta)),
-        ("population", _population_boundary(votes, s=s, wrong=wrong, eta=eta_cells)),
-    )
-    radii = tuple(radius for level, edge in edges for radius in _radii(level, edge, spec.sigma, eta))
-    if votes.pair_counts is not None:
-        l2 = pairs_radius(votes, swaps=s, sigma=spec.sigma, eta_pairs=eta_cells, eta_marginal=eta_cells)
-        status = _sentence("population", l2, eta)
-        radii = (*radii, Radius(level="population", family="discordant-pairs", l2=l2, status=status))
     required = required_overlap(spec.top_k, beta)
-    l_max = max(r.l2 for r in radii if r.level == "population")
+    radii = map_radii(votes, spec, beta=beta, eta=eta)
+    l_max, highest = largest_population(radii), ceiling(votes, spec, beta=beta, eta=eta)
+    label = certify_label(votes, spec.sigma, eta_label=eta, looks=max(1, len(spec.looks)))
     return Certificate(
         beta=str(beta),
         eta=eta,
         swap_count=s,
-        allowed_wrong_bounds=wrong,
+        allowed_wrong_bounds=allowed_wrong_bounds(s),
         overlap=required,
         n_cells=n_cells,
         n_pixels=votes.input_shape[0] * votes.input_shape[1],
         radii=radii,
-        status=_status(l_max, required, spec, eta),
-        notes=_notes(votes, spec),
+        ceiling=highest,
+        map_sentence=_map_sentence(l_max, required, n_cells, spec, eta),
+        label=label,
+        label_and_map=label_and_map(label, l_max, eta_map=eta),
+        notes=_notes(votes, spec, l_max, highest),
         spec=spec,
     )
 
 
-def cell_eta(votes: VoteMap, spec: SmoothingSpec, eta: float) -> float:
-    """The part of eta that the bounds on the cells of one look may spend: half of a look's where pairs have the other.
-
-    Args:
-        votes: the counts, with or without pair counts.
-        spec: how they were made; its looks are read.
-        eta: the failure probability that is stated.
-    """
-    return eta_part(eta, max(1, len(spec.looks)) * (1 if votes.pair_counts is None else 2))
-
-
-def _population_boundary(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:
-    """Bounds on the cells that decide when at most ``wrong`` bounds fail: s - r of them on each side."""
-    k, used = votes.top_k, s - wrong
-    ordered = -np.sort(-votes.counts.ravel())
-    # The weakest of the reported set, then the strongest of the others.
-    bounds = mass_weighted_bounds(ordered[k - used : k + used], votes.n_samples, top_k=k, eta=eta, wrong=wrong)
-    return Boundary(inside=bounds.lower[:used], outside=bounds.upper[used:], top_k=k)
-
-
-def _radii(level: Level, edge: Boundary, sigma: float, eta: float) -> tuple[Radius, Radius]:
-    l2, epsilon, alpha = renyi.boundary_radius(edge, sigma=sigma)
-    best = neyman_pearson.boundary_radius(edge, sigma=sigma)
-    return (
-        Radius(level=level, family="renyi", l2=l2, status=_sentence(level, l2, eta), epsilon=epsilon, alpha=alpha),
-        Radius(level=level, family="neyman-pearson", l2=best, status=_sentence(level, best, eta)),
-    )
-
-
-def _sentence(level: Level, l2: float, eta: float) -> str:
-    if level == "plug-in":
-        return ESTIMATE
-    return f"certified: holds with probability >= 1 - {eta:g} over the noise" if l2 > 0 else ABSTAIN
-
-
-def _status(l_max: float, required: int, spec: SmoothingSpec, eta: float) -> str:
+def _map_sentence(l_max: float, required: int, n_cells: int, spec: SmoothingSpec, eta: float) -> str:
     if l_max == 0:
         return f"{ABSTAIN}."
+    k = spec.top_k
     return (
-        f"certified (population level): with probability >= 1 - {eta:g} over the noise, the reported top-{spec.top_k} "
-        f"cells and the top-{spec.top_k} of the expected vote map of any input within l2 distance "
-        f"{round_down(l_max, 6)} share at least {required} cells."
+        f"certified (population level): with probability >= 1 - {round_up(eta)} over the noise, the reported top-{k} "
+        f"cells and the top-{k} of the expected vote map of any input within l2 distance {round_down(l_max, 6)} share "
+        f"at least {required} cells; two random sets of {k} of {n_cells} cells share {k**2 / n_cells:.1f} on average."
     )
 
 
-def _notes(votes: VoteMap, spec: SmoothingSpec) -> tuple[str, ...]:
+def _notes(votes: VoteMap, spec: SmoothingSpec, l_max: float, highest: float) -> tuple[str, ...]:
     notes = [] if spec.explains_target else [ALL_CLASSES]
+    if 0 < highest <= l_max:
+        notes.append(AT_THE_CEILING)
     if votes.tied_copies:
         notes.append(
             f"{votes.tied_copies} of {votes.n_samples} copies had a tie at the k-th value, broken by a random order."

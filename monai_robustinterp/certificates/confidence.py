@@ -1,4 +1,4 @@
-"""Simultaneous bounds on the vote map from m copies (section 4)."""
+"""Simultaneous bounds on the vote map from m copies (T5, T6 of docs/theory/bounds.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Bounds:
 
 
 def allowed_wrong_bounds(swap_count: int) -> int:
-    """r, fixed beforehand from s: floor(s / 50), which is 0 for s < 50 (section 4)."""
+    """r, fixed beforehand from s: floor(s / 50), which is 0 for s < 50 (L6)."""
     return swap_count // 50
 
 
@@ -85,7 +85,7 @@ def clopper_pearson_bounds(counts: npt.ArrayLike, n_samples: int, *, level: floa
 
 
 def plain_bounds(counts: npt.ArrayLike, n_samples: int, *, n_cells: int, eta: float, wrong: int = 0) -> Bounds:
-    """The plain table of section 4: Clopper-Pearson at one-sided level eta (r + 1) / (2c).
+    """The plain table (T5): Clopper-Pearson at one-sided level eta (r + 1) / (2c).
 
     The expected number of wrong bounds among all 2c is at most eta (r + 1), so with probability >= 1 - eta at most
     ``wrong`` of them fail (k-FWER, Lehmann & Romano 2005). For comparison: the mass-weighted table is tighter where it

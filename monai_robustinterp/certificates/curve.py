@@ -1,9 +1,10 @@
-"""Certified overlap against radius: what one set of bounds says at every threshold at once (section 4).
+"""Certified overlap against radius: what one set of bounds says at every threshold at once (T10).
 
 All points hold together without a union bound, since they follow from the same bounds. That needs r, the number of
 wrong bounds that is allowed for, to be one number for all of them: here it is 0, while ``certify_votes`` fixes
 r = floor(s / 50) for its one threshold, so its radius can be larger where s >= 50. Taking the better of both would need
-eta split between them.
+eta split between them; and a curve beside a certificate has an eta for itself there, which the record's ``all_claims``
+counts.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from monai_robustinterp.certificates import renyi
-from monai_robustinterp.certificates.certify import cell_eta
+from monai_robustinterp.certificates.certificate import Family, Level
 from monai_robustinterp.certificates.confidence import mass_weighted_bounds
+from monai_robustinterp.certificates.map_radii import cell_eta
 from monai_robustinterp.certificates.overlap import Boundary
-from monai_robustinterp.types import Family, Level, SmoothingSpec, VoteMap
+from monai_robustinterp.certificates.units import round_up
+from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 Array = npt.NDArray[np.float64]
 
@@ -38,7 +41,7 @@ class OverlapCurve:
     Attributes:
         overlaps: numbers of reported cells that stay, ascending, int64 [P]; the last one is k.
         radii: l2 radii in units of the network's input, float64 [P], non-increasing; 0 is no claim.
-        fixed_map: the largest population radius that these settings can give: that of a map that ignores the image.
+        ceiling: the largest population radius that these settings can give: that of a map that ignores the image.
         n_cells: c, the number of cells.
         eta: failure probability of all population points together, per image.
         spec: the smoothing.
@@ -46,7 +49,7 @@ class OverlapCurve:
 
     overlaps: npt.NDArray[np.int64]
     radii: Mapping[tuple[Level, Family], Array]
-    fixed_map: float
+    ceiling: float
     n_cells: int
     eta: float
     spec: SmoothingSpec
@@ -110,8 +113,7 @@ def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: in
     shares = counts / votes.n_samples
     eta_cells = cell_eta(votes, spec, eta)
     table = mass_weighted_bounds(counts, votes.n_samples, top_k=k, eta=eta_cells)
-    most = spec.looks[-1] if spec.looks else votes.n_samples
-    fixed = mass_weighted_bounds([most, 0], most, top_k=k, eta=eta_cells)
+    fixed = mass_weighted_bounds([votes.n_samples, 0], votes.n_samples, top_k=k, eta=eta_cells)
     levels: tuple[tuple[Level, Array, Array], ...] = (
         ("plug-in", shares, shares),
         ("population", table.lower, table.upper),
@@ -120,8 +122,8 @@ def overlap_curve(votes: VoteMap, spec: SmoothingSpec, *, eta: float, points: in
     for level, lower, upper in levels:
         radii[level, "renyi"] = _renyi_radii(lower, upper, k, overlaps) * spec.sigma
         radii[level, "neyman-pearson"] = _neyman_pearson_radii(lower, upper, k, overlaps) * spec.sigma
-    fixed_map = float(spec.sigma / 2 * max(0.0, ndtri(fixed.lower[0]) - ndtri(fixed.upper[1])))
-    return OverlapCurve(overlaps=overlaps, radii=radii, fixed_map=fixed_map, n_cells=n_cells, eta=eta, spec=spec)
+    ceiling = float(spec.sigma / 2 * max(0.0, ndtri(fixed.lower[0]) - ndtri(fixed.upper[1])))
+    return OverlapCurve(overlaps=overlaps, radii=radii, ceiling=ceiling, n_cells=n_cells, eta=eta, spec=spec)
 
 
 def curve_to_json(curve: OverlapCurve) -> dict[str, Any]:
@@ -129,9 +131,9 @@ def curve_to_json(curve: OverlapCurve) -> dict[str, Any]:
     return {
         "format": CURVE_FORMAT,
         "claim": (
-            f"population radii: with probability >= 1 - {curve.eta:g} over the noise, per image and for all points at "
-            "once, the reported top-k and the top-k of the expected vote map of any input within that l2 distance "
-            "share at least that many cells; 0 is no claim. plug-in radii are estimates, which claim nothing."
+            f"population radii: with probability >= 1 - {round_up(curve.eta)} over the noise, per image and for all "
+            "points at once, the reported top-k and the top-k of the expected vote map of any input within that l2 "
+            "distance share at least that many cells; 0 is no claim. plug-in radii are estimates, which claim nothing."
         ),
         "eta": curve.eta,
         "allowed_wrong_bounds": 0,
@@ -145,12 +147,12 @@ def curve_to_json(curve: OverlapCurve) -> dict[str, Any]:
             {"level": level, "family": family, "l2": ["Infinity" if math.isinf(v) else v for v in values.tolist()]}
             for (level, family), values in curve.radii.items()
         ],
-        "fixed_map_l2": curve.fixed_map,
+        "ceiling_l2": curve.ceiling,
     }
 
 
 def _neyman_pearson_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDArray[np.int64]) -> Array:
-    """Section 3 for sigma = 1; the deciding ranks are the overlap o itself and 2k - o + 1."""
+    """T2 for sigma = 1; the deciding ranks are the overlap o itself and 2k - o + 1."""
     inside, outside = lower[overlaps - 1], upper[2 * k - overlaps]
     ahead = inside > outside
     radii = np.zeros(overlaps.size)
@@ -159,7 +161,7 @@ def _neyman_pearson_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDAr
 
 
 def _renyi_radii(lower: Array, upper: Array, k: int, overlaps: npt.NDArray[np.int64]) -> Array:
-    """Section 2 for sigma = 1."""
+    """T1 for sigma = 1."""
     return _non_increasing(np.array([_renyi_radius(lower[o - 1 : k], upper[k : 2 * k - o + 1], k) for o in overlaps]))
 
 
@@ -196,7 +198,7 @@ def _best_log_order(contest: renyi.Contest) -> float:
 
 
 def _approximate_squares(contest: renyi.Contest, log_orders: Array) -> Array:
-    """Epsilon(alpha) / alpha in the sound form of section 2 for many orders at once, without care for round-off.
+    """Epsilon(alpha) / alpha in the sound form (L5) for many orders at once, without care for round-off.
 
     Tied are the groups of A above and of B below tau; the sums over them for tau in each gap between their values u are
     cumulative sums. The gap of the root is the one at whose upper end the power mean is no longer above tau.

@@ -1,4 +1,4 @@
-"""Label certificate of Cohen, Rosenfeld & Kolter (2019, theorem 1) from the passes that took the votes (section 4).
+"""Label certificate of Cohen, Rosenfeld & Kolter (2019, theorem 1) from the passes that took the votes (T13).
 
 Cohen's algorithm spends a first sample n0 on choosing the class, because a bound on the winner of a sample is no bound
 when it comes from that very sample. Here nothing is chosen: the decision is the network's own on the clean image
@@ -10,59 +10,18 @@ If most copies disagree the bound is below 1/2 and nothing is claimed: the oppos
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from fractions import Fraction
 
 from scipy.special import ndtri
 
+from monai_robustinterp.certificates.certificate import LabelAndMap, LabelCertificate
 from monai_robustinterp.certificates.confidence import clopper_pearson_bounds
 from monai_robustinterp.certificates.sequence import eta_part
-from monai_robustinterp.certificates.units import round_down
-from monai_robustinterp.types import Certificate, VoteMap
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelCertificate:
-    """How far the smoothed classifier keeps the clean decision on the explained finding.
-
-    Attributes:
-        decision: whether the network finds the target in the clean image.
-        agreeing_copies: noisy copies that decide likewise.
-        n_samples: m.
-        sigma: standard deviation of the noise.
-        eta: failure probability of this claim.
-        share_lower: lower bound on the expected share of agreeing copies, in [0, 1).
-        l2: at every input of l2 distance below it, more than half of the noise agrees with ``decision``; 0 is no claim.
-        status: a sentence that says what the number is.
-    """
-
-    decision: bool
-    agreeing_copies: int
-    n_samples: int
-    sigma: float
-    eta: float
-    share_lower: float
-    l2: float
-    status: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelAndMap:
-    """Label and map together.
-
-    Attributes:
-        l2: both claims hold at every input of l2 distance below it; 0 is no claim.
-        eta: failure probability of the two together, eta_label + eta_map.
-        status: a sentence that says what the number is.
-    """
-
-    l2: float
-    eta: float
-    status: str
+from monai_robustinterp.certificates.units import round_down, round_up, sum_up
+from monai_robustinterp.types import VoteMap
 
 
 def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int = 1) -> LabelCertificate:
-    """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (section 4).
+    """Certifies the clean decision: L = sigma Phi^-1(lower bound) where the bound exceeds 1/2 (T13).
 
     With probability >= 1 - eta_label over the noise, the classifier smoothed by the same noise decides on the target as
     the network does on the clean image, at every input of l2 distance below L at once.
@@ -84,8 +43,8 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int 
     # Rounded down: the quantile is right to a few units in the last place.
     l2 = float(sigma * ndtri(lower)) * (1 - 1e-12) if lower > 0.5 else 0.0
     verb = "finds" if votes.decision else "does not find"
-    status = (
-        f"certified: with probability >= 1 - {eta_label:g} over the noise, the smoothed classifier {verb} the "
+    sentence = (
+        f"certified: with probability >= 1 - {round_up(eta_label)} over the noise, the smoothed classifier {verb} the "
         f"explained finding, as on the clean image, at every input of l2 distance below {round_down(l2, 6)}."
         if l2 > 0
         else "abstain: the copies do not support the clean decision, so nothing is claimed about it."
@@ -98,44 +57,28 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int 
         eta=eta_label,
         share_lower=lower,
         l2=l2,
-        status=status,
+        sentence=sentence,
     )
 
 
-def label_beside(certificate: Certificate, votes: VoteMap) -> LabelCertificate:
-    """The label certificate that stands beside a map's: from the same copies, at the same eta and looks."""
-    spec = certificate.spec
-    return certify_label(votes, spec.sigma, eta_label=certificate.eta, looks=max(1, len(spec.looks)))
-
-
-def label_and_map(label: LabelCertificate, certificate: Certificate) -> LabelAndMap:
-    """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (section 4).
+def label_and_map(label: LabelCertificate, l_max: float, *, eta_map: float) -> LabelAndMap:
+    """Label and map both hold below min(L_label, L_map), with probability >= 1 - (eta_label + eta_map) (T14).
 
     Each claim fails with probability at most its own eta, whatever their dependence. The split must be fixed before the
     noise: to state eta for both, choose two numbers that sum to it, not the ones that give the largest radius.
 
     Args:
         label: the label certificate at eta_label.
-        certificate: the map's certificate at eta_map, from the same copies.
-
-    Raises:
-        ValueError: if the two come from different runs.
+        l_max: the map's certified radius, from the same copies; 0 is no claim.
+        eta_map: its failure probability.
     """
-    spec = certificate.spec
-    if (label.n_samples, label.sigma) != (spec.n_samples, spec.sigma):
-        raise ValueError(
-            f"the label is from {label.n_samples} copies at sigma {label.sigma} and the map from {spec.n_samples} at "
-            f"{spec.sigma}: they must come from the same run. Certify both from one vote map."
-        )
-    eta = label.eta + certificate.eta
-    if Fraction(eta) < Fraction(label.eta) + Fraction(certificate.eta):
-        eta = math.nextafter(eta, math.inf)
+    eta = sum_up(label.eta, eta_map)
     # With etas that sum to 1 there is nothing left to claim.
-    l2 = min(label.l2, certificate.l_max) if eta < 1 else 0.0
-    status = (
-        f"certified: with probability >= 1 - {eta:g} over the noise, label and map both hold at every input of l2 "
-        f"distance below {round_down(l2, 6)}."
+    l2 = min(label.l2, l_max) if eta < 1 else 0.0
+    sentence = (
+        f"certified: with probability >= 1 - {round_up(eta)} over the noise, label and map both hold at every input of "
+        f"l2 distance below {round_down(l2, 6)}."
         if l2 > 0
         else "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     )
-    return LabelAndMap(l2=l2, eta=min(eta, 1.0), status=status)
+    return LabelAndMap(l2=l2, eta=min(eta, 1.0), sentence=sentence)

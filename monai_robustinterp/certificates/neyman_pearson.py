@@ -1,4 +1,4 @@
-"""Neyman-Pearson certificate (Cohen et al. 2019; Levine et al. 2019), section 3: what holds furthest."""
+"""Neyman-Pearson certificate (Cohen et al. 2019; Levine et al. 2019), T2 of docs/theory/map.md: what holds furthest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claim in whole cells: how many must stay, how many must be swapped to break it (section 1)."""
+"""The claim in whole cells: how many must stay, how many must be swapped to break it (D8, L1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Boundary:
 
     @property
     def contested(self) -> Boundary:
-        """Without the cells on the right side of every common value that a swap can have (section 2).
+        """Without the cells on the right side of every common value that a swap can have (L5).
 
         That value lies between the lowest outside and the highest inside; cells beyond these are never tied to it.
         """

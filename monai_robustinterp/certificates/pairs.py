@@ -1,4 +1,4 @@
-"""Discordant pairs (section 3): cells compared two at a time, on the copies that vote for just one of the two.
+"""Discordant pairs (T4, T8): cells compared two at a time, on the copies that vote for just one of the two.
 
 Each pair of a reported and another cell has a radius below which the first keeps more votes than the second. To swap s
 cells, s reported and s other ones must fail in all their s x s pairs; peeling tells where there are none such.
@@ -30,7 +30,7 @@ _DOWN = 1 - 1e-12
 
 
 def pairs_radius(votes: VoteMap, *, swaps: int, sigma: float, eta_pairs: float, eta_marginal: float) -> float:
-    """The population radius from bounds on pairs of cells and on single cells together (sections 3 and 4).
+    """The population radius from bounds on pairs of cells and on single cells together (T8).
 
     With probability >= 1 - eta_pairs - eta_marginal over the noise, the reported top-k set and the top-k of the
     expected vote map of any input within this l2 distance share at least k - s + 1 cells. On the same event hold the
@@ -125,7 +125,7 @@ def sampled_edge_radii(
     """Radii of pairs from m copies, of which over all pairs of the map at most eta (r + 1) are too large on average.
 
     With v = u + w and t = u / v, the radius (Phi^-1(v t) - Phi^-1(v (1 - t))) / 2 rises with v, and with t > 1/2. The
-    number of discordant copies bounds v and, given that number, the wins bound t (proof in section 4).
+    number of discordant copies bounds v and, given that number, the wins bound t (T8).
 
     Args:
         wins: copies that vote for the first cell of a pair and not for the second, any shape.

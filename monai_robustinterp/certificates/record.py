@@ -1,47 +1,92 @@
-"""The JSON record of one explanation: the certificate and what it was computed from."""
+"""The one place where votes become a result: certificate, evidence and origin in one record, with its hash."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.certificates import certificate_to_json, label_and_map
-from monai_robustinterp.certificates.label import label_beside
+from monai_robustinterp.certificates.certificate import Certificate, CertifiedResult, Picture
+from monai_robustinterp.certificates.certify import certify_votes
+from monai_robustinterp.certificates.overlap import BetaLike
 from monai_robustinterp.certificates.region import region_statements
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.types import Certificate, SmoothingSpec, VoteMap
+from monai_robustinterp.certificates.serialize import certificate_to_json
+from monai_robustinterp.certificates.units import round_up, sum_up
+from monai_robustinterp.files import sealed
+from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 
-def certificate_record(
-    certificate: Certificate, votes: VoteMap, *, finding: str, score: float, until_radius: float | None = None
-) -> dict[str, Any]:
-    """Certificates, finding and the evidence, as ``schemas/certificate.schema.json`` describes it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is asked of the votes.
 
-    The label is certified from the same copies at the same eta as the map; both together hold at twice that eta. Where
-    the label may flip, the record's status does not call the map certified. A second run may fail with the same eta
-    once more, and all regions together have that eta for themselves.
-
-    Args:
-        certificate: what follows from ``votes``.
-        votes: the counts.
-        finding: name of the explained class.
-        score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
+    Attributes:
+        beta: certified share of the top-k, a decimal string or a number in (0, 1].
+        eta: failure probability per image: of the map, and as much again of the decision, of a second run, and of all
+            regions together.
         until_radius: the radius at which sampling was to stop, if it had looks.
     """
-    spec, eta = certificate.spec, certificate.eta
-    label = label_beside(certificate, votes)
-    joint = label_and_map(label, certificate)
-    data = certificate_to_json(certificate)
-    if certificate.l_max > 0 and joint.l2 == 0:
-        reason = label.status if label.l2 == 0 else joint.status
-        data["status"] = f"not certified: {reason} Of the map alone: {certificate.status}"
-    record = data | {
-        "label": dataclasses.asdict(label),
-        "label_and_map": dataclasses.asdict(joint),
-        "rerun": dataclasses.asdict(rerun_radius(votes, spec, beta=certificate.beta, eta=eta, eta_rerun=eta)),
+
+    beta: BetaLike
+    eta: float
+    until_radius: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where votes come from: plain JSON values, without names and dates.
+
+    Attributes:
+        source: format, hashes and display of the file (:func:`~monai_robustinterp.io.read.reader.source_record`).
+        native: L_max in stored pixel values, or why there is none
+            (:func:`~monai_robustinterp.geometry.native.native_record`).
+        provenance: versions, and hashes of network and configuration.
+    """
+
+    source: Mapping[str, Any]
+    native: Mapping[str, Any]
+    provenance: Mapping[str, str]
+
+
+def certified_result(
+    votes: VoteMap,
+    spec: SmoothingSpec,
+    claim: Claim,
+    *,
+    finding: str,
+    score: float,
+    origin: Callable[[Certificate], Origin],
+    picture: Picture | None = None,
+) -> CertifiedResult:
+    """Certifies votes and puts down all that is claimed, as ``schemas/certificate.schema.json`` describes it.
+
+    Args:
+        votes: the counts.
+        spec: how they were made.
+        claim: what is asked of them.
+        finding: name of the explained class.
+        score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
+        origin: of the votes; the radius in stored pixel values depends on the certificate.
+        picture: the map on the source's pixels, where there is one.
+    """
+    certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
+    return CertifiedResult(
+        votes=votes,
+        certificate=certificate,
+        record=sealed(_record(votes, certificate, claim, finding, score) | dataclasses.asdict(origin(certificate))),
+        picture=picture,
+    )
+
+
+def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str, score: float) -> dict[str, Any]:
+    spec, eta = certificate.spec, claim.eta
+    record = certificate_to_json(certificate) | {
+        "rerun": dataclasses.asdict(rerun_radius(votes, spec, beta=claim.beta, eta=eta, eta_rerun=eta)),
+        "all_claims": _all_claims(certificate, regions=bool(votes.regions)),
         "finding": {
             "name": finding,
             "score": score,
@@ -59,8 +104,21 @@ def certificate_record(
     if votes.regions:
         record["regions"] = region_statements(votes, spec, eta=eta, l2=certificate.l_max)
     if spec.looks:
-        record["sampling"] = _sampling(spec, until_radius)
+        record["sampling"] = _sampling(spec, claim.until_radius)
     return record
+
+
+def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:
+    """The chance that a claim of the record is false: one eta each for map, decision, second run, and regions.
+
+    Where wrong bounds are allowed for, a curve of overlap against radius rests on other bounds than the certificate:
+    it gets an eta here, so that both may stand side by side.
+    """
+    parts = 3 + regions + (certificate.allowed_wrong_bounds > 0)
+    eta = min(1.0, sum_up(*[certificate.eta] * parts))
+    curve = " and of a curve of overlap against radius" if certificate.allowed_wrong_bounds else ""
+    sentence = f"All claims of this record{curve} hold together with probability >= 1 - {round_up(eta)}, per image."
+    return {"eta": eta, "confidence": 1 - eta, "sentence": sentence}
 
 
 def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]:

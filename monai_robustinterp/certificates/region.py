@@ -1,4 +1,4 @@
-"""Region mass (section 4): the share of the votes that fall into a region fixed before the noise.
+"""Region mass (T15 of docs/theory): the share of the votes that fall into a region fixed before the noise.
 
 Each copy gives X = |T & R| / k in [0, 1], so its mean h is one bounded mean, and at x + delta it is at least
 Phi(Phi^-1(h) - ||delta|| / sigma) (Cohen et al. 2019; Levine et al. 2019, for functions into [0, 1]). It speaks of the
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp, ndtr, ndtri
 
 from monai_robustinterp.certificates.sequence import eta_part
-from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.certificates.units import round_down, round_up
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 Array = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ def region_statements(votes: VoteMap, spec: SmoothingSpec, *, eta: float, l2: fl
     Returns:
         An entry a region: ``name``, ``n_cells``, ``seen``, ``observed`` and ``share_lower`` (shares of the votes in the
         image itself), ``eta``, ``l2``, ``share_within_l_max`` (expected share within ``l2``, rounded down to 4 digits
-        as the status says it), ``status`` (a sentence).
+        as the sentence says it), ``sentence``.
 
     Raises:
         ValueError: if votes and spec do not belong together, or eta is out of range.
@@ -97,19 +97,22 @@ def region_statements(votes: VoteMap, spec: SmoothingSpec, *, eta: float, l2: fl
                 "eta": eta,
                 "l2": l2,
                 "share_within_l_max": float(share),
-                "status": _status(share, eta, l2),
+                "sentence": _sentence(share, eta, l2),
             }
         )
     return statements
 
 
-def _status(share: str, eta: float, l2: float) -> str:
+def _sentence(share: str, eta: float, l2: float) -> str:
     if float(share) == 0:
         return (
             "abstain: the copies support no share of the votes in the region within l2 distance "
             f"{round_down(l2, 6)}, so nothing is claimed about it."
         )
-    claim = f"with probability >= 1 - {eta:g} over the noise, at least {share} of the votes are expected in the region"
+    claim = (
+        f"with probability >= 1 - {round_up(eta)} over the noise, at least {share} of the votes are expected in the "
+        "region"
+    )
     scope = "(of the votes: not of the reported cells, nor of attribution)."
     if l2 == 0:
         return (
@@ -120,7 +123,7 @@ def _status(share: str, eta: float, l2: float) -> str:
 
 
 def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> RegionCertificate:
-    """Certifies the mean share of votes in a region fixed before the noise, from one pass (section 4).
+    """Certifies the mean share of votes in a region fixed before the noise, from one pass (T15).
 
     Args:
         histogram: int [k + 1]: entry j is the number of copies that cast j of their k votes in the region.

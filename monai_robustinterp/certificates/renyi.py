@@ -1,4 +1,4 @@
-"""Renyi certificate (US 11,341,598; Liu et al. 2021, arXiv:2107.01561), in the sound form of section 2.
+"""Renyi certificate (US 11,341,598; Liu et al. 2021, arXiv:2107.01561), in the sound form (T1, docs/theory/map.md).
 
 Drawing one cell from the votes of a noisy copy is post-processing of a Gaussian mechanism, so its law p = q / k moves
 by at most ``alpha L^2 / (2 sigma^2)`` in Renyi divergence (Mironov 2017). ``epsilon`` is the cheapest divergence that
@@ -32,7 +32,7 @@ def renyi_epsilon(q: npt.ArrayLike, *, top_k: int, beta: BetaLike, alpha: float,
         beta: certified share of the top-k, a decimal string or a number in (0, 1].
         alpha: Renyi order > 1, finite.
         form: ``sound`` is the minimum over all swapped distributions. ``closed`` is the published closed form with its
-            sum inside the logarithm, on the same s: for s >= 2 it is no lower bound (section 2), and it stays for
+            sum inside the logarithm, on the same s: for s >= 2 it is no lower bound (T1), and it stays for
             comparison only.
 
     Returns:
@@ -97,7 +97,7 @@ def boundary_radius(edge: Boundary, *, sigma: float, form: Form = "sound") -> tu
 
 
 def boundary_epsilon(edge: Boundary, alpha: float) -> float:
-    """The sound form: tie only the cells that lie on the wrong side of the cheapest common value (section 2)."""
+    """The sound form: tie only the cells that lie on the wrong side of the cheapest common value (L5)."""
     return Contest.of(edge).epsilon(alpha)
 
 

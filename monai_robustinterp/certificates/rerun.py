@@ -1,4 +1,4 @@
-"""The rerun level of section 4: what a fresh run of m' copies at a perturbed input will report.
+"""The rerun level (T9, docs/theory/bounds.md): what a fresh run of m' copies at a perturbed input will report.
 
 Let at most r of the 2c bounds of the first run be wrong (probability >= 1 - eta) and ||delta|| <= L, delta chosen
 independently of the fresh noise. The fresh counts Y are binomial cell by cell, in any dependence, with shares >= l'
@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, ndtr, ndtri
 
-from monai_robustinterp.certificates.certify import cell_eta
 from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
+from monai_robustinterp.certificates.map_radii import cell_eta
 from monai_robustinterp.certificates.overlap import BetaLike, required_overlap, swap_count
-from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.certificates.units import round_down, round_up
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ class RerunRadius:
         overlap: ceil(beta * k).
         fresh_samples: m', copies of the fresh run.
         threshold: t, the fresh count that separates the two ways to fail; None without a claim.
-        status: a sentence that says what the number is.
+        sentence: what the number is.
     """
 
     l2: float
@@ -57,7 +57,7 @@ class RerunRadius:
     overlap: int
     fresh_samples: int
     threshold: int | None
-    status: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def rerun_radius(
     eta_rerun: float,
     fresh_samples: int | None = None,
 ) -> RerunRadius:
-    """The rerun level of section 4, from the mass-weighted table over all 2c bounds: those of the population level.
+    """The rerun level (T9), from the mass-weighted table over all 2c bounds: those of the population level.
 
     With probability >= 1 - eta - eta_rerun over both runs, the reported top-k set and the top-k that a fresh run of m'
     copies reports at x + delta share at least ceil(beta k) cells, for any one delta of norm <= ``l2`` that is chosen
@@ -150,7 +150,7 @@ def rerun_radius(
         overlap=overlap,
         fresh_samples=fresh,
         threshold=threshold,
-        status=_status(l2, overlap, k, fresh, eta, eta_rerun),
+        sentence=_sentence(l2, overlap, k, fresh, eta, eta_rerun),
     )
 
 
@@ -229,12 +229,12 @@ def _threshold(
     return None
 
 
-def _status(l2: float, overlap: int, top_k: int, fresh: int, eta: float, eta_rerun: float) -> str:
+def _sentence(l2: float, overlap: int, top_k: int, fresh: int, eta: float, eta_rerun: float) -> str:
     if l2 == 0:
         return "abstain: the votes support no radius for a second run, so nothing is claimed about one."
     return (
-        f"certified (rerun level): with probability >= 1 - {eta:g} - {eta_rerun:g} over both runs, the reported "
-        f"top-{top_k} cells and those that a fresh run of {fresh} copies for the same target class reports at any one "
-        f"input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least {overlap} "
-        "cells."
+        f"certified (rerun level): with probability >= 1 - {round_up(eta)} - {round_up(eta_rerun)} over both runs, the "
+        f"reported top-{top_k} cells and those that a fresh run of {fresh} copies for the same target class reports at "
+        f"any one input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least "
+        f"{overlap} cells."
     )

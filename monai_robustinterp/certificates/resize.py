@@ -1,4 +1,4 @@
-"""Norms of the resize between the detector and the network: how much it can magnify a perturbation (section 5)."""
+"""Norms of the resize between the detector and the network: how much it can magnify a perturbation (T17)."""
 
 from __future__ import annotations
 
@@ -71,3 +71,39 @@ def resize_norms(rows: Array, columns: Array) -> ResizeNorms:
         l2 *= math.sqrt(np.linalg.eigvalsh(gram)[-1]) * margin
         l_inf *= float(np.abs(matrix).sum(axis=1).max()) * margin
     return ResizeNorms(l2=l2, l_inf=l_inf)
+
+
+_U = 2.0**-24
+
+
+def display_round_off(rho: float) -> float:
+    """Upper bound of |computed - exact| of a display value in [0, 1] in float32 (L11).
+
+    Args:
+        rho: largest of |black|, |white| and |intercept| over the width of the display range.
+    """
+    return (8 * rho + 5) * _U
+
+
+def resize_round_off(input_shape: tuple[int, int], output_shape: tuple[int, int], *, display: float) -> float:
+    """Upper bound of ||computed - exact||_2 of the network's input in float32, for clipped display values (L12).
+
+    It holds for any order in which the values of a window are added up.
+
+    Args:
+        input_shape: height and width before the resize, after a crop.
+        output_shape: height and width of the network's input.
+        display: bound of a display value, :func:`display_round_off`.
+    """
+    window = math.prod(
+        max(-(-(i + 1) * size_in // size_out) - i * size_in // size_out for i in range(size_out))
+        for size_in, size_out in zip(input_shape, output_shape)
+    )
+    mean = (sum_round_off(window) / (2 * window) + 3) * _U
+    return math.sqrt(math.prod(output_shape)) * (display + mean) * (1 + 2**-20)
+
+
+def sum_round_off(window: int) -> int:
+    """F(w), the sum of 2^ceil(log2 j) for j = 2 .. w: w values in [0, 1] are summed to within F u / 2 (L12)."""
+    full = (window - 1).bit_length()  # w lies in (2^(full - 1), 2^full]
+    return (4**full // 4 - 1) * 2 // 3 + (window - 2**full // 2) * 2**full if window > 1 else 0

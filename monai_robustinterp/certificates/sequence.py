@@ -1,4 +1,4 @@
-"""Early stopping (section 4): looks at sample sizes fixed beforehand, with eta split over them beforehand.
+"""Early stopping (T11): looks at sample sizes fixed beforehand, with eta split over them beforehand.
 
 *Validity at any stopping time.* Let F_j be the event that the claim made from the first m_j copies at level eta_j is
 false (for the map: that more than r bounds of the mass-weighted table are wrong). m_j and eta_j are fixed before the

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from typing import Any
 
+from monai_robustinterp.certificates.certificate import Certificate, LabelAndMap, LabelCertificate, Radius
 from monai_robustinterp.certificates.certify import assumptions
 from monai_robustinterp.certificates.units import radius_units
-from monai_robustinterp.types import Certificate, Radius, SmoothingSpec
+from monai_robustinterp.types import SmoothingSpec
 
 CERTIFICATE_FORMAT = "monai_robustinterp/certificate/2"
 UNIT = (
@@ -22,24 +23,30 @@ def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
     cert = certificate
     return {
         "format": CERTIFICATE_FORMAT,
-        "status": cert.status,
+        "status": cert.status.label,
+        "sentence": cert.sentence,
         "claim": {
             "level": "population",
+            "sentence": cert.map_sentence,
             "beta": cert.beta,
             "eta": cert.eta,
             "confidence": 1 - cert.eta,
             "per": "image",
             "top_k": cert.spec.top_k,
             "overlap": cert.overlap,
+            "overlap_by_chance": cert.overlap_by_chance,
             "swap_count": cert.swap_count,
             "allowed_wrong_bounds": cert.allowed_wrong_bounds,
             "n_cells": cert.n_cells,
             "n_pixels": cert.n_pixels,
             "l_max": _in_units(cert.l_max, cert.n_pixels),
+            "ceiling": {"l2": cert.ceiling, "share": cert.ceiling_share},
             "unit": UNIT,
             "assumptions": assumptions(cert.spec),
         },
         "radii": [_radius_to_json(r, cert.n_pixels) for r in cert.radii],
+        "label": dataclasses.asdict(cert.label),
+        "label_and_map": dataclasses.asdict(cert.label_and_map),
         "notes": list(cert.notes),
         "spec": spec_to_json(cert.spec),
     }
@@ -63,7 +70,10 @@ def certificate_from_json(data: dict[str, Any]) -> Certificate:
         n_cells=claim["n_cells"],
         n_pixels=claim["n_pixels"],
         radii=tuple(_radius_from_json(r) for r in data["radii"]),
-        status=data["status"],
+        ceiling=claim["ceiling"]["l2"],
+        map_sentence=claim["sentence"],
+        label=LabelCertificate(**data["label"]),
+        label_and_map=LabelAndMap(**data["label_and_map"]),
         notes=tuple(data["notes"]),
         spec=spec_from_json(data["spec"]),
     )
@@ -89,7 +99,12 @@ def _in_units(l2: float, n_pixels: int) -> dict[str, Any]:
 
 
 def _radius_to_json(radius: Radius, n_pixels: int) -> dict[str, Any]:
-    entry = {"level": radius.level, "family": radius.family, **_in_units(radius.l2, n_pixels), "status": radius.status}
+    entry = {
+        "level": radius.level,
+        "family": radius.family,
+        **_in_units(radius.l2, n_pixels),
+        "sentence": radius.sentence,
+    }
     if radius.epsilon is not None and radius.alpha is not None:
         entry |= {"epsilon": _number(radius.epsilon), "alpha": radius.alpha}
     return entry
@@ -101,7 +116,7 @@ def _radius_from_json(entry: dict[str, Any]) -> Radius:
         level=entry["level"],
         family=entry["family"],
         l2=float(entry["l2"]),
-        status=entry["status"],
+        sentence=entry["sentence"],
         epsilon=None if epsilon is None else float(epsilon),
         alpha=entry.get("alpha"),
     )

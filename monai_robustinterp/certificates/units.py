@@ -1,9 +1,11 @@
-"""A radius in units that a person can read (section 5)."""
+"""A radius in units that a person can read (docs/theory/units.md)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
 
 from monai_robustinterp.certificates.resize import ResizeNorms
 
@@ -53,8 +55,8 @@ class NativeRadius:
     l_inf: float
 
 
-def native_radius(l2: float, *, norms: ResizeNorms, slope: float, n_pixels: int) -> NativeRadius:
-    """A certified radius in native detector units (section 5).
+def native_radius(l2: float, *, norms: ResizeNorms, slope: float, n_pixels: int, round_off: float) -> NativeRadius:
+    """A certified radius in native detector units (T17).
 
     The network sees R applied to slope * stored value + constant, so ||change of the input||_2 <= ||R||_2 slope
     ||d||_2 and <= sqrt(n) ||R||_{inf->inf} slope ||d||_inf. A fixed crop and the clipping to [0, 1] have norm <= 1. It
@@ -65,9 +67,10 @@ def native_radius(l2: float, *, norms: ResizeNorms, slope: float, n_pixels: int)
         norms: of the resize R.
         slope: largest change of a display value in [0, 1] per stored unit.
         n_pixels: n = H * W of the network's input.
+        round_off: e, bound of the l2 norm of the float32 round-off on the way, which both images have.
 
     Returns:
-        Both radii, rounded down, in stored units.
+        Both radii, rounded down, in stored units; 0, no claim, where L is not above 2 e.
 
     Raises:
         ValueError: if L is negative or the slope not positive.
@@ -77,9 +80,10 @@ def native_radius(l2: float, *, norms: ResizeNorms, slope: float, n_pixels: int)
             f"the radius is {l2:g} and the slope {slope:g}; they must be >= 0 and > 0. Where the intensity path has no "
             "slope there is no native radius: report the reason instead."
         )
+    left = max(0.0, l2 - 2 * round_off)
     return NativeRadius(
-        l2=l2 / (norms.l2 * slope) * _DOWN,
-        l_inf=l2 / (math.sqrt(n_pixels) * norms.l_inf * slope) * _DOWN,
+        l2=left / (norms.l2 * slope) * _DOWN,
+        l_inf=left / (math.sqrt(n_pixels) * norms.l_inf * slope) * _DOWN,
     )
 
 
@@ -97,3 +101,17 @@ def round_down(value: float, digits: int) -> str:
     if scaled / 10**digits > value:
         scaled -= 1
     return f"{scaled / 10**digits:.{digits}f}"
+
+
+def round_up(probability: float) -> str:
+    """A failure probability for print, in 6 significant digits at most: never below the decimal that was given."""
+    exact = Decimal(repr(probability))
+    return f"{Context(prec=6, rounding=ROUND_CEILING).plus(exact).normalize():g}"
+
+
+def sum_up(*probabilities: float) -> float:
+    """The sum of failure probabilities, rounded up."""
+    total, exact = sum(probabilities), sum(map(Fraction, probabilities))
+    while Fraction(total) < exact:
+        total = math.nextafter(total, math.inf)
+    return total

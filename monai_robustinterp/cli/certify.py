@@ -22,8 +22,8 @@ from monai_robustinterp.cli.arguments import (
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
+from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
-from monai_robustinterp.io.write.writer import read_reference
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.types import Precision
 
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
-        if arguments.max_samples is not None and bundle.inferer.until_radius is None:
+        if arguments.max_samples is not None and bundle.inferer.claim.until_radius is None:
             raise InputRefused(
                 "--max-samples is the end of early stopping and needs --until-radius; --samples sets a fixed number."
             )
@@ -133,19 +133,21 @@ def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
     header = (
         f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'copies':>6} {'agree':>6} {'L_label':>7} {'Renyi':>7} "
-        f"{'L_max':>7} {'L_rerun':>7}  status"
+        f"{'L_max':>7} {'ceiling':>7} {'share':>5} {'L_rerun':>7}  status"
     )
     lines = [header, "-" * len(header)]
-    lines += [_row(result, summary.control.get("l_max", 0.0)) for result in summary.results]
-    if summary.control:
-        control = " ".join(f"{readable(summary.control[key]):>7}" for key in ("renyi", "l_max", "rerun"))
-        lines.append(f"{'':>3}  {'control: a fixed map that ignores the image':<77}{control}")
+    lines += [_row(result) for result in summary.results]
     lines.append(
-        "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; L_rerun: within "
-        "which a second run for the same finding reports as many of the cells; agree: share of noisy copies with the "
-        "clean decision; L_label: radius within which the smoothed network keeps it. Certified: L_label and L_max are "
-        "above 0."
+        "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; ceiling: that "
+        "of a map that ignores the image, and L_max as a share of it; L_rerun: within which a second run for the same "
+        "finding reports as many of the cells; agree: share of noisy copies with the clean decision; L_label: radius "
+        "within which the smoothed network keeps it. Certified: L_label and L_max are above 0."
     )
+    if shared := summary.reported.shared():
+        lines.append(
+            f"Different images of this run share {shared['cells']:.1f} of {shared['top_k']} reported cells on average; "
+            f"two random sets share {shared['by_chance']:.1f}."
+        )
     if summary.saved_share > 0:
         lines.append(f"Early stopping took {1 - summary.saved_share:.1%} of {summary.max_samples} copies an image.")
     if summary.ignored_files:
@@ -153,16 +155,16 @@ def table(summary: CohortSummary) -> str:
     return "\n".join(lines)
 
 
-def _row(result: ImageResult, control: float) -> str:
+def _row(result: ImageResult) -> str:
     if result.status == "refused":
         return f"{result.number:>3}  refused: {result.reason}"
-    radii = " ".join(
-        f"{readable(l2):>7}"
-        for l2 in (result.label_radius, result.renyi, result.l_max, result.rerun_radius)
-        if l2 is not None
+    label, renyi, l_max, ceiling, rerun = (
+        f"{readable(l2 or 0.0):>7}"
+        for l2 in (result.label_radius, result.renyi, result.l_max, result.ceiling, result.rerun_radius)
     )
-    as_fixed = "As steady as the control." if result.l_max and result.l_max >= control else ""
-    remarks = " ".join(text for text in (result.warnings, result.notes, as_fixed) if text)
+    share = f"{100 * (result.ceiling_share or 0):.0f} %"
+    radii = f"{label} {renyi} {l_max} {ceiling} {share:>5} {rerun}"
+    remarks = " ".join(text for text in (result.warnings, result.notes) if text)
     note = f"  ({remarks})" if remarks else ""
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "

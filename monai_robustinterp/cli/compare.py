@@ -104,7 +104,7 @@ class ProgressBars:
 
 def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpreter:
     """The chosen interpreter; if it is the bundle's, with the bundle's settings where none was given."""
-    own = bundle.inferer.interpreter
+    own = bundle.inferer.recipe.interpreter
     settings = own.settings if own.name == choice.name else {}
     return make_interpreter(choice.name, known=bundle.interpreter_arguments, settings={**settings, **choice.settings})
 

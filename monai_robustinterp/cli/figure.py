@@ -34,11 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         bundle = load_bundle(arguments.bundle)
         image = bundle.preprocessing({"image": str(arguments.input)})["image"]
-        votes, certificate = bundle.inferer.certify(image, bundle.network)
-        target = certificate.spec.target
-        stages = bundle.inferer.stages(image, bundle.network, target=target, n_copies=arguments.copies)
-        finding = bundle.inferer.findings.name(target)
-        figure = method_figure(image, stages, votes, certificate, finding=finding)
+        result = bundle.inferer.certify(image, bundle.network)
+        target = result.certificate.spec.target
+        stages = bundle.inferer.recipe.stages(image, bundle.network, target=target, n_copies=arguments.copies)
+        figure = method_figure(image, stages, result)
         atomic_write(arguments.output, lambda file: figure.savefig(file, format="png"), overwrite=arguments.overwrite)
     except (RuntimeError, ValueError, OSError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, InputRefused) else error

@@ -1,45 +1,22 @@
-"""Certified radii in stored pixel values, for the preprocessing of the shipped bundles (section 5)."""
+"""Certified radii in stored pixel values, for the preprocessing of the shipped bundles (T17)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, Resized, ToDeviced
 from monai.utils import ensure_tuple, get_equivalent_dtype
 
-from monai_robustinterp.certificates.resize import ResizeNorms, area_resize_matrix, resize_norms
-from monai_robustinterp.certificates.units import native_radius
+from monai_robustinterp.certificates.native import NativeScale, no_scale
+from monai_robustinterp.certificates.resize import area_resize_matrix, display_round_off, resize_norms, resize_round_off
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
 
-NATIVE_UNIT = (
-    "l2 over the stored pixel values of the source; l_inf: a change of at most this much in every stored pixel"
-)
-
-_NONE = "no radius in stored units: "
 _CHAIN = (LoadImaged, ScaleDisplayRanged, CropCenterSquared, Resized)
 _CHAIN_WITHOUT_CROP = (LoadImaged, ScaleDisplayRanged, Resized)
-
-
-@dataclass(frozen=True)
-class NativeScale:
-    """How a change of the stored pixels reaches the network's input: as a change of at most ``slope`` times its norm.
-
-    Attributes:
-        slope: largest change of a display value in [0, 1] per stored unit; None where there is no bound.
-        norm_l2: largest ||R d||_2 / ||d||_2 of crop and resize R; None where there is no bound.
-        norm_l_inf: the same for the largest absolute value.
-        reason: a sentence why there is no bound; "" otherwise.
-    """
-
-    slope: float | None
-    norm_l2: float | None
-    norm_l_inf: float | None
-    reason: str
 
 
 def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: tuple[int, int]) -> NativeScale:
@@ -59,39 +36,14 @@ def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: t
     """
     reason = _unknown_step(preprocessing, input_shape) or _no_slope(meta)
     if reason:
-        return NativeScale(None, None, None, _NONE + reason)
+        return no_scale(reason)
     height, width = (int(size) for size in meta["spatial_shape"])
     if any(type(step) is CropCenterSquared for step in preprocessing.transforms):
         height = width = min(height, width)
     rows, columns = (area_resize_matrix(*sizes) for sizes in zip((height, width), input_shape))
-    norms = resize_norms(rows, columns)
-    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, "")
-
-
-def native_record(l2: float, scale: NativeScale, n_pixels: int) -> dict[str, Any]:
-    """Entry ``native`` of certificate.json.
-
-    Args:
-        l2: certified radius at the network's input, >= 0; 0 gives radii of 0, which are no claim.
-        scale: of the same image.
-        n_pixels: n = H * W of the network's input.
-
-    Returns:
-        Radii in stored units (rounded down), the factors behind them, unit and reason; numbers are None where there is
-        no native radius.
-    """
-    record: dict[str, Any] = {"l2": None, "l_inf": None}
-    if scale.slope is not None and scale.norm_l2 is not None and scale.norm_l_inf is not None:
-        norms = ResizeNorms(scale.norm_l2, scale.norm_l_inf)
-        radius = native_radius(l2, norms=norms, slope=scale.slope, n_pixels=n_pixels)
-        record = {"l2": radius.l2, "l_inf": radius.l_inf}
-    return record | {
-        "norm_l2": scale.norm_l2,
-        "norm_l_inf": scale.norm_l_inf,
-        "slope": scale.slope,
-        "unit": NATIVE_UNIT,
-        "reason": scale.reason,
-    }
+    norms, rho = resize_norms(rows, columns), float(meta["display_rho"])
+    round_off = resize_round_off((height, width), input_shape, display=display_round_off(rho))
+    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, rho, round_off, "")
 
 
 def _no_slope(meta: Mapping[str, Any]) -> str:
@@ -141,7 +93,7 @@ def _is_float32(dtype: Any) -> bool:
 # Transforms of which all arguments are known to be harmless where the check passes.
 _ARGUMENTS_ARE_KNOWN: dict[type, Callable[[Any], bool]] = {
     LoadImaged: _loads_with_our_reader,
-    ScaleDisplayRanged: lambda step: True,  # clipped or not: clipping only brings values closer
+    ScaleDisplayRanged: lambda step: step.transform.clip,  # the bound of the round-off needs values in [0, 1]
     CropCenterSquared: lambda step: True,
     Resized: _is_area_mean,
     EnsureChannelFirstd: lambda step: step.adjuster.input_channel_dim is None,

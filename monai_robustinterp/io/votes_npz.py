@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _PLAIN = (
 
 
 def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
-    """Writes a compressed npz; docs/reference.md lists its arrays. The same votes give the same bytes.
+    """Writes :func:`votes_bytes`.
 
     Args:
         path: a file that does not exist.
@@ -29,9 +30,17 @@ def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict
         spec: how they were made.
         provenance: versions and hashes.
     """
+    content = votes_bytes(votes, spec, provenance)
+    atomic_write(path, lambda file: file.write(content))
+
+
+def votes_bytes(votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str]) -> bytes:
+    """Votes as a compressed npz; docs/reference.md lists its arrays. The same votes give the same bytes."""
     texts = {"format": VOTES_FORMAT, "spec": json.dumps(spec_to_json(spec)), "provenance": json.dumps(provenance)}
     arrays: dict[str, Any] = {name: np.array(value) for name, value in {**texts, **_fields(votes)}.items()}
-    atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]]:

@@ -11,7 +11,7 @@ class GrayscaleInput(nn.Module):
     """Replicates one gray channel and normalises it inside the network.
 
     Noise, perturbations and radii live on the single channel. Drawn on three replicated channels they would certify a
-    threat that no image can carry (docs/certificates.md, section 1), so these steps belong behind the noise.
+    threat that no image can carry (docs/theory/objects.md, D1), so these steps belong behind the noise.
 
     Args:
         network: takes [B, C, H, W] with C = ``len(mean)``.

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from monai_robustinterp.bundle import SaliencyBundle
-from monai_robustinterp.certificates import certify_votes
-from monai_robustinterp.certificates.control import fixed_map_votes
-from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.geometry.regions import RegionSource
-from monai_robustinterp.io.write.writer import Reference
-from monai_robustinterp.run import pipeline
+from monai_robustinterp.io.write.overlay import Reference
+from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.read_ahead import ImageRun, ReadAhead
-from monai_robustinterp.types import CertifiedResult
+from monai_robustinterp.run.reported import ReportedSets
 
 _SUMMARY, _INDEX = "summary.json", "index.json"
 
@@ -32,11 +29,13 @@ class ImageResult:
     Attributes:
         number: position in the run, from 1.
         folder: name of the result folder; empty if refused.
-        status: "certified" (map and label), "abstain" or "refused".
+        status: "refused", or the certificate's: "certified" (map and decision), "map only", "abstain", ...
         reason: why it was refused, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
         label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
         l_max: the certified radius of the map: the largest population one; 0 is no claim.
+        ceiling: the radius of a map that ignores the image, of as many copies.
+        ceiling_share: l_max as a share of it.
         rerun_radius: within which a second run reports as many of the cells; 0 is no claim.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         n_samples: copies taken.
@@ -55,6 +54,8 @@ class ImageResult:
     label_agreement: float | None = None
     label_radius: float | None = None
     l_max: float | None = None
+    ceiling: float | None = None
+    ceiling_share: float | None = None
     rerun_radius: float | None = None
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
@@ -75,15 +76,14 @@ class CohortSummary:
         results: one an input, in order.
         ignored_files: files in the given folders that were passed over.
         max_samples: copies at which the sampling of an image ends in any case.
-        control: radii of a fixed map that ignores the image, under the same settings: population radii by family, the
-            largest of them as ``l_max``, and ``rerun``.
+        reported: the reported sets, for what different films share.
     """
 
     inputs: int = 0
     results: list[ImageResult] = field(default_factory=list)
     ignored_files: int = 0
     max_samples: int = 0
-    control: dict[str, float] = field(default_factory=dict)
+    reported: ReportedSets = field(default_factory=ReportedSets)
 
     @property
     def refused(self) -> int:
@@ -112,7 +112,8 @@ def certify_cohort(
     """Certifies every image of ``inputs`` into a folder of ``output_dir``; writes summary.json and index.json.
 
     While the network works on an image the next one is read and those before are written
-    (:mod:`~monai_robustinterp.run.read_ahead`); the results are those of :func:`pipeline.certify_image` for each.
+    (:mod:`~monai_robustinterp.run.read_ahead`); each result is that of
+    :func:`~monai_robustinterp.run.pipeline.certify_image`.
 
     Args:
         inputs: image files and folders.
@@ -137,21 +138,23 @@ def certify_cohort(
     output.mkdir(parents=True, exist_ok=True)
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
-    summary = CohortSummary(inputs=len(sources), ignored_files=found.ignored, max_samples=bundle.inferer.looks[-1])
+    summary = CohortSummary(
+        inputs=len(sources), ignored_files=found.ignored, max_samples=bundle.inferer.recipe.max_samples
+    )
     kept: dict[str, str] = {}
     # At once and again and again: a folder that cannot be written fails early, and a killed run can be read.
     _write_lists(output, summary, sources, kept)
 
     def done(image: ImageRun) -> None:
         summary.results.append(_result(image))
-        if image.explanation is not None and not summary.control:
-            summary.control = _control(image.explanation)
-        if image.explanation is None and image.folder and (output / image.folder).is_dir():
+        if image.result is not None:
+            summary.reported.add(image.result.votes)
+        if image.result is None and image.folder and (output / image.folder).is_dir():
             kept[image.folder] = str(image.path.absolute())
         if lists_are_due(len(summary.results)):
             _write_lists(output, summary, sources, kept)
 
-    save = partial(pipeline.save, reference=reference, transfer_syntax=transfer_syntax)
+    save = partial(save_result, reference=reference, transfer_syntax=transfer_syntax)
     run = ReadAhead(bundle=bundle, regions=regions, output=output, overwrite=overwrite, save=save, done=done)
     try:
         run.certify(found.images, show_progress=show_progress)
@@ -166,39 +169,30 @@ def certify_cohort(
     return summary
 
 
-def _control(explanation: CertifiedResult) -> dict[str, float]:
-    beta, eta = explanation.certificate.beta, explanation.certificate.eta
-    votes, spec = fixed_map_votes(explanation.votes, explanation.certificate.spec)
-    fixed = certify_votes(votes, spec, beta=beta, eta=eta)
-    radii: dict[str, float] = {radius.family: radius.l2 for radius in fixed.radii if radius.level == "population"}
-    return radii | {
-        "l_max": fixed.l_max,
-        "rerun": rerun_radius(votes, spec, beta=beta, eta=eta, eta_rerun=eta).l2,
-    }
-
-
 def _result(image: ImageRun) -> ImageResult:
-    explanation = image.explanation
-    if explanation is None:
+    result = image.result
+    if result is None:
         return ImageResult(number=image.number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
-    certificate, finding = explanation.certificate, explanation.record["finding"]
+    certificate, finding = result.certificate, result.record["finding"]
     return ImageResult(
         number=image.number,
         folder=image.folder,
-        status="certified" if explanation.record["label_and_map"]["l2"] > 0 else "abstain",
-        reason=explanation.record["status"],
+        status=result.status.label,
+        reason=certificate.sentence,
         finding=finding["name"],
         score=finding["score"],
         label_agreement=finding["label_agreement"],
-        label_radius=explanation.record["label"]["l2"],
+        label_radius=certificate.label.l2,
         l_max=certificate.l_max,
-        rerun_radius=explanation.record["rerun"]["l2"],
+        ceiling=certificate.ceiling,
+        ceiling_share=certificate.ceiling_share,
+        rerun_radius=result.record["rerun"]["l2"],
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
         renyi=certificate.radius("population", "renyi").l2,
         neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
         n_samples=certificate.spec.n_samples,
-        warnings=explanation.record["source"]["warnings"],
+        warnings=result.record["source"]["warnings"],
         notes=" ".join(certificate.notes),
         elapsed_s=image.elapsed_s,
     )
@@ -225,7 +219,7 @@ def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path], 
     content = {
         "totals": totals,
         "results": [_finite(asdict(result)) for result in summary.results],
-        "control_fixed_map": summary.control,
+        "shared_between_images": summary.reported.shared(),
     }
     # Read first: a damaged index must not cost the earlier summary.
     index = _read_index(output)

@@ -17,13 +17,15 @@ from monai.data import MetaTensor
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_write, json_bytes
-from monai_robustinterp.inferers import CertifiedSaliencyInferer, Progress
 from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
 from monai_robustinterp.interpreters.base import IterativeInterpreter
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter, MaskSnapshot
 from monai_robustinterp.interpreters.reference_image import Blend
+from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.write.map_nifti import save_map
-from monai_robustinterp.run.pipeline import origin
+from monai_robustinterp.networks.findings import Findings
+from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.smoothing.recipe import Progress, Recipe
 from monai_robustinterp.smoothing.voting import NonFiniteMapError, pool_cells
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import top_k_set
@@ -62,7 +64,6 @@ class Comparison:
     Attributes:
         image: the network's input [1, H, W], with the metadata of its source.
         bundle: classifier, preprocessing, finding and cells.
-        source: the file.
         target: the explained logit.
         logits: of the image, float32 [classes].
         maps: one a method that gave a map, in order, at least one.
@@ -71,7 +72,6 @@ class Comparison:
 
     image: MetaTensor
     bundle: SaliencyBundle
-    source: Path
     target: int
     logits: Array
     maps: tuple[PlainMap, ...]
@@ -100,9 +100,9 @@ def compare(
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
     clean = image.as_tensor().detach().to(torch.float32)
     maps, refused = [], {}
-    precision = bundle.inferer.precision
+    precision = bundle.inferer.recipe.precision
     with explaining(bundle.network, precision):
-        logits, target = bundle.inferer.clean_logits(clean, bundle.network)
+        logits, target = bundle.inferer.recipe.clean_logits(clean, bundle.network)
         for label, interpreter in _labelled(interpreters):
             report = progress(label, _n_steps(interpreter)) if progress is not None else _silent
             try:
@@ -115,7 +115,6 @@ def compare(
     return Comparison(
         image=image,
         bundle=bundle,
-        source=Path(source),
         target=target,
         logits=logits[0].cpu().numpy(),
         maps=tuple(maps),
@@ -153,7 +152,7 @@ def _plain_map(
         shown = sorted({0, last // 15, last // 3, last})
         run = interpreter.optimize(bundle.network, inputs, target, snapshots=shown, progress=report)
         attribution, blend = run.attribution, interpreter.blend(inputs)
-        iterations = tuple(_iteration(snapshot, blend, bundle.inferer) for snapshot in run.snapshots)
+        iterations = tuple(_iteration(snapshot, blend, bundle.inferer.recipe.findings) for snapshot in run.snapshots)
     elif isinstance(interpreter, IterativeInterpreter):
         attribution = interpreter.attribute(bundle.network, inputs, target, report)
     else:
@@ -170,14 +169,14 @@ def _plain_map(
     )
 
 
-def _iteration(snapshot: MaskSnapshot, blend: Blend, inferer: CertifiedSaliencyInferer) -> MaskIteration:
+def _iteration(snapshot: MaskSnapshot, blend: Blend, findings: Findings) -> MaskIteration:
     return MaskIteration(
         iteration=snapshot.iteration,
         mask=snapshot.masks[0, 0].cpu().numpy(),
         perturbed=blend(snapshot.masks)[0, 0].cpu().numpy(),
         reversed=blend(1 - snapshot.masks)[0, 0].cpu().numpy(),
-        perturbed_scores=inferer.findings.scores(snapshot.perturbed[0].cpu().numpy()),
-        reversed_scores=inferer.findings.scores(snapshot.reversed[0].cpu().numpy()),
+        perturbed_scores=findings.scores(snapshot.perturbed[0].cpu().numpy()),
+        reversed_scores=findings.scores(snapshot.reversed[0].cpu().numpy()),
     )
 
 
@@ -203,9 +202,9 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
 
 def comparison_figure(comparison: Comparison) -> Figure:
     """The input and all maps side by side, each on its own scale, with the cells that it would vote for."""
-    inferer, finding = comparison.bundle.inferer, _finding(comparison)
-    panels = [Panel(_title(plain), plain.values, _top_k(plain, inferer)) for plain in comparison.maps]
-    title = f"{finding['name']}: score {finding['score']:.2f} (not calibrated); yellow: top {inferer.top_k} cells"
+    recipe, finding = comparison.bundle.inferer.recipe, _finding(comparison)
+    panels = [Panel(_title(plain), plain.values, _top_k(plain, recipe)) for plain in comparison.maps]
+    title = f"{finding['name']}: score {finding['score']:.2f} (not calibrated); yellow: top {recipe.top_k} cells"
     return panel_figure(comparison.image[0].cpu().numpy(), panels, title=title)
 
 
@@ -215,7 +214,7 @@ def _title(plain: PlainMap) -> str:
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """Content of compare.json: plain values, no names and no dates."""
-    classes = _classes(comparison)
+    classes, bundle = _classes(comparison), comparison.bundle
     maps = [
         {
             "label": plain.label,
@@ -232,12 +231,13 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "claim": CLAIM,
-        "precision": comparison.bundle.inferer.precision,
+        "precision": bundle.inferer.recipe.precision,
         "finding": _finding(comparison),
         "logits": [float(logit) for logit in comparison.logits],
         "maps": maps,
         "refused": [{"label": label, "reason": reason} for label, reason in comparison.refused.items()],
-        **origin(comparison.image, comparison.bundle, comparison.source),
+        "source": source_record(comparison.image.meta, comparison.image.shape[-2:]),
+        "provenance": provenance(bundle.network, comparison.image.device, bundle.files),
     }
 
 
@@ -248,21 +248,21 @@ def _finding(comparison: Comparison) -> dict[str, Any]:
 
 def _classes(comparison: Comparison) -> dict[str, Any]:
     """What tables and pictures of iterations need to know of the classifier."""
-    inferer = comparison.bundle.inferer
+    findings = comparison.bundle.inferer.recipe.findings
     return {
-        "scores": inferer.findings.scores(comparison.logits),
-        "class_names": [inferer.findings.name(i) for i in range(len(comparison.logits))],
+        "scores": findings.scores(comparison.logits),
+        "class_names": [findings.name(i) for i in range(len(comparison.logits))],
         "target": comparison.target,
     }
 
 
-def _top_k(plain: PlainMap, inferer: CertifiedSaliencyInferer) -> npt.NDArray[np.bool_]:
+def _top_k(plain: PlainMap, recipe: Recipe) -> npt.NDArray[np.bool_]:
     """The cells that a copy with this map would vote for, bool [H, W]; none where a tie leaves that to chance."""
-    cells = pool_cells(torch.from_numpy(plain.values)[None, None], inferer.cell_size)[0].numpy()
-    top = top_k_set(cells, inferer.top_k)
+    cells = pool_cells(torch.from_numpy(plain.values)[None, None], recipe.cell_size)[0].numpy()
+    top = top_k_set(cells, recipe.top_k)
     if cells[top].min() == cells[~top].max(initial=-np.inf):
         top = np.zeros_like(top)
-    return top.repeat(inferer.cell_size, axis=0).repeat(inferer.cell_size, axis=1)
+    return top.repeat(recipe.cell_size, axis=0).repeat(recipe.cell_size, axis=1)
 
 
 def _on_source(comparison: Comparison) -> Array:

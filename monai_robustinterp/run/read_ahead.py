@@ -21,14 +21,15 @@ import torch
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.files import atomic_folder, file_sha256
+from monai_robustinterp.files import atomic_folder
 from monai_robustinterp.geometry.regions import RegionSource
-from monai_robustinterp.inferers import Progress
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.pipeline import Prepared
-from monai_robustinterp.types import CertifiedResult, SmoothingSpec, VoteMap
+from monai_robustinterp.smoothing.recipe import Progress
+from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
@@ -49,7 +50,7 @@ class ImageRun:
         folder: name of its result folder; "" before it is known.
         prepared: after reading.
         votes: after the network, with how they were taken.
-        explanation: after writing; None if it was refused.
+        result: after writing; None if it was refused.
         reason: why it was refused; "" if it was not.
         elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
     """
@@ -59,7 +60,7 @@ class ImageRun:
     folder: str = ""
     prepared: Prepared | None = None
     votes: tuple[VoteMap, SmoothingSpec] | None = None
-    explanation: CertifiedResult | None = None
+    result: CertifiedResult | None = None
     reason: str = ""
     elapsed_s: float = 0.0
 
@@ -87,7 +88,7 @@ class ReadAhead:
         regions: of every image.
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
-        save: writes an explanation into an empty folder.
+        save: writes a result into an empty folder.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
     """
 
@@ -107,7 +108,7 @@ class ReadAhead:
             images: files.
             show_progress: a progress bar on stderr.
         """
-        copies = self.bundle.inferer.looks[-1]
+        copies = self.bundle.inferer.recipe.max_samples
         with (
             warnings.catch_warnings(),
             ThreadPoolExecutor(1, "writer") as writer,
@@ -140,10 +141,10 @@ class ReadAhead:
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            file_hash = file_sha256(image.path)
-            image.folder = f"{RESULT_PREFIX}{file_hash[:16]}"
+            prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            image.folder = f"{RESULT_PREFIX}{prepared.image.meta['file_sha256'][:16]}"
             self._refuse_existing(image)
-            image.prepared = pipeline.prepare(image.path, self.bundle, file_hash=file_hash, regions=self.regions)
+            image.prepared = prepared
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
@@ -155,10 +156,10 @@ class ReadAhead:
         if image.prepared is not None and image.votes is not None:
             votes, spec = image.votes
             with image.step():
-                explanation = pipeline.finish(image.prepared, self.bundle, votes=votes, spec=spec)
+                result = pipeline.finish(image.prepared, self.bundle, votes=votes, spec=spec)
                 with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
-                    self.save(explanation, folder)
-                image.explanation = explanation
+                    self.save(result, folder)
+                image.result = result
         self.done(image)
 
     def _refuse_existing(self, image: ImageRun) -> None:

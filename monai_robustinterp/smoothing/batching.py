@@ -1,4 +1,4 @@
-"""Batches of noisy copies: filled across images, halved where memory ends, of the size that is fastest here."""
+"""Batches of noisy copies: filled across images, all of one size, halved where memory ends, the fastest one here."""
 
 from __future__ import annotations
 
@@ -36,15 +36,20 @@ def fill(
     last: int,
     *,
     batch_size: int,
+    padded: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> int:
     """Takes the copies of each image up to index ``last``; a batch may hold copies of several images.
+
+    Kernels differ with the size of a batch, and round-off with them. Padded batches have one size, so that every copy
+    goes through the same kernels.
 
     Args:
         tallies: of images whose copies are interpreted alike.
         network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
         last: copies that each tally has in the end.
         batch_size: copies in a batch; where memory ends the batch is halved and taken again.
+        padded: fill a short batch with copies that are thrown away.
         progress: called with the number of copies just done (on an accelerator: just queued).
 
     Returns:
@@ -57,8 +62,10 @@ def fill(
     first = True
     while parts := _next_batch(tallies, last, batch_size):
         before = sum(tally.n_samples for tally, _ in parts)
-        if not _fits(network, parts):
-            batch_size = max(1, sum(len(samples) for _, samples in parts) // 2)
+        copies = sum(len(samples) for _, samples in parts)
+        padding = batch_size - copies if padded else 0
+        if not _fits(network, parts, padding):
+            batch_size = (copies + padding) // 2
             _free_cached_memory(parts[0][0].clean.device)
         if first:
             # One look, early; a look at every batch would stop an accelerator each time.
@@ -81,11 +88,11 @@ def _next_batch(tallies: Sequence[VoteTally], last: int, size: int) -> list[tupl
     return parts
 
 
-def _fits(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]]) -> bool:
+def _fits(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]], padding: int) -> bool:
     try:
-        add_votes(network, parts)
+        add_votes(network, parts, padding=padding)
     except RuntimeError as error:
-        if not out_of_memory(error) or sum(len(samples) for _, samples in parts) == 1:
+        if not out_of_memory(error) or padding + sum(len(samples) for _, samples in parts) == 1:
             raise
         return False
     return True
@@ -107,8 +114,7 @@ def fastest_batch_size(network: nn.Module, scratch: VoteTally, method: Sequence[
     """
     device = scratch.clean.device
     sizes = [size for size in (_CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES) if size <= n_samples]
-    if n_samples < _WORTH_A_SEARCH or next(network.parameters(), None) is None:
-        # A classifier without weights may be a remote one, which gets no more copies than were asked for.
+    if n_samples < _WORTH_A_SEARCH:
         return DEFAULT_BATCH_SIZE
 
     def take(size: int) -> None:

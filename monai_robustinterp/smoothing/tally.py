@@ -9,6 +9,7 @@ from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution
 from monai_robustinterp.noise.counter import CounterNoise
+from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.smoothing.voting import NonFiniteMapError, TopK, pool_cells, top_k_votes
 from monai_robustinterp.types import Region, VoteMap
 
@@ -20,8 +21,9 @@ class VoteTally:
 
     Args:
         clean: float32 [1, H, W].
-        noise: of the image.
-        sigma: standard deviation of the noise.
+        digest: its hash (:func:`~monai_robustinterp.noise.counter.image_sha256`).
+        stream: the random numbers of the image.
+        noise: added to each copy.
         attribute: interprets copies [B, 1, H, W] with a network.
         finds: whether the network finds the target, logits [B, classes] to bool [B].
         top_k: number of cells that each copy votes for.
@@ -37,8 +39,9 @@ class VoteTally:
         self,
         clean: torch.Tensor,
         *,
-        noise: CounterNoise,
-        sigma: float,
+        digest: str,
+        stream: CounterNoise,
+        noise: WhiteNoise,
         attribute: Attribute,
         finds: Callable[[torch.Tensor], torch.Tensor],
         top_k: int,
@@ -46,7 +49,8 @@ class VoteTally:
         pairs: bool = False,
         regions: Sequence[Region] = (),
     ) -> None:
-        self.clean, self.noise, self.sigma, self.attribute, self.finds = clean, noise, sigma, attribute, finds
+        self.digest = digest
+        self.clean, self.stream, self.noise, self.attribute, self.finds = clean, stream, noise, attribute, finds
         self.top_k, self.cell_size, self.regions = top_k, cell_size, tuple(regions)
         self.grid = tuple(side // cell_size for side in clean.shape[-2:])
         self.n_samples = 0
@@ -60,13 +64,13 @@ class VoteTally:
 
     def noisy(self, samples: torch.Tensor) -> torch.Tensor:
         """The copies [B, 1, H, W] with these indices, int64 [B]."""
-        return self.noise.normal(samples, tuple(self.clean.shape)).mul_(self.sigma).add_(self.clean)
+        return self.noise.copies(self.clean, self.stream, samples)
 
     def top_cells(self, samples: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, TopK]:
         """Pooled maps [B, h, w] of these copies' maps [B, 1, H, W], and their votes."""
         cells = pool_cells(maps, self.cell_size)
         return cells, top_k_votes(
-            cells.flatten(1), self.top_k, lambda rows: self.noise.order(samples[rows], self.counts.numel())
+            cells.flatten(1), self.top_k, lambda rows: self.stream.order(samples[rows], self.counts.numel())
         )
 
     def count(self, samples: torch.Tensor, attribution: Attribution) -> None:
@@ -105,12 +109,11 @@ class VoteTally:
                 "float32."
             )
 
-    def votes(self, logits: torch.Tensor, digest: str) -> VoteMap:
+    def votes(self, logits: torch.Tensor) -> VoteMap:
         """The counts so far.
 
         Args:
             logits: of the clean image, [1, classes].
-            digest: hash of the clean image.
 
         Raises:
             NonFiniteMapError: see :meth:`check_finite`.
@@ -123,7 +126,7 @@ class VoteTally:
             n_samples=self.n_samples,
             top_k=self.top_k,
             input_shape=(height, width),
-            image_sha256=digest,
+            image_sha256=self.digest,
             logits=logits[0].float().cpu().numpy(),
             decision=bool(self.finds(logits)[0]),
             found_copies=positive,
@@ -140,14 +143,18 @@ class VoteTally:
         return torch.from_numpy(region.cells.ravel()).to(self.clean.device, torch.float32)
 
 
-def add_votes(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]]) -> None:
+def add_votes(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]], *, padding: int = 0) -> None:
     """Counts copies of one or several images, interpreted in one batch.
 
     Args:
         network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
         parts: tallies that interpret alike, each with the indices of its copies, int64 [B].
+        padding: further copies that fill the batch and are thrown away.
     """
     noisy = [tally.noisy(samples) for tally, samples in parts]
+    if padding:
+        tally, samples = parts[-1]
+        noisy.append(tally.noisy(torch.arange(padding, device=samples.device)))
     copies = torch.cat(noisy) if len(noisy) > 1 else noisy[0]
     attribution = parts[0][0].attribute(network, copies)
     start = 0

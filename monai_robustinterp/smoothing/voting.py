@@ -58,7 +58,7 @@ class TopK:
 def top_k_votes(values: torch.Tensor, top_k: int, order: Callable[[torch.Tensor], torch.Tensor]) -> TopK:
     """Marks the k largest values of each row, exactly k; ties at the k-th value fall by a random order.
 
-    A fixed order would let a dead, constant map certify best of all (docs/certificates.md, section 1). Nothing here
+    A fixed order would let a dead, constant map certify best of all (docs/theory/objects.md, D4). Nothing here
     waits for an accelerator.
 
     Args:

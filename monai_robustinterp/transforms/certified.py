@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.io.write.result import result_meta
 
 
 class CertifiedSaliency(Transform):
@@ -33,16 +33,15 @@ class CertifiedSaliency(Transform):
             img: float [1, H, W] on the network's device.
 
         Returns:
-            MetaTensor float32 [2, H, W] with ``meta["certificate"]`` (JSON text) and ``meta["vote_counts"]`` (int64
-            [h, w]): one element of the inferer's batch.
+            MetaTensor float32 [2, H, W] whose metadata hold the result
+            (:func:`~monai_robustinterp.io.write.result.result_meta`): one element of the inferer's batch.
         """
-        votes, certificate = self.inferer.certify(img, self.network)
-        result = MetaTensor(torch.from_numpy(votes.channels(self.inferer.cell_size)).to(img.device))
+        result = self.inferer.certify(img, self.network)
+        maps = MetaTensor(torch.from_numpy(result.votes.channels(result.certificate.spec.cell_size)).to(img.device))
         if isinstance(img, MetaTensor):
-            result.copy_meta_from(img, copy_attr=True)
-        result.meta["certificate"] = json.dumps(self.inferer.record(votes, certificate))
-        result.meta["vote_counts"] = torch.from_numpy(votes.counts)
-        return result
+            maps.copy_meta_from(img, copy_attr=True)
+        maps.meta.update(result_meta(result))
+        return maps
 
 
 class CertifiedSaliencyd(MapTransform):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from monai_robustinterp.certificates.label import LabelCertificate, label_and_map
+from monai_robustinterp.certificates.certificate import Certificate, Family, Status
 from monai_robustinterp.certificates.rerun import RerunRadius
+from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
-from monai_robustinterp.types import Certificate, Family, SmoothingSpec
+from monai_robustinterp.types import SmoothingSpec
 
+_CALLED = {
+    Status.CERTIFIED: "CERTIFIED",
+    Status.MAP_ONLY: "NOT CERTIFIED, since the decision may flip; of the map alone",
+    Status.NO_CONFIDENCE: "NOT CERTIFIED, since map and decision leave no confidence together; of the map alone",
+}
 _FAMILIES: dict[Family, str] = {
     "renyi": "Renyi",
     "neyman-pearson": "Neyman-Pearson",
@@ -23,35 +29,38 @@ DISCLAIMER = (
 )
 
 
-def caption_lines(
-    certificate: Certificate,
-    label: LabelCertificate,
-    *,
-    finding: str,
-    score: float,
-    label_agreement: float,
-    further: Sequence[str] = (),
-) -> list[str]:
+def caption_lines(record: Mapping[str, Any]) -> list[str]:
     """Lines for the strip below the image.
 
     Args:
-        certificate: the certificate of the map.
-        label: the certificate of the decision, from the same copies.
-        finding: name of the explained class.
-        score: of the finding in the clean image, in [0, 1]; not calibrated.
-        label_agreement: share of noisy copies with the clean image's decision, in [0, 1].
-        further: other claims from the same copies (:func:`further_lines`).
+        record: content of certificate.json.
     """
+    certificate, finding = certificate_from_json(dict(record)), record["finding"]
     return [
-        f"{finding}: score {score:.2f} (not calibrated); decision kept in {round_down(100 * label_agreement, 1)} % of "
-        "noisy copies",
-        guarantee(certificate, label),
-        label_line(certificate, label),
-        *further,
+        f"{finding['name']}: score {finding['score']:.2f} (not calibrated); decision kept in "
+        f"{round_down(100 * finding['label_agreement'], 1)} % of noisy copies",
+        guarantee(certificate),
+        ceiling_line(certificate),
+        label_line(certificate),
+        *further_lines(record),
         _how(certificate),
         *certificate.notes,
         DISCLAIMER,
     ]
+
+
+def ceiling_line(certificate: Certificate) -> str:
+    """How the radius and the overlap compare with a map that ignores the image, and with chance."""
+    k, chance = certificate.spec.top_k, certificate.overlap_by_chance
+    share = (
+        f"L_max is {round_down(100 * certificate.ceiling_share, 1)} % of the ceiling {readable(certificate.ceiling)}"
+        if certificate.l_max > 0
+        else f"The ceiling is {readable(certificate.ceiling)}"
+    )
+    return (
+        f"{share}, which a map that ignores the image reaches. Two random sets of {k} cells share {chance:.1f} on "
+        "average."
+    )
 
 
 def further_lines(record: Mapping[str, Any]) -> list[str]:
@@ -67,7 +76,7 @@ def further_lines(record: Mapping[str, Any]) -> list[str]:
             f"L_max in stored pixel values: l2 {readable(native['l2'])}, or at most {readable(native['l_inf'])} in "
             "every pixel."
         )
-    return lines + [f"Region: {entry['name']}: {entry['status']}" for entry in record.get("regions", ())]
+    return lines + [f"Region: {entry['name']}: {entry['sentence']}" for entry in record.get("regions", ())]
 
 
 def rerun_line(rerun: RerunRadius) -> str:
@@ -82,7 +91,7 @@ def rerun_line(rerun: RerunRadius) -> str:
     )
 
 
-def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
+def guarantee(certificate: Certificate) -> str:
     """The claim on the map in one sentence, with level, unit, beta and confidence; or that there is none.
 
     A map whose label may flip is not called certified.
@@ -95,8 +104,7 @@ def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
     length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
-    both = label_and_map(label, certificate).l2 > 0
-    called = "CERTIFIED" if both else f"NOT CERTIFIED, since {_why_not(label)}; of the map alone"
+    called = _CALLED[certificate.status]
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
         f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
@@ -104,16 +112,12 @@ def guarantee(certificate: Certificate, label: LabelCertificate) -> str:
     )
 
 
-def _why_not(label: LabelCertificate) -> str:
-    return "the decision may flip" if label.l2 == 0 else "map and decision leave no confidence together"
-
-
-def label_line(certificate: Certificate, label: LabelCertificate) -> str:
+def label_line(certificate: Certificate) -> str:
     """What is certified of the decision, and of decision and map together."""
+    label, joint = certificate.label, certificate.label_and_map
     if label.l2 == 0:
         return f"Decision: ABSTAIN, no radius at confidence {_confidence(label.eta)}."
     kept = f"Decision kept by the smoothed network below L_label = {readable(label.l2)}, confidence"
-    joint = label_and_map(label, certificate)
     together = f"; decision and map below {readable(joint.l2)}, confidence {_confidence(joint.eta)}" if joint.l2 else ""
     return f"{kept} {_confidence(label.eta)}{together}."
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from monai_robustinterp.certificates.certificate import Family
 from monai_robustinterp.certificates.curve import OverlapCurve
-from monai_robustinterp.types import Family
 
 Array = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ def curve_figure(curve: OverlapCurve) -> Figure:
     """
     figure = Figure(figsize=(7, 4.8), dpi=110, layout="constrained")
     axes = figure.subplots()
-    right = 1.3 * curve.fixed_map or curve.spec.sigma
+    right = 1.3 * curve.ceiling or curve.spec.sigma
     for (level, family), radii in curve.radii.items():
         certified = level == "population"
         x, y = _steps(np.minimum(radii, 2 * right), curve.share)
@@ -39,7 +39,7 @@ def curve_figure(curve: OverlapCurve) -> Figure:
             linestyle="-" if certified else ":",
             label=f"{_NAMES[family]}, {level} ({_meaning(radii) if certified else 'estimate, no claim'})",
         )
-    axes.axvline(curve.fixed_map, color="0.35", linestyle="--", label="control: a fixed map that ignores the image")
+    axes.axvline(curve.ceiling, color="0.35", linestyle="--", label="control: a fixed map that ignores the image")
     axes.set(xlim=(0, right), ylim=(0, 1.02))
     axes.set_xlabel("l2 radius over the values of the network's input (display range = [0, 1])")
     axes.set_ylabel(f"share of the reported top-{curve.spec.top_k} that stays")

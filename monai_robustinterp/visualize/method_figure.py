@@ -10,39 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from monai.data import MetaTensor
 
-from monai_robustinterp.certificates.label import label_beside
-from monai_robustinterp.types import Certificate, Stages, VoteMap
+from monai_robustinterp.certificates import CertifiedResult
+from monai_robustinterp.types import Stages, VoteMap
 from monai_robustinterp.visualize.caption import DISCLAIMER, guarantee
 from monai_robustinterp.visualize.overlay import render_picture
 
 _STAGES = ("noisy copies", "interpretations", "top-k votes")
 
 
-def method_figure(
-    image: MetaTensor, stages: Stages, votes: VoteMap, certificate: Certificate, *, finding: str
-) -> Figure:
+def method_figure(image: MetaTensor, stages: Stages, result: CertifiedResult) -> Figure:
     """Image | plain map | certified top-k, above the four-stage strip of US 11,341,598, figure 4.
 
     Args:
         image: the network's input [1, H, W], in [0, 1].
         stages: the first copies of the run, with their maps and votes.
-        votes: the vote map of the whole run.
-        certificate: what follows from it.
-        finding: name of the explained class.
+        result: of the whole run.
     """
+    votes, certificate = result.votes, result.certificate
     figure = Figure(figsize=(12, 11.2), dpi=110, layout="constrained")
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(1.0, 1.25)))
     gray = image[0].clamp(0, 1).cpu().numpy()
     share, top_k = votes.channels(certificate.spec.cell_size)
     panels = (
-        (f"input ({finding})", gray),
+        (f"input ({result.record['finding']['name']})", gray),
         (f"plain {certificate.spec.interpreter}", stages.plain),
         (f"top-{votes.top_k} of {certificate.n_cells} cells", render_picture(gray, share, top_k > 0)),
     )
     for axes, (title, panel) in zip(upper.subplots(1, 3), panels):
         _show(axes, panel, title=title)
-    label = label_beside(certificate, votes)
-    upper.suptitle(guarantee(certificate, label), fontsize=10, wrap=True)
+    upper.suptitle(guarantee(certificate), fontsize=10, wrap=True)
     _strip(lower, stages, votes, share)
     lower.supxlabel(DISCLAIMER, fontsize=9)
     return figure

@@ -74,7 +74,7 @@ def test_metadata_and_configuration_agree(bundle) -> None:
 
 
 def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp_path) -> None:
-    sample = ROOT / "sample_data" / "nih_00000282_000_effusion.png"
+    sample = ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
     entries = {}
     for name in ("Effusion", "predicted"):
         arguments = ["certify", str(sample), "--bundle", "chest_xray_findings", "--output", str(tmp_path / name)]
@@ -85,14 +85,14 @@ def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp
     image = bundle.preprocessing({"image": str(sample)})["image"].as_tensor()
     with torch.no_grad():
         strongest = int(bundle.network(image[None]).argmax())
-    assert entries["predicted"]["finding"] == bundle.inferer.findings.names[strongest]
+    assert entries["predicted"]["finding"] == bundle.inferer.recipe.findings.names[strongest]
 
 
 def test_monai_runs_the_bundle_on_a_folder(tmp_path) -> None:
     """From another working directory, with a file that is refused beside one that is not."""
     data = tmp_path / "data"
     data.mkdir()
-    shutil.copy(ROOT / "sample_data" / "nih_dx_no_finding.dcm", data)
+    shutil.copy(ROOT / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm", data)
     (data / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM")
     run = monai_bundle(
         "run",
@@ -114,7 +114,7 @@ def test_a_copy_of_the_bundle_uses_its_own_weights(tmp_path) -> None:
     state = torch.load(copy / "models" / "model.pt", weights_only=True)
     state["class_layers.out.bias"] += torch.tensor([50.0, -50.0])
     torch.save(state, copy / "models" / "model.pt")
-    sample = ROOT / "sample_data" / "kermany_person534_bacteria_2253_pneumonia.jpg"
+    sample = ROOT / "sample_data" / "kermany_person1947_bacteria_4876.jpeg"
     run = monai_bundle(
         "run",
         *("--config_file", copy / "configs" / "inference.json"),
@@ -130,7 +130,7 @@ def test_the_evaluator_of_the_bundle_writes_captures(tmp_path) -> None:
     """For hosts that run MONAI engines: preprocessing, inferer, Invertd and SaveImaged with the package's writer."""
     data = tmp_path / "data"
     data.mkdir()
-    for name in ("nih_dx_no_finding.dcm", "wg04_rg1_multiple_masses.dcm"):
+    for name in ("kermany_person1951_bacteria_4882_dx.dcm", "wg04_rg1_multiple_masses.dcm"):
         shutil.copy(ROOT / "sample_data" / name, data)
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "inference.json"))
@@ -163,14 +163,16 @@ def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid
     assert area == pytest.approx(38 / 256, rel=0.01)
 
 
-def test_intensities_do_not_depend_on_the_images_own_statistics() -> None:
+def test_intensities_do_not_depend_on_the_images_own_statistics(tmp_path) -> None:
     """Fixed path: an 8-bit film is its gray values / 255, averaged over the cells of the grid."""
     from PIL import Image
 
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
-    path = ROOT / "sample_data" / "nih_00000282_000_effusion.png"
-    x = bundle.preprocessing({"image": str(path)})["image"].numpy()[0]
-    pixels = np.asarray(Image.open(path), dtype=np.float64)
+    # Cut to 8 x 8 pixels a cell.
+    film = Image.open(ROOT / "sample_data" / "kermany_NORMAL2-IM-1442-0001.jpeg").crop((200, 100, 1224, 1124))
+    film.save(tmp_path / "film.png")
+    x = bundle.preprocessing({"image": str(tmp_path / "film.png")})["image"].numpy()[0]
+    pixels = np.asarray(film, dtype=np.float64)
     assert x == pytest.approx(pixels.reshape(128, 8, 128, 8).mean(axis=(1, 3)) / 255, abs=1e-6)
 
 
@@ -179,7 +181,7 @@ def test_a_darker_film_is_a_darker_input(tmp_path) -> None:
     from PIL import Image
 
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
-    pixels = np.asarray(Image.open(ROOT / "sample_data" / "nih_00000282_000_effusion.png")) // 4 * 4
+    pixels = np.asarray(Image.open(ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg")) // 4 * 4
     inputs = []
     for gain in (4, 3):
         Image.fromarray((pixels // 4 * gain).astype(np.uint8)).save(tmp_path / f"{gain}.png")
@@ -224,9 +226,11 @@ def test_a_preprocessing_that_does_not_begin_with_reading_is_refused(tmp_path) -
 
 def test_the_writer_draws_no_map_over_another_image(tmp_path) -> None:
     """SaveImage has nothing but the metadata, so the picture is read again."""
+    from PIL import Image, ImageOps
+
     bundle = load_bundle(overrides={"n_samples": 4, "device": "$torch.device('cpu')"})
-    source = tmp_path / "image.png"
-    shutil.copy(ROOT / "sample_data" / "nih_00000282_000_effusion.png", source)
+    film, source = Image.open(ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"), tmp_path / "image.png"
+    film.save(source)
     image = bundle.preprocessing({"image": str(source)})["image"]
     pred = bundle.inferer(image[None], bundle.network)[0]
     pred.meta["certificate"] = pred.meta["certificate"][0]
@@ -236,7 +240,7 @@ def test_the_writer_draws_no_map_over_another_image(tmp_path) -> None:
     writer.set_data_array(inverted["pred"])
     writer.set_metadata(inverted["pred"].meta)
     writer.write(tmp_path / "first.dcm")
-    shutil.copy(ROOT / "sample_data" / "nih_00000766_010_pneumonia.png", source)
+    ImageOps.mirror(film).save(source)
     with pytest.raises(InputRefused, match="holds other pixels than when it was read"):
         writer.write(tmp_path / "second.dcm")
     assert (tmp_path / "first.dcm").exists() and not (tmp_path / "second.dcm").exists()

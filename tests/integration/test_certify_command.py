@@ -71,7 +71,7 @@ def test_the_label_is_certified_with_the_map_and_an_image_without_both_is_not_ca
         assert record["label"]["l2"] == entry["label_radius"] > 0
         assert record["label_and_map"]["l2"] == min(entry["label_radius"], entry["neyman_pearson"])
     # Two claims at confidence 0.5 each leave none for both together.
-    sample = SAMPLES / "nih_dx_no_finding.dcm"
+    sample = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     assert certify(sample, "--confidence", "0.5", output=tmp_path / "out", samples=96) == 0
     (entry,) = results(tmp_path / "out")
     assert entry["neyman_pearson"] > 0 and entry["label_radius"] > 0
@@ -102,7 +102,7 @@ def test_every_capture_is_valid_dicom(sample_run) -> None:
 def test_the_index_maps_folders_to_sources_and_nothing_else_names_them(sample_run) -> None:
     index = json.loads((sample_run / "index.json").read_text())["folders"]
     assert {Path(source).name for source in index.values()} == {
-        path.name for path in SAMPLES.iterdir() if path.name != "README.md"
+        path.name for path in SAMPLES.iterdir() if path.suffix not in (".md", ".py")
     }
     assert set(index) == {entry["folder"] for entry in results(sample_run)}
     # Each folder to its own source.
@@ -115,7 +115,7 @@ def test_the_index_maps_folders_to_sources_and_nothing_else_names_them(sample_ru
 
 
 def test_a_second_run_gives_the_same_bytes(tmp_path) -> None:
-    source = SAMPLES / "nih_dx_no_finding.dcm"
+    source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     for name in ("first", "second"):
         assert certify(source, "--batch-size", "32" if name == "first" else "13", output=tmp_path / name) == 0
     folder = results(tmp_path / "first")[0]["folder"]
@@ -142,11 +142,11 @@ def test_the_capture_lies_in_the_study_of_its_source(tmp_path) -> None:
     assert not any(secret in text for text in [*texts, *names] for secret in ("DOE", "Doe", "Jane", "SECRET77"))
 
 
-def test_a_png_joins_the_study_of_a_reference(tmp_path) -> None:
+def test_a_jpeg_joins_the_study_of_a_reference(tmp_path) -> None:
     reference = make_dx(tmp_path / "reference.dcm")
-    png = SAMPLES / "nih_00000282_000_effusion.png"
-    assert certify(png, "--reference", reference, output=tmp_path / "with") == 0
-    assert certify(png, output=tmp_path / "without") == 0
+    film = SAMPLES / "kermany_person1949_bacteria_4880.jpeg"
+    assert certify(film, "--reference", reference, output=tmp_path / "with") == 0
+    assert certify(film, output=tmp_path / "without") == 0
     captures = [pydicom.dcmread(next((tmp_path / name).rglob("overlay.dcm"))) for name in ("with", "without")]
     header = pydicom.dcmread(reference)
     assert captures[0].StudyInstanceUID == header.StudyInstanceUID and captures[0].PatientID == header.PatientID
@@ -172,7 +172,7 @@ def test_the_table_says_which_map_is_as_steady_as_one_that_ignores_the_image() -
 
 @pytest.mark.parametrize("syntax", ["jpeg2000", "jpegls", "rle"])
 def test_compressed_captures_are_lossless(tmp_path, syntax) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
     assert certify(source, "--transfer-syntax", syntax, output=tmp_path) == 0
     (path,) = tmp_path.rglob("overlay.dcm")
     capture = pydicom.dcmread(path)
@@ -227,7 +227,7 @@ def test_bad_inputs_are_refused_with_a_reason_and_the_others_finished(tmp_path) 
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     bad = bad_inputs(inputs)
-    good = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]
+    good = [SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"]
     output = tmp_path / "out"
     assert certify(good[0], *(path for path, _ in bad.values()), good[1], output=output) == 1
     entries = results(output)
@@ -254,8 +254,8 @@ def test_another_body_part_is_warned_of_or_refused(tmp_path, name) -> None:
 
 
 def test_results_are_kept_unless_overwriting_is_asked_for(tmp_path) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
-    other = SAMPLES / "nih_dx_no_finding.dcm"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
+    other = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     assert certify(source, output=tmp_path) == 0
     overlay = tmp_path / results(tmp_path)[0]["folder"] / "overlay.dcm"
     first = overlay.read_bytes()
@@ -275,14 +275,14 @@ def test_a_failure_while_writing_leaves_no_partial_folder(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pipeline, "save_votes", fail)
-    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", output=tmp_path) == 1
+    assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", output=tmp_path) == 1
     assert "No space left" in results(tmp_path)[0]["reason"]
     assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "index.json"}
 
 
 def test_a_pipe_and_earlier_results_in_a_folder_are_passed_over(tmp_path) -> None:
     """A pipe would block the first read for ever."""
-    shutil.copy(SAMPLES / "kermany_IM-0525-0001_normal.jpg", tmp_path)
+    shutil.copy(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", tmp_path)
     os.mkfifo(tmp_path / "pipe.dcm")
     for _ in range(2):
         assert certify(tmp_path, "--overwrite", output=tmp_path / "results") == 0
@@ -292,11 +292,11 @@ def test_a_pipe_and_earlier_results_in_a_folder_are_passed_over(tmp_path) -> Non
 
 
 def test_a_damaged_index_costs_nothing(tmp_path, capsys) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
     assert certify(source, output=tmp_path) == 0
     before = (tmp_path / "summary.json").read_bytes()
     (tmp_path / "index.json").write_text("garbage")
-    assert certify(SAMPLES / "nih_dx_no_finding.dcm", output=tmp_path) == 1
+    assert certify(SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm", output=tmp_path) == 1
     assert "index.json" in capsys.readouterr().err
     assert (tmp_path / "summary.json").read_bytes() == before
     assert certify(source, output=tmp_path / "summary.json") == 1
@@ -314,7 +314,7 @@ def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, 
         return vote(*arguments, **settings)
 
     monkeypatch.setattr(CertifiedSaliencyInferer, "vote", interrupted)
-    images = [SAMPLES / "kermany_IM-0525-0001_normal.jpg", SAMPLES / "nih_dx_no_finding.dcm"]
+    images = [SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"]
     assert certify(*images, output=tmp_path) == 130
     assert "interrupted" in capsys.readouterr().err
     totals = json.loads((tmp_path / "summary.json").read_text())["totals"]
@@ -329,7 +329,7 @@ def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> N
     state = torch.load(copy / "models" / "model.pt", weights_only=True)
     state["class_layers.out.weight"][0] = 0
     torch.save(state, copy / "models" / "model.pt")
-    source = SAMPLES / "kermany_person534_bacteria_2253_pneumonia.jpg"
+    source = SAMPLES / "kermany_person1947_bacteria_4876.jpeg"
     options = ["--bundle", str(copy), "--target", "0", "--samples", "64"]
     main(["certify", str(source), "--output", str(tmp_path), *options])
     (entry,) = results(tmp_path)
@@ -352,7 +352,7 @@ def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
         (other / "certificate.json").write_text("theirs")
 
     monkeypatch.setattr(pipeline, "save", slow)
-    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", output=tmp_path) == 1
+    assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", output=tmp_path) == 1
     assert "--overwrite" in results(tmp_path)[0]["reason"]
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert (folder / "certificate.json").read_text() == "theirs"
@@ -369,13 +369,13 @@ def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
 )
 def test_a_wrong_bundle_or_target_is_named(tmp_path, capsys, arguments, words) -> None:
     arguments = [argument.format(tmp=tmp_path) for argument in arguments]
-    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", *arguments, output=tmp_path / "out") == 1
+    assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", *arguments, output=tmp_path / "out") == 1
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target", ["7", "1", "normal", "predicted"])
 def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
     code = certify(source, "--target", target, output=tmp_path)
     entry = results(tmp_path)[0]
     if target == "7":
@@ -412,12 +412,12 @@ def test_wrong_usage_exits_with_2(tmp_path_factory, capsys) -> None:
 
 
 def test_cells_that_do_not_fit_are_a_clear_refusal(tmp_path) -> None:
-    assert certify(SAMPLES / "kermany_IM-0525-0001_normal.jpg", "--cell-size", "7", output=tmp_path) == 1
+    assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", "--cell-size", "7", output=tmp_path) == 1
     assert "cell_size is 7" in results(tmp_path)[0]["reason"]
 
 
 def test_a_precision_that_the_device_or_the_method_has_not_is_a_clear_refusal(tmp_path, capsys) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
     assert certify(source, "--precision", "tf32", "--device", "cpu", output=tmp_path) == 1
     assert "precision is 'tf32' and the network is on cpu" in results(tmp_path)[0]["reason"]
     assert certify(source, "--precision", "bfloat16", "--interpreter", "rise", output=tmp_path / "out") == 1
@@ -425,7 +425,7 @@ def test_a_precision_that_the_device_or_the_method_has_not_is_a_clear_refusal(tm
 
 
 def test_grad_cam_and_pixel_maps_run_from_the_command(tmp_path) -> None:
-    source = SAMPLES / "kermany_IM-0525-0001_normal.jpg"
+    source = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
     assert certify(source, "--interpreter", "grad_cam", output=tmp_path / "cam") == 0
     assert certify(source, "--cell-size", "1", "--top-k", "1638", output=tmp_path / "pixels") == 0
     votes, spec, _ = load_votes(next((tmp_path / "pixels").rglob("votes.npz")))
@@ -433,7 +433,7 @@ def test_grad_cam_and_pixel_maps_run_from_the_command(tmp_path) -> None:
 
 
 def test_the_module_runs_as_a_process_with_table_and_progress(tmp_path) -> None:
-    shutil.copy(SAMPLES / "kermany_IM-0525-0001_normal.jpg", tmp_path / "DOE^JANE.jpg")
+    shutil.copy(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", tmp_path / "DOE^JANE.jpg")
     command = [sys.executable, "-m", "monai_robustinterp", "certify", "DOE^JANE.jpg", "gone.dcm"]
     run = subprocess.run(
         [*command, "--output", "out", "--samples", "32"],

@@ -21,7 +21,7 @@ from monai_robustinterp.run.compare import compare, comparison_record
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
-EFFUSION = SAMPLES / "nih_00000282_000_effusion.png"
+FILM = SAMPLES / "kermany_person1949_bacteria_4880.jpeg"
 CHEAP = "gradient,grad_cam:target_layer=features.denseblock4,robust_perturbation:iterations=6,gradient"
 
 
@@ -33,7 +33,7 @@ def run_command(source: Path, interpreters: str, output: Path, *more: str) -> in
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("compare")
-    assert run_command(EFFUSION, CHEAP, output, "--target", "Effusion") == 0
+    assert run_command(FILM, CHEAP, output, "--target", "Effusion") == 0
     (found,) = output.glob("cxr-*-maps")
     return found
 
@@ -48,7 +48,7 @@ def test_it_writes_what_the_reference_lists_and_nothing_else(folder) -> None:
 
 def test_the_stored_map_is_that_of_the_method(folder) -> None:
     bundle = load_bundle("chest_xray_findings")
-    image = bundle.preprocessing({"image": str(EFFUSION)})["image"].as_tensor()[None]
+    image = bundle.preprocessing({"image": str(FILM)})["image"].as_tensor()[None]
     interpreter = make_interpreter("grad_cam", settings={"target_layer": "features.denseblock4"})
     with explaining(bundle.network):
         expected = interpreter.attribute(bundle.network, image, 4).maps[0, 0].cpu().numpy()
@@ -73,17 +73,19 @@ def test_the_record_says_that_nothing_is_certified_and_how_each_map_was_made(fol
 
 
 def test_the_nifti_lies_over_the_source_pixel_by_pixel(folder) -> None:
-    values, _ = ChestXRayReader().get_data(EFFUSION)
+    values, _ = ChestXRayReader().get_data(FILM)
     written = nib.load(folder / "gradient.nii.gz")
     assert written.shape == (values.shape[2], values.shape[1], 1)
     with np.load(folder / "maps.npz") as maps:
-        # 1,024 pixels a side and 128 of the network: each value fills 8 x 8 pixels.
-        np.testing.assert_array_equal(written.get_fdata(dtype=np.float32)[::8, ::8, 0].T, maps["gradient"])
+        # The network sees 128 x 128 pixels of the square of 944 x 944 in the middle.
+        at = ((np.arange(128) + 0.5) * 944 / 128).astype(int)
+        shown = written.get_fdata(dtype=np.float32)[(1416 - 944) // 2 + at][:, at, 0].T
+        np.testing.assert_array_equal(shown, maps["gradient"])
 
 
 def test_what_one_method_refuses_is_recorded_and_the_rest_is_written(tmp_path, capsys) -> None:
     methods = "grad_cam:target_layer=features.nothing,gradient,cam:target_layer=class_layers.out"
-    assert run_command(EFFUSION, methods, tmp_path) == 1
+    assert run_command(FILM, methods, tmp_path) == 1
     (found,) = tmp_path.glob("cxr-*-maps")
     record = json.loads((found / "compare.json").read_text())
     assert [entry["label"] for entry in record["maps"]] == ["gradient"]
@@ -92,13 +94,13 @@ def test_what_one_method_refuses_is_recorded_and_the_rest_is_written(tmp_path, c
 
 
 def test_no_map_at_all_writes_nothing(tmp_path, capsys) -> None:
-    assert run_command(EFFUSION, "grad_cam:target_layer=nothing", tmp_path / "out") == 1
+    assert run_command(FILM, "grad_cam:target_layer=nothing", tmp_path / "out") == 1
     assert not list(tmp_path.iterdir()) and "features.norm5" in capsys.readouterr().err
 
 
 def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
     before = (folder / "compare.json").read_bytes()
-    assert run_command(EFFUSION, "gradient", folder.parent) == 1
+    assert run_command(FILM, "gradient", folder.parent) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert (folder / "compare.json").read_bytes() == before
 
@@ -113,7 +115,7 @@ def test_earlier_results_are_not_replaced_unless_asked(folder, capsys) -> None:
     ],
 )
 def test_wrong_settings_are_one_sentence(arguments, message, tmp_path, capsys) -> None:
-    assert run_command(EFFUSION, arguments, tmp_path / "out") == 1
+    assert run_command(FILM, arguments, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
@@ -132,15 +134,15 @@ def test_what_is_no_interpreter_is_wrong_usage(tmp_path_factory, capsys) -> None
             with case(interpreter, command):
                 tmp_path = tmp_path_factory.mktemp("case")
                 with pytest.raises(SystemExit) as stopped:
-                    main([command, str(EFFUSION), "--interpreter", interpreter, "--output", str(tmp_path)])
+                    main([command, str(FILM), "--interpreter", interpreter, "--output", str(tmp_path)])
                 assert stopped.value.code == 2 and "interpreter" in capsys.readouterr().err
 
 
 def test_a_list_of_interpreters_may_have_spaces_and_all_stands_alone(tmp_path, capsys) -> None:
-    assert run_command(EFFUSION, "gradient, grad_cam", tmp_path) == 0
+    assert run_command(FILM, "gradient, grad_cam", tmp_path) == 0
     assert {path.name for path in tmp_path.glob("*/*.nii.gz")} == {"gradient.nii.gz", "grad_cam.nii.gz"}
     with pytest.raises(SystemExit):
-        run_command(EFFUSION, "all,gradient", tmp_path)
+        run_command(FILM, "all,gradient", tmp_path)
     assert "'all' stands alone" in capsys.readouterr().err
 
 
@@ -161,7 +163,7 @@ def test_what_is_no_image_is_one_sentence_without_its_name(content, tmp_path, ca
 
 def test_certify_takes_settings_and_the_record_names_them(tmp_path) -> None:
     arguments = ["--bundle", "chest_xray_findings", "--samples", "16", "--confidence", "0.5", "--quiet"]
-    source = str(SAMPLES / "kermany_IM-0525-0001_normal.jpg")
+    source = str(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg")
     interpreter = ["--interpreter", "smooth_grad:n_samples=2:sigma=0.05"]
     assert main(["certify", source, *interpreter, "--output", str(tmp_path), *arguments]) == 0
     (path,) = tmp_path.glob("cxr-*/certificate.json")
@@ -175,12 +177,12 @@ def test_logits_that_are_nan_are_refused() -> None:
     with torch.no_grad():
         bundle.network.class_layers.out.weight[4] = float("nan")
     with pytest.raises(ValueError, match="logits that are NaN"):
-        compare(EFFUSION, bundle, [make_interpreter("gradient")])
+        compare(FILM, bundle, [make_interpreter("gradient")])
 
 
 def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
     bundle = load_bundle("chest_xray_findings", {"precision": "bfloat16", "device": "$torch.device('cpu')"})
-    comparison = compare(EFFUSION, bundle, [make_interpreter("gradient"), make_interpreter("cam")])
+    comparison = compare(FILM, bundle, [make_interpreter("gradient"), make_interpreter("cam")])
     assert comparison_record(comparison)["precision"] == "bfloat16"
     assert list(comparison.refused) == ["cam"] and "rounds away" in comparison.refused["cam"]
     with explaining(bundle.network, "bfloat16"):
@@ -197,7 +199,7 @@ def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not
     config.write_text(json.dumps(json.loads(config.read_text()) | own))
 
     def settings(**overrides: object) -> dict:
-        return load_bundle(root, overrides).inferer.interpreter.settings
+        return load_bundle(root, overrides).inferer.recipe.interpreter.settings
 
     changed = settings(interpreter_name="rise", interpreter_settings={"n_masks": 9})
     assert (changed["n_masks"], changed["keep"]) == (9, 0.4)
@@ -206,11 +208,11 @@ def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not
 
 
 def test_a_map_of_all_classes_is_called_so_in_panel_and_certificate(tmp_path, capsys) -> None:
-    assert run_command(EFFUSION, "robust_activation_map", tmp_path / "maps") == 0
+    assert run_command(FILM, "robust_activation_map", tmp_path / "maps") == 0
     (folder,) = (tmp_path / "maps").glob("cxr-*-maps")
     assert json.loads((folder / "compare.json").read_text())["maps"][0]["explains_target"] is False
     arguments = ["--samples", "16", "--confidence", "0.5", "--interpreter", "robust_activation_map"]
-    assert main(["certify", str(EFFUSION), "--output", str(tmp_path / "out"), *arguments]) == 0
+    assert main(["certify", str(FILM), "--output", str(tmp_path / "out"), *arguments]) == 0
     assert "several classes together" in capsys.readouterr().out
     (record,) = (tmp_path / "out").glob("cxr-*/certificate.json")
     assert "several classes together" in " ".join(json.loads(record.read_text())["notes"])

@@ -48,7 +48,9 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
     namespace: dict[str, Any] = {}
     results = []
     for block in python_blocks(page):
-        code = block.replace("/tmp/", f"{tmp_path}/").replace('"image.dcm"', '"sample_data/nih_dx_no_finding.dcm"')
+        code = block.replace("/tmp/", f"{tmp_path}/").replace(
+            '"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"'
+        )
         exec(compile(code.replace("n_samples=384", "n_samples=4"), page, "exec"), namespace)
         results.append((namespace["votes"], namespace["certificate"]))
     assert [votes.n_samples for votes, _ in results] == [4, 4, 4]
@@ -61,7 +63,9 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
 def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
     page = "docs/how-to/choose-an-interpreter.md"
     (block,) = python_blocks(page)
-    code = block.replace('"image.dcm"', '"sample_data/nih_dx_no_finding.dcm"').replace("n_samples=64", "n_samples=8")
+    code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"').replace(
+        "n_samples=64", "n_samples=8"
+    )
     monkeypatch.chdir(ROOT)
     namespace: dict[str, Any] = {}
     exec(compile(code, page, "exec"), namespace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tarfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ from tests.support.torchvision_densenet import chexnet, torchvision_forward, tor
 
 ROOT = Path(__file__).parents[2]
 NAME = "chest_xray_certified_saliency"
-NORMAL = ROOT / "sample_data" / "kermany_IM-0525-0001_normal.jpg"
-PNEUMONIA = ROOT / "sample_data" / "kermany_person534_bacteria_2253_pneumonia.jpg"
+NORMAL = ROOT / "sample_data" / "kermany_NORMAL2-IM-1430-0001.jpeg"
+PNEUMONIA = ROOT / "sample_data" / "kermany_person1947_bacteria_4876.jpeg"
 KERMANY = ["NORMAL", "PNEUMONIA BACTERIA", "PNEUMONIA VIRAL"]
 FEW = {"n_samples": 8, "device": "$__import__('torch').device('cpu')"}
 
@@ -51,14 +52,20 @@ class LeNet(nn.Module):
         return self.classifier(self.convs(image).flatten(1))
 
 
-@pytest.mark.parametrize(("path", "finding"), [(NORMAL, "NORMAL"), (PNEUMONIA, "PNEUMONIA BACTERIA")])
-def test_any_module_is_certified(path, finding) -> None:
+@pytest.mark.parametrize(
+    ("name", "finding"), [("IM-0525-0001", "NORMAL"), ("person534_bacteria_2253", "PNEUMONIA BACTERIA")]
+)
+def test_any_module_is_certified(tmp_path, name, finding) -> None:
+    with tarfile.open(shared_data("kermany256.tar")) as tar:
+        tar.extract(f"kermany256/{name}.jpg", tmp_path, filter="data")
+    path = tmp_path / "kermany256" / f"{name}.jpg"
     network = load_weights(LeNet(), shared_data("models/kermany3_lenet32.pt"))
     load = LoadImaged("image", reader=ChestXRayReader())
     small = Resized("image", (32, 32), mode="area")
     image = Compose([load, ScaleDisplayRanged("image"), small])({"image": str(path)})["image"]
     inferer = CertifiedSaliencyInferer(sigma=0.05, n_samples=64, cell_size=4, top_k=10, class_names=KERMANY)
-    votes, certificate = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
+    result = inferer.certify(image, GrayscaleInput(network, mean=[0.5], std=[0.5]))
+    votes, certificate = result.votes, result.certificate
     found = inferer.record(votes, certificate)["finding"]
     assert found["name"] == finding and found["score"] > 0.8 and found["label_agreement"] > 0.9
     assert certificate.l_max > 0

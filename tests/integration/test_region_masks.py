@@ -75,9 +75,8 @@ def test_a_mask_in_another_orientation_of_a_nifti_image_comes_out_right(tmp_path
         for orientation, source_orientation in itertools.product(ORIENTATIONS, ORIENTATIONS[::3]):
             with case(orientation, source_orientation):
                 tmp_path = tmp_path_factory.mktemp("case")
-                picture = np.asarray(
-                    Image.open(SAMPLES / "nih_00000282_000_effusion.png").convert("L").crop((0, 0, 300, 200))
-                )
+                film = Image.open(SAMPLES / "kermany_person1949_bacteria_4880.jpeg")
+                picture = np.asarray(film.crop((900, 200, 1200, 400)))
                 affine = np.array([[-0.3, 0, 0, 11], [0, -0.2, 0, -5], [0, 0, 1, 3], [0, 0, 0, 1]])
                 upright = nib.Nifti1Image(picture.T[..., None], affine)
                 source = tmp_path / "image.nii.gz"
@@ -92,7 +91,12 @@ def test_a_mask_in_another_orientation_of_a_nifti_image_comes_out_right(tmp_path
 
 
 @pytest.mark.parametrize(
-    "source", ["nih_dx_no_finding.dcm", "wg04_rg1_multiple_masses.dcm", "nih_00000282_000_effusion.png"]
+    "source",
+    [
+        "kermany_person1951_bacteria_4882_dx.dcm",
+        "wg04_rg1_multiple_masses.dcm",
+        "kermany_person1949_bacteria_4880.jpeg",
+    ],
 )
 def test_a_mask_as_itk_writes_it_lies_on_an_image_without_a_position(tmp_path, source) -> None:
     """ITK reads such an image with columns = L, rows = P and its first pixel at the origin, in mm of its own."""
@@ -121,7 +125,7 @@ def shifted(affine: np.ndarray, by: float) -> np.ndarray:
 
 
 def test_a_mask_that_may_be_flipped_or_shifted_is_refused(tmp_path_factory) -> None:
-    """The sample NIfTI has the affine of ITK; all these masks are square and would pass for one of the image."""
+    """The NIfTI image has the affine of ITK; all these masks are square and would pass for one of the image."""
     every_affine = [
         np.eye(4),
         np.diag([-1, 1, 1, 1]),
@@ -131,16 +135,18 @@ def test_a_mask_that_may_be_flipped_or_shifted_is_refused(tmp_path_factory) -> N
         None,
         "swapped",
     ]
+    mask, axes = blob(250, 250), np.array([[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     with collected() as case:
-        for affine, source in itertools.product(
-            every_affine, ["nih_dx_no_finding.dcm", "nih_00002578_000_nodule.nii.gz"]
-        ):
-            with case(affine, source):
+        for affine, kind in itertools.product(every_affine, ["DICOM", "NIfTI"]):
+            with case(affine, kind):
                 tmp_path = tmp_path_factory.mktemp("case")
-                mask, axes = blob(1024, 1024), np.array([[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+                if kind == "DICOM":
+                    source = make_dx(tmp_path / "image.dcm", rows=250, cols=250)
+                else:
+                    source = save_nifti(tmp_path / "image.nii.gz", mask * 200 + 5, ITK)
                 path = save_nifti(tmp_path / "SECRET.nii.gz", mask, axes if isinstance(affine, str) else affine)
-                assert "place" in refusal(path, SAMPLES / source)
-                assert np.array_equal(draw(save_nifti(path, mask, shifted(ITK, 0.01)), SAMPLES / source)[1], mask == 1)
+                assert "place" in refusal(path, source)
+                assert np.array_equal(draw(save_nifti(path, mask, shifted(ITK, 0.01)), source)[1], mask == 1)
 
 
 def test_the_place_is_compared_in_pixels(tmp_path) -> None:
@@ -190,7 +196,7 @@ def test_what_is_no_mask_file_is_refused(tmp_path) -> None:
     save_nifti(tmp_path / "SECRET.nii.gz", blob(256, 224), ITK)
     good = (tmp_path / "SECRET.nii.gz").read_bytes()
     for content, reason in (
-        ((SAMPLES / "nih_00000282_000_effusion.png").read_bytes(), "neither NIfTI nor DICOM"),
+        ((SAMPLES / "kermany_person1949_bacteria_4880.jpeg").read_bytes(), "neither NIfTI nor DICOM"),
         (b"", "neither NIfTI nor DICOM"),
         (good[:9], "neither NIfTI nor DICOM"),
         (good[: len(good) // 2], "neither NIfTI nor DICOM|could not be read"),
@@ -236,7 +242,7 @@ def segmentation(image: Dataset, masks: np.ndarray, kind: str = "BINARY", **opti
     )
 
 
-@pytest.mark.parametrize("source", ["nih_dx_no_finding.dcm", "wg04_rg1_multiple_masses.dcm"])
+@pytest.mark.parametrize("source", ["kermany_person1951_bacteria_4882_dx.dcm", "wg04_rg1_multiple_masses.dcm"])
 def test_a_segmentation_of_a_real_image_comes_back(tmp_path, source) -> None:
     """RG1 has 1955 x 1841 pixels, no multiple of 8: its second frame begins inside a byte."""
     image = complete(SAMPLES / source)

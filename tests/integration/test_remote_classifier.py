@@ -31,7 +31,7 @@ from tests.support.interpreters import make
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/how-to/any-classifier.md"
-PNEUMONIA = ROOT / "sample_data" / "kermany_person534_bacteria_2253_pneumonia.jpg"
+PNEUMONIA = ROOT / "sample_data" / "kermany_person1947_bacteria_4876.jpeg"
 CPU = {"device": "$__import__('torch').device('cpu')"}
 
 
@@ -131,7 +131,8 @@ def test_a_server_is_certified_end_to_end(server, path) -> None:
     settings = {"sigma": 0.1, "n_samples": 24, "top_k": 1, "cell_size": 8, "beta": "1", "eta": 0.05}
     interpreter = RISE(60, grid=4, activation="softmax")
     inferer = CertifiedSaliencyInferer(interpreter=interpreter, class_names=("a", "b"), **settings)
-    votes, certificate = inferer.certify(image, remote(server, path))
+    result = inferer.certify(image, remote(server, path))
+    votes, certificate = result.votes, result.certificate
     record = inferer.record(votes, certificate)
     assert votes.counts[1, 2] == votes.found_copies == 24
     assert certificate.l_max > 0 and record["label"]["l2"] > 0 and record["label_and_map"]["l2"] > 0
@@ -192,7 +193,7 @@ def test_the_page_runs(server, monkeypatch, capsys) -> None:
     (code,) = blocks("python")
     few = {
         "http://127.0.0.1:8000/predict": server.url("softmax"),
-        '"image.dcm"': '"sample_data/nih_dx_no_finding.dcm"',
+        '"image.dcm"': '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"',
         "n_masks=200": "n_masks=20",
         "n_samples=384": "n_samples=4",
     }

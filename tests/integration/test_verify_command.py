@@ -15,12 +15,12 @@ from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import json_bytes, sealed
 
-SAMPLE = Path(__file__).parents[2] / "sample_data" / "nih_dx_no_finding.dcm"
+SAMPLE = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 OPTIONS = {
     "plain": ["--samples", "32"],
     "everything": [
         *("--samples", "24", "--until-radius", "0.5", "--max-samples", "48", "--pairs", "--cell-size", "16"),
-        *("--top-k", "10", "--region", "zone:upper", "--region", "box:100,100,900,900", "--confidence", "0.9"),
+        *("--top-k", "10", "--region", "zone:upper", "--region", "box:100,100,900,600", "--confidence", "0.9"),
     ],
     "bfloat16": ["--samples", "24", "--precision", "bfloat16"],
     "two claims without confidence": ["--samples", "32", "--confidence", "0.45"],
@@ -97,7 +97,7 @@ def test_another_precision_than_the_one_of_the_run_is_told(tmp_path: Path, capsy
 
 
 def test_other_inputs_and_networks_are_told(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = SAMPLE.parent / "nih_00000766_010_pneumonia.png"
+    other = SAMPLE.parent / "kermany_person1952_bacteria_4883.jpeg"
     assert audit(plain, "--input", other) == 1
     assert "source.file_sha256: the given image file has another hash" in capsys.readouterr().out
     assert audit(plain, "--bundle", "chest_xray_findings") == 1

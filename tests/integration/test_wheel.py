@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_bundle_of_the_source_tree(site) -> None:
 
 
 def test_certify_runs_from_an_empty_folder(site, tmp_path) -> None:
-    source = ROOT / "sample_data" / "nih_dx_no_finding.dcm"
+    source = ROOT / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""Neyman-Pearson is never below sound Renyi for the same vote map (docs/certificates.md, section 3)."""
+"""Neyman-Pearson is never below sound Renyi for the same vote map (docs/theory/map.md, T3)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_one_swapped_pair_has_one_closed_form() -> None:
 
 
 def test_the_closed_form_overstates_once_two_cells_are_swapped() -> None:
-    """Section 2, warning 2: it ties cells that already lie on the right side."""
+    """docs/theory/map.md, warning 2: it ties cells that already lie on the right side."""
     overstated = []
     for seed in range(50):
         q = vote_shares("random", 8, 4, seed=seed)
@@ -53,7 +53,7 @@ def test_the_closed_form_overstates_once_two_cells_are_swapped() -> None:
 
 
 def test_a_uniform_map_gets_no_radius() -> None:
-    """Section 2, warning 1: the formula as printed in the patent gives one."""
+    """docs/theory/map.md, warning 1: the formula as printed in the patent gives one."""
     q = np.full((8, 8), 16 / 64)
     assert renyi_radius(q, top_k=16, beta="0.5", sigma=1.0) == 0
     assert renyi_radius(q, top_k=16, beta="0.5", sigma=1.0, form="closed") == pytest.approx(0, abs=1e-7)

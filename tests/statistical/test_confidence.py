@@ -96,7 +96,7 @@ def identity_votes(x: np.ndarray, top_k: int, m: int, rng: np.random.Generator) 
 
 
 def test_the_population_radius_is_below_the_true_one_and_the_plug_in_radius_is_not() -> None:
-    """Section 7: at the stated eta the claim may fail that often; the plug-in fails about half the time."""
+    """At the stated eta the claim may fail that often; the plug-in fails about half the time."""
     rng = np.random.default_rng(3)
     x, top_k, m = np.linspace(2, 0, 12), 4, 200
     truth = identity_votes(x, top_k, 400_000, rng) / 400_000

@@ -1,27 +1,65 @@
-"""Votes, the record of their certificate and the arrays of their file, as a run makes them."""
+"""Results and records of given votes, and the arrays of their file, for tests that need no image."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.certificates import certify_votes
-from monai_robustinterp.certificates.record import certificate_record
-from monai_robustinterp.certificates.resize import area_resize_matrix, resize_norms
+from monai_robustinterp.certificates import CertifiedResult, Claim, Origin, certified_result
+from monai_robustinterp.certificates.native import UNKNOWN_SCALE, NativeScale, native_record
+from monai_robustinterp.certificates.resize import (
+    area_resize_matrix,
+    display_round_off,
+    resize_norms,
+    resize_round_off,
+)
 from monai_robustinterp.files import json_bytes, sealed
-from monai_robustinterp.geometry.native import NativeScale, native_record
+from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
+PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
+
+
+def result_of(
+    votes: VoteMap,
+    spec: SmoothingSpec,
+    *,
+    beta: str = "0.5",
+    eta: float = 0.001,
+    finding: str = "x",
+    score: float = 0.5,
+    until_radius: float | None = None,
+    scale: NativeScale = UNKNOWN_SCALE,
+    source: Mapping[str, Any] | None = None,
+) -> CertifiedResult:
+    """The result as the package assembles it."""
+    return certified_result(
+        votes,
+        spec,
+        Claim(beta=beta, eta=eta, until_radius=until_radius),
+        finding=finding,
+        score=score,
+        origin=lambda certificate: Origin(
+            source=source or source_record({}, votes.input_shape),
+            native=native_record(certificate.l_max, scale, certificate.n_pixels),
+            provenance=PROVENANCE,
+        ),
+    )
+
+
+def written(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it is read back from its file."""
+    return json.loads(json_bytes(record))
+
+
 SCHEMA = json.loads(files("monai_robustinterp").joinpath("schemas/certificate.schema.json").read_text())
-
-
-PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64}
 
 
 def make_masks(
@@ -84,14 +122,12 @@ def make_record(
     sigmoid: bool = False,
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON."""
-    certificate = certify_votes(votes, spec, beta=beta, eta=eta)
     shares = np.exp(votes.logits.astype(np.float64))
     score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
-    record = certificate_record(certificate, votes, finding="effusion", score=float(score), until_radius=0.01)
     shape = (300, 260)
+    square = (min(shape), min(shape))
     norms = resize_norms(*(area_resize_matrix(min(shape), side) for side in votes.input_shape))
-    scale = NativeScale(1 / 300, norms.l2, norms.l_inf, "")
-    none = NativeScale(None, None, None, "no radius in stored units: the preprocessing is not known.")
+    lost = resize_round_off(square, votes.input_shape, display=display_round_off(1.0))
     source = {
         "format": "DICOM",
         "file_sha256": "3" * 64,
@@ -101,9 +137,18 @@ def make_record(
         "display_source": "window 1 of 1 (LINEAR)",
         "warnings": "",
     }
-    rest = {"native": native_record(certificate.l_max, scale if native else none, certificate.n_pixels)}
-    record |= rest | {"source": source, "provenance": PROVENANCE}
-    return json.loads(json_bytes(sealed(record)))
+    result = result_of(
+        votes,
+        spec,
+        beta=beta,
+        eta=eta,
+        finding="effusion",
+        score=float(score),
+        until_radius=0.01,
+        scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
+        source=source,
+    )
+    return written(result.record)
 
 
 def make_arrays(votes: VoteMap, spec: SmoothingSpec, folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +30,21 @@ def spec_of(votes: VoteMap, *, sigma: float = 1.0, **changes: object) -> Smoothi
     return SmoothingSpec(sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, **settings | changes)
 
 
+def fixed_map_votes(votes: VoteMap) -> VoteMap:
+    """As many copies of a map that ignores the image: all of them vote for the first k cells."""
+    counts = np.zeros(votes.counts.size, dtype=np.int64)
+    counts[: votes.top_k] = votes.n_samples
+    return dataclasses.replace(
+        votes,
+        counts=counts.reshape(votes.counts.shape),
+        pair_counts=None if votes.pair_counts is None else np.outer(counts, counts) // votes.n_samples,
+        regions=(),
+        region_hits=None,
+        tied_copies=0,
+        constant_copies=0,
+    )
+
+
 def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness: float = 1.5) -> VoteMap:
     """Votes of noisy copies of random scores, for the target 1 of two logits."""
     rng = np.random.default_rng(5)
@@ -48,5 +65,5 @@ def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness:
 
 def make_spec(votes: VoteMap, **changes: object) -> SmoothingSpec:
     """A spec that fits ``make_votes``."""
-    settings = {"sigma": 0.1, "n_samples": votes.n_samples, "top_k": votes.top_k, "cell_size": 8}
+    settings = {"sigma": 0.125, "n_samples": votes.n_samples, "top_k": votes.top_k, "cell_size": 8}
     return SmoothingSpec(**({"interpreter": "gradient", "target": 1} | settings | changes))

@@ -113,7 +113,8 @@ def identity_breaking_radius() -> float:
 
 def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     truth = identity_breaking_radius() / certificate.l_max
     assert certificate.swap_count == 2 and truth > 1
     results = attack_certificate(
@@ -140,7 +141,8 @@ def test_a_certificate_holds_inside_and_is_broken_beyond_the_true_radius() -> No
 def test_the_smoothed_attack_comes_near_the_exact_worst_case() -> None:
     """Within 15 % of the true breaking radius the verdict turns, when enough fresh copies judge."""
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     factor = 1.15 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "guide_draws": 512, "steps": 30, "fresh_samples": 100_000}
     (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
@@ -151,7 +153,8 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     inferer = CertifiedSaliencyInferer(
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16
     )
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
     before = copy.deepcopy(tiny.state_dict())
@@ -165,7 +168,7 @@ def test_the_result_depends_on_the_arguments_alone(tiny, image) -> None:
     with torch.no_grad():
         assert attack_certificate(inferer, tiny, MetaTensor(image), votes, certificate, **options) == first
     assert attack(inferer, seed=2) != first
-    assert (inferer.seed, inferer.n_samples, inferer.target) == (0, 600, 1)
+    assert (inferer.recipe.seed, inferer.recipe.n_samples, inferer.recipe.target) == (0, 600, 1)
     assert all(torch.equal(before[name], value) for name, value in tiny.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in tiny.parameters())
 
@@ -178,7 +181,8 @@ def test_the_attack_runs_in_the_certificates_precision(tiny, image, interpreter)
         n_samples=600, top_k=10, cell_size=4, target=1, sigma=0.2, eta=0.05, beta="0.2", batch_size=16,
         interpreter=interpreter, precision="bfloat16",
     )  # fmt: skip
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     assert certificate.l_max > 0
     options = {"factors": (4.0,), "guide_draws": 24, "restarts": 2, "steps": 2, "plain_steps": 3, "fresh_samples": 64}
     (result,) = attack_certificate(inferer, tiny, image, votes, certificate, **options)
@@ -352,7 +356,8 @@ def test_a_label_flip_bounds_the_whole_attack() -> None:
 
     inferer, _, image = identity_run(n_samples=1000)
     network = Close(torch.eye(12), torch.full((12,), 100.0))
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     factor = 1.4 * identity_breaking_radius() / certificate.l_max
     options = {"factors": (factor,), "steps": 10, "fresh_samples": 1000}
     (result,) = attack_certificate(inferer, network, image, votes, certificate, **options)
@@ -434,22 +439,24 @@ def test_torchscript_is_refused(tiny) -> None:
 )
 def test_settings_out_of_range_are_refused(changes, match) -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     with pytest.raises(ValueError, match=match):
         attack_certificate(inferer, network, image, votes, certificate, **changes)
 
 
 def test_arguments_of_different_runs_and_an_abstaining_certificate_are_refused() -> None:
     inferer, network, image = identity_run()
-    votes, certificate = inferer.certify(image, network)
+    result = inferer.certify(image, network)
+    votes, certificate = result.votes, result.certificate
     with pytest.raises(ValueError, match="another image"):
         attack_certificate(inferer, network, image + 1, votes, certificate)
     with pytest.raises(ValueError, match="one run"):
         attack_certificate(identity_run(sigma=0.4)[0], network, image, votes, certificate)
-    inferer.precision = "bfloat16"
+    inferer.recipe.precision = "bfloat16"
     with pytest.raises(ValueError, match=r"precision\) = .*'bfloat16'\) and the certificate .*'float32'\)"):
         attack_certificate(inferer, network, image, votes, certificate)
-    inferer.precision = "float32"
+    inferer.recipe.precision = "float32"
     few = identity_run(n_samples=10)[0]
     with pytest.raises(ValueError, match="abstains"):
         attack_certificate(few, network, image, *few.certify(image, network))

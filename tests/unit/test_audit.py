@@ -31,11 +31,21 @@ from monai_robustinterp.audit.real import MP, phi, phi_inverse
 from monai_robustinterp.audit.region import log_wealth
 from monai_robustinterp.audit.rerun import rueger
 from monai_robustinterp.certificates import renyi
-from monai_robustinterp.certificates.resize import area_resize_matrix
+from monai_robustinterp.certificates.resize import (
+    area_resize_matrix,
+)
 from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io.votes_npz import save_votes
 from tests.support.cases import collected
-from tests.support.records import PROVENANCE, leaves, make_arrays, make_masks, make_record, make_run, resealed
+from tests.support.records import (
+    PROVENANCE,
+    leaves,
+    make_arrays,
+    make_masks,
+    make_record,
+    make_run,
+    resealed,
+)
 
 AUDIT = Path(__file__).parents[2] / "monai_robustinterp" / "audit"
 
@@ -140,10 +150,10 @@ def test_the_cases_are_what_they_are_called() -> None:
     assert records["r above 0"]["claim"]["allowed_wrong_bounds"] == 1 and records["r above 0"]["rerun"]["l2"] > 0
     assert records["counts 0 and m"]["radii"][1]["l2"] == "Infinity" and records["counts 0 and m"]["rerun"]["l2"] > 0
     assert records["no signal"]["claim"]["l_max"]["l2"] == 0 and records["no signal"]["rerun"]["threshold"] is None
-    assert records["label may flip"]["status"].startswith("not certified")
+    assert records["label may flip"]["status"] == "map only"
     assert records["looks"]["sampling"]["stopped_early"] and not records["last look"]["sampling"]["stopped_early"]
     assert len(records["ties"]["notes"]) == 2
-    assert any(entry["status"].startswith("certified") for entry in records["regions"]["regions"])
+    assert any(entry["sentence"].startswith("certified") for entry in records["regions"]["regions"])
     pairs = {name: record for name, record in records.items() if name.startswith("pairs")}
     assert all(record["radii"][4]["family"] == "discordant-pairs" for record in pairs.values()) and len(pairs) == 5
     assert pairs["pairs"]["claim"]["l_max"]["l2"] == pairs["pairs"]["radii"][4]["l2"]
@@ -163,7 +173,7 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
     assert set(report.hash_only) == {
         *(f"source.{name}" for name in ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source")),
         *("source.warnings", "source.shape[0]", "source.shape[1]"),
-        *("finding.name", "native.slope", "sampling.until_radius"),
+        *("finding.name", "native.slope", "native.rho", "sampling.until_radius"),
     }
 
 
@@ -319,7 +329,7 @@ def test_json_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) 
                 assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/2"}, {"format": 1}])
+@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/3"}, {"format": 1}])
 def test_records_of_another_format_are_refused(tmp_path: Path, record: Any) -> None:
     votes, spec = make_run(make_masks(m=8))
     with pytest.raises(AuditError, match="format"):

@@ -193,7 +193,7 @@ def test_a_decision_that_the_logits_do_not_take_is_caught(certified, tmp_path: P
     _, _, votes, spec = certified
     opposite = VoteMap(**vars(votes) | {"decision": False, "found_copies": 1})
     differences = verify(make_record(opposite, spec), make_arrays(opposite, spec, tmp_path)).differences
-    assert [sentence.split(": ")[0] for sentence in differences] == ["finding.positive"]
+    assert [sentence.split(": ")[0] for sentence in differences] == ["finding.decision"]
 
 
 def test_a_record_that_overstates_consistently_is_caught(certified) -> None:

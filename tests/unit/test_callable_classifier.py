@@ -163,8 +163,8 @@ def test_a_finding_below_one_half_is_not_found_whatever_the_others_are() -> None
     inferer = CertifiedSaliencyInferer(activation="sigmoid")
     scores = np.array([[0.4, 0.9], [0.6, 0.1]])
     image = torch.zeros(2, 1, 4, 4)
-    assert inferer.findings.finds(returning(scores, returns="sigmoid")(image), 0).tolist() == [False, True]
-    assert inferer.findings.finds(returning(scores)(image), 0).tolist() == [True, True]
+    assert inferer.recipe.findings.finds(returning(scores, returns="sigmoid")(image), 0).tolist() == [False, True]
+    assert inferer.recipe.findings.finds(returning(scores)(image), 0).tolist() == [True, True]
 
 
 def test_probabilities_0_and_1_become_what_their_precision_can_tell() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from monai_robustinterp.certificates import certify_votes, fixed_map_certificate, mass_weighted_bounds, renyi
+from monai_robustinterp.certificates import ceiling, certify_votes, mass_weighted_bounds, renyi
 from monai_robustinterp.certificates.curve import curve_to_json, overlap_curve
 from monai_robustinterp.certificates.overlap import Boundary
 from monai_robustinterp.types import SmoothingSpec, VoteMap
@@ -132,11 +132,11 @@ def test_the_control_is_the_certificate_of_a_fixed_map() -> None:
     votes = make_votes()
     curve = overlap_curve(votes, make_spec(votes), eta=0.01)
     for beta in ("1", "0.5"):
-        control = fixed_map_certificate(votes, make_spec(votes), beta=beta, eta=0.01)
-        assert curve.fixed_map == pytest.approx(control.l_max, rel=1e-12)
+        control = ceiling(votes, make_spec(votes), beta=beta, eta=0.01)
+        assert curve.ceiling == pytest.approx(control, rel=1e-12)
     fixed = vote_map([500] * 12 + [0] * 88, n_samples=500, top_k=12)
     alone = overlap_curve(fixed, make_spec(fixed), eta=0.01)
-    assert alone.radii["population", "neyman-pearson"].tolist() == [curve.fixed_map] * 12
+    assert alone.radii["population", "neyman-pearson"].tolist() == [curve.ceiling] * 12
     assert np.isinf(alone.radii["plug-in", "neyman-pearson"]).all()
 
 

@@ -14,7 +14,7 @@ from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from monai_robustinterp import CertifiedSaliency, CertifiedSaliencyd, CertifiedSaliencyInferer
-from monai_robustinterp.certificates import certificate_from_json, certify_votes
+from monai_robustinterp.certificates import Status, certificate_from_json, certify_votes
 from monai_robustinterp.interpreters import RISE, GradCAM, Gradient, MeaningfulPerturbation, explaining
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.smoothing.voting import NonFiniteMapError
@@ -38,7 +38,7 @@ def test_the_votes_are_those_of_the_written_definition(tiny, image) -> None:
     """Copy by copy, with plain loops and sorting."""
     inferer = make_inferer()
     votes, spec = inferer.vote(image, tiny)
-    stages = inferer.stages(image, tiny, target=1, n_copies=48)
+    stages = inferer.recipe.stages(image, tiny, target=1, n_copies=48)
     counts = np.zeros(64, dtype=int)
     found = 0
     for copy in torch.from_numpy(stages.copies):
@@ -80,7 +80,8 @@ def test_a_batch_of_images_keeps_its_metadata_and_decollates(tiny, image) -> Non
     assert isinstance(out, MetaTensor) and out.shape == (2, 2, 32, 32) and out.dtype == torch.float32
     singles = decollate_batch(out)
     for name, single, x in zip("ab", singles, batch.as_tensor()):
-        votes, certificate = inferer.certify(x, tiny)
+        result = inferer.certify(x, tiny)
+        votes, certificate = result.votes, result.certificate
         record = json.loads(single.meta["certificate"])
         assert single.meta["filename_or_obj"] == name
         assert certificate_from_json(record) == certificate
@@ -176,9 +177,10 @@ def test_a_network_that_returns_nan_is_reported_and_never_voted(image) -> None:
 
 
 def test_all_zero_maps_are_counted_reported_and_certify_nothing(image) -> None:
-    votes, certificate = make_inferer(target=0, n_samples=200).certify(image, Broken(0.0))
+    result = make_inferer(target=0, n_samples=200).certify(image, Broken(0.0))
+    votes, certificate = result.votes, result.certificate
     assert votes.constant_copies == votes.tied_copies == 200
-    assert certificate.l_max == 0 and certificate.status.startswith("abstain")
+    assert certificate.l_max == 0 and certificate.status is Status.ABSTAIN
     assert any("constant map" in note for note in certificate.notes)
 
 
@@ -246,7 +248,7 @@ def test_a_logit_that_is_nan_is_not_voted_away(tiny, image) -> None:
 def test_an_interpreter_by_name_gets_the_inferers_activation() -> None:
     for activation in ("sigmoid", "softmax"):
         inferer = make_inferer(interpreter="robust_perturbation", activation=activation)
-        assert inferer.interpreter.settings["activation"] == activation
+        assert inferer.recipe.interpreter.settings["activation"] == activation
 
 
 def test_where_round_off_would_grow_copies_are_interpreted_one_by_one(tiny, image) -> None:

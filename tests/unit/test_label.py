@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import mpmath
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates import Status, certify_votes
 from monai_robustinterp.certificates.label import certify_label, label_and_map
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 from tests.support.vote_factory import vote_map
@@ -40,20 +38,20 @@ def test_the_radius_is_sigma_times_the_quantile_of_the_bound() -> None:
         wrong = mpmath.betainc(953, 48, 0, mpmath.mpf(label.share_lower), regularized=True)
     assert float(wrong) == pytest.approx(0.01, rel=1e-7) and wrong <= 0.01
     assert label.l2 == pytest.approx(0.1 * norm.ppf(label.share_lower), rel=1e-9)
-    assert label.status.startswith("certified") and " finds the explained finding" in label.status
+    assert label.sentence.startswith("certified") and " finds the explained finding" in label.sentence
 
 
 def test_a_clean_decision_of_not_found_counts_the_copies_that_do_not_find_it() -> None:
     votes = make_votes(47, 1000, decision=False)
     label = certify_label(votes, 0.1, eta_label=0.01)
-    assert not label.decision and label.agreeing_copies == 953 and "does not find" in label.status
+    assert not label.decision and label.agreeing_copies == 953 and "does not find" in label.sentence
     assert label.l2 == certify_label(make_votes(953, 1000), 0.1, eta_label=0.01).l2
 
 
 @pytest.mark.parametrize("agreeing", [0, 1, 400, 500, 530])
 def test_without_a_majority_beyond_doubt_it_abstains_and_never_certifies_the_opposite(agreeing: int) -> None:
     label = certify_label(make_votes(agreeing, 1000), 0.1, eta_label=0.01)
-    assert label.l2 == 0 and label.status.startswith("abstain") and label.share_lower <= 0.5
+    assert label.l2 == 0 and label.sentence.startswith("abstain") and label.share_lower <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -75,20 +73,23 @@ def map_certificate(votes: VoteMap, sigma: float, eta: float):
 def test_label_and_map_hold_up_to_the_smaller_radius_with_the_sum_of_their_etas() -> None:
     for agreeing, binding in ((1000, "map"), (600, "label")):
         votes = make_votes(agreeing, 1000)
-        label, certificate = certify_label(votes, 0.1, eta_label=0.0004), map_certificate(votes, 0.1, 0.0006)
-        joint = label_and_map(label, certificate)
-        radii = {"label": label.l2, "map": certificate.l_max}
-        assert joint.l2 == radii[binding] == min(radii.values()) > 0
-        assert joint.eta == pytest.approx(0.001, rel=1e-12) and joint.status.startswith("certified")
+        label, l_max = certify_label(votes, 0.1, eta_label=0.0004), map_certificate(votes, 0.1, 0.0006).l_max
+        both = label_and_map(label, l_max, eta_map=0.0006)
+        radii = {"label": label.l2, "map": l_max}
+        assert both.l2 == radii[binding] == min(radii.values()) > 0
+        assert both.eta == pytest.approx(0.001, rel=1e-12) and both.sentence.startswith("certified")
 
 
-def test_no_joint_claim_without_both_or_from_two_runs() -> None:
-    votes = make_votes(500, 1000)
-    label, certificate = certify_label(votes, 0.1, eta_label=0.01), map_certificate(votes, 0.1, 0.01)
-    assert label_and_map(label, certificate).l2 == 0
-    assert label_and_map(label, certificate).status.startswith("abstain")
-    with pytest.raises(ValueError, match="same run"):
-        label_and_map(dataclasses.replace(label, sigma=0.2), certificate)
+def test_no_claim_of_both_without_both() -> None:
+    label = certify_label(make_votes(500, 1000), 0.1, eta_label=0.01)
+    none = label_and_map(label, 0.05, eta_map=0.01)
+    assert none.l2 == 0 and none.sentence.startswith("abstain")
     sure = certify_label(make_votes(1000, 1000), 0.1, eta_label=0.6)
-    joint = label_and_map(sure, map_certificate(make_votes(1000, 1000), 0.1, 0.6))
-    assert sure.l2 > 0 and (joint.l2, joint.eta) == (0, 1)
+    both = label_and_map(sure, 0.05, eta_map=0.6)
+    assert sure.l2 > 0 and (both.l2, both.eta) == (0, 1)
+
+
+def test_a_network_that_decides_like_a_coin_is_not_certified_in_python_either() -> None:
+    certificate = map_certificate(make_votes(500, 1000), 0.1, 0.01)
+    assert certificate.l_max > 0 and certificate.status is Status.MAP_ONLY
+    assert certificate.sentence.startswith("not certified")

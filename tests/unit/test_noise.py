@@ -121,7 +121,7 @@ def test_the_model_receives_the_image_plus_gaussian_noise_of_the_stated_sigma(ti
 
 
 def test_replicated_channels_carry_one_noise(image) -> None:
-    """Noise per replicated channel would certify a threat that no image can carry (section 1)."""
+    """Noise per replicated channel would certify a threat that no image can carry (D1)."""
     seen = []
 
     class ThreeChannels(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""What float32 and a counter-based generator make of N(0, 1): the bounds of docs/certificates.md, one by one.
+"""What float32 and a counter-based generator make of N(0, 1): the bounds of docs/theory/noise.md, one by one.
 
 The words of the generator are taken as independent and uniform; tests/unit/test_noise.py has their known answers.
 """
@@ -71,7 +71,7 @@ def test_extreme_and_random_words_give_box_muller_to_float32_round_off(monkeypat
 
 
 def test_the_largest_and_the_smallest_radius(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Section "float32" of docs/certificates.md: |z| <= sqrt(-2 ln 2^-33) = 6.7637, and no word gives infinity."""
+    """docs/theory/noise.md, L10: |z| <= sqrt(-2 ln 2^-33) = 6.7637, and no word gives infinity."""
     z = normals_of(monkeypatch, [0, LAST, 0, 0, 0, 1], [0, 0, 2**30, 2**31, 3 * 2**30, 0])
     largest = math.sqrt(66 * math.log(2))
     assert np.isfinite(z).all()
@@ -204,7 +204,7 @@ def nearest_float32(value: Fraction) -> float:
 def test_a_copy_is_the_rounded_real_sum_of_image_and_noise(tiny: torch.nn.Module, image: torch.Tensor) -> None:
     """So it is a function of that sum alone, and rounding it is post-processing, which costs no radius."""
     inferer = CertifiedSaliencyInferer(sigma=0.3, n_samples=4, top_k=4, cell_size=4, target=1, seed=5)
-    copies = inferer.stages(image, tiny, target=1, n_copies=4).copies
+    copies = inferer.recipe.stages(image, tiny, target=1, n_copies=4).copies
     noise = CounterNoise(seed=5, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL)
     added = 0.3 * noise.normal(torch.arange(4), tuple(image.shape))
     rounded = 0

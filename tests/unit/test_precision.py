@@ -90,7 +90,9 @@ def test_votes_in_bfloat16_are_those_of_a_plain_loop_under_autocast(tiny, image)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         clean = tiny(image[None])[0].float().numpy()
     assert votes.counts.ravel().tolist() == counts.tolist() and votes.found_copies == found
-    assert inferer.stages(image, tiny, target=1, n_copies=24).votes.sum(axis=0).ravel().tolist() == counts.tolist()
+    assert (
+        inferer.recipe.stages(image, tiny, target=1, n_copies=24).votes.sum(axis=0).ravel().tolist() == counts.tolist()
+    )
     assert np.array_equal(votes.logits, clean) and spec.precision == "bfloat16"
     in_float32, _ = make_inferer().vote(image, tiny)
     assert not np.array_equal(in_float32.counts, votes.counts) and not np.array_equal(in_float32.logits, clean)
@@ -108,7 +110,7 @@ def test_equal_values_of_bfloat16_leave_exactly_k_votes_a_copy(tiny, image) -> N
     inferer = make_inferer(precision="bfloat16", cell_size=1, top_k=100)
     votes, _ = inferer.vote(image, tiny)
     assert votes.tied_copies > make_inferer(cell_size=1, top_k=100).vote(image, tiny)[0].tied_copies
-    assert (inferer.stages(image, tiny, target=1, n_copies=24).votes.sum(axis=(1, 2)) == 100).all()
+    assert (inferer.recipe.stages(image, tiny, target=1, n_copies=24).votes.sum(axis=(1, 2)) == 100).all()
 
 
 def test_counts_above_what_bfloat16_can_count_are_exact(tiny, image) -> None:
@@ -458,7 +460,7 @@ def test_their_own_checks_would_fail(name, tiny) -> None:
 
 def test_a_precision_that_was_changed_later_is_refused_too(tiny, image) -> None:
     inferer = make_inferer(interpreter="cam")
-    inferer.precision = "bfloat16"
+    inferer.recipe.precision = "bfloat16"
     with pytest.raises(ValueError, match="rounds away"):
         inferer.vote(image, tiny)
 
@@ -535,8 +537,8 @@ def test_votes_of_no_known_precision_are_not_audited(wrong, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["chest_xray_certified_saliency", "chest_xray_findings"])
 def test_the_bundles_take_it_from_their_key(name) -> None:
-    assert load_bundle(name).inferer.precision == "float32"
-    assert load_bundle(name, {"precision": "bfloat16"}).inferer.precision == "bfloat16"
+    assert load_bundle(name).inferer.recipe.precision == "float32"
+    assert load_bundle(name, {"precision": "bfloat16"}).inferer.recipe.precision == "bfloat16"
     with pytest.raises(InputRefused, match="interpreter 'cam' follows differences"):
         load_bundle(name, {"precision": "bfloat16", "interpreter_name": "cam"})
 
@@ -587,7 +589,7 @@ def test_a_trace_with_tf32_is_refused_on_a_gpu(on_gpu, image) -> None:
 def test_bfloat16_on_a_gpu_votes_as_a_plain_loop_under_autocast(on_gpu, image) -> None:
     inferer = make_inferer(precision="bfloat16", batch_size=1)
     votes, _ = inferer.vote(image.cuda(), on_gpu)
-    copies = inferer.stages(image.cuda(), on_gpu, target=1, n_copies=24).copies
+    copies = inferer.recipe.stages(image.cuda(), on_gpu, target=1, n_copies=24).copies
     counts = np.zeros(64, dtype=int)
     for one in torch.from_numpy(copies).cuda():
         x = one[None, None].clone().requires_grad_()

@@ -142,7 +142,8 @@ def test_the_votes_are_where_the_classifier_looks() -> None:
     inferer = CertifiedSaliencyInferer(
         interpreter=interpreter, sigma=0.1, n_samples=32, top_k=1, cell_size=8, target=1, beta="1"
     )
-    votes, certificate = inferer.certify(torch.full((1, 32, 32), 0.7), Square())
+    result = inferer.certify(torch.full((1, 32, 32), 0.7), Square())
+    votes, certificate = result.votes, result.certificate
     assert votes.counts[1, 2] == 32 and certificate.l_max > 0
     assert certificate.spec.interpreter_settings == interpreter.settings
 
@@ -181,7 +182,8 @@ def test_nothing_is_certified_for_a_classifier_that_ignores_the_image(image) -> 
     inferer = CertifiedSaliencyInferer(
         interpreter=RISE(20, grid=4), sigma=0.1, n_samples=100, top_k=10, cell_size=4, target=1
     )
-    votes, certificate = inferer.certify(image, Blind())
+    result = inferer.certify(image, Blind())
+    votes, certificate = result.votes, result.certificate
     assert votes.constant_copies == 100 and certificate.l_max == 0
 
 

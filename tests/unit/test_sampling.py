@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from monai_robustinterp import CertifiedSaliencyInferer
-from monai_robustinterp.certificates import certify_votes, fixed_map_certificate
+from monai_robustinterp.certificates import ceiling, certify_votes
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.label import certify_label
 from monai_robustinterp.certificates.rerun import rerun_radius
@@ -19,6 +19,7 @@ from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 from tests.support.networks import TinyClassifier
+from tests.support.vote_factory import fixed_map_votes
 
 SCHEMA = json.loads((files("monai_robustinterp") / "schemas" / "certificate.schema.json").read_text())
 
@@ -48,7 +49,8 @@ def test_sampling_stops_at_the_first_look_that_certifies_the_wanted_radius(tiny,
     wanted = 0.5 * (radii[1] + radii[2])
     calls: list[int] = []
     inferer = make_inferer(until_radius=wanted, max_samples=512, eta=0.05)
-    votes, certificate = inferer.certify(image, tiny, calls.append)
+    result = inferer.certify(image, tiny, calls.append)
+    votes, certificate = result.votes, result.certificate
     assert (votes.n_samples, sum(calls)) == (128, 128)
     assert certificate.spec.looks == looks
     assert np.array_equal(votes.counts, make_inferer(n_samples=128).vote(image, tiny)[0].counts)
@@ -62,7 +64,8 @@ def test_sampling_stops_at_the_first_look_that_certifies_the_wanted_radius(tiny,
 
 def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None:
     inferer = make_inferer(until_radius=50.0, max_samples=100, eta=0.05)
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     record = inferer.record(votes, certificate)
     assert record["sampling"] == {
         "until_radius": 50.0,
@@ -76,7 +79,8 @@ def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None
 
 def test_the_record_says_what_was_saved_and_pays_for_the_looks_everywhere(tiny, image) -> None:
     inferer = make_inferer(until_radius=1e-9, max_samples=512, eta=0.05)
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     record = inferer.record(votes, certificate)
     jsonschema.validate(record, SCHEMA)
     assert record["sampling"]["stopped_early"]
@@ -110,22 +114,24 @@ def test_a_spec_whose_looks_do_not_fit_its_copies_is_refused(looks) -> None:
         SmoothingSpec(sigma=1.0, n_samples=32, top_k=1, cell_size=1, interpreter="gradient", target=0, looks=looks)
 
 
-def test_the_control_of_an_early_stopped_run_is_that_of_the_last_look(tiny, image) -> None:
+def test_the_ceiling_of_an_early_stopped_run_is_that_of_its_own_copies(tiny, image) -> None:
     inferer = make_inferer(until_radius=1e-9, max_samples=512, eta=0.05)
-    votes, certificate = inferer.certify(image, tiny)
+    result = inferer.certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     assert votes.n_samples < 512
-    control = fixed_map_certificate(votes, certificate.spec, beta="0.5", eta=0.05)
-    assert control.spec.n_samples == 512
-    assert control.l_max > certificate.l_max
+    fixed = fixed_map_votes(votes)
+    later = dataclasses.replace(fixed, counts=fixed.counts * (512 // votes.n_samples), n_samples=512)
+    at_the_end = ceiling(later, dataclasses.replace(certificate.spec, n_samples=512), beta="0.5", eta=0.05)
+    assert certificate.l_max <= certificate.ceiling < at_the_end
 
 
 def test_the_control_of_the_curve_is_that_of_the_certificate(tiny, image) -> None:
     for settings in ({}, {"until_radius": 1e-9, "max_samples": 512}):
         inferer = make_inferer(eta=0.05, **settings)
-        votes, certificate = inferer.certify(image, tiny)
+        result = inferer.certify(image, tiny)
+        votes, certificate = result.votes, result.certificate
         curve = overlap_curve(votes, certificate.spec, eta=0.05)
-        control = fixed_map_certificate(votes, certificate.spec, beta="0.5", eta=0.05)
-        assert curve.fixed_map == pytest.approx(control.radius("population", "neyman-pearson").l2)
+        assert curve.ceiling == pytest.approx(certificate.ceiling)
 
 
 def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
@@ -142,7 +148,7 @@ def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
 def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
     inferer = make_inferer(pairs=True)
     votes, _ = inferer.vote(image, tiny)
-    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes.reshape(32, 64)
+    masks = inferer.recipe.stages(image, tiny, target=1, n_copies=32).votes.reshape(32, 64)
     expected = np.zeros((64, 64), dtype=int)
     for mask in masks:
         expected += np.outer(mask, mask)
@@ -151,7 +157,8 @@ def test_joint_counts_are_those_of_the_copies(tiny, image) -> None:
 
 
 def test_pairs_take_half_of_eta_from_the_cells(tiny, image) -> None:
-    votes, certificate = make_inferer(pairs=True, n_samples=256, eta=0.05).certify(image, tiny)
+    result = make_inferer(pairs=True, n_samples=256, eta=0.05).certify(image, tiny)
+    votes, certificate = result.votes, result.certificate
     alone = certify_votes(dataclasses.replace(votes, pair_counts=None), certificate.spec, beta="0.5", eta=0.025)
     for family in ("renyi", "neyman-pearson"):
         assert certificate.radius("population", family).l2 == alone.radius("population", family).l2
@@ -175,7 +182,7 @@ def test_hits_of_a_region_are_those_of_the_copies(tiny, image) -> None:
     inferer, region = make_inferer(), left_half()
     other = Region(name="the rest", cells=~region.cells, seen=1.0)
     votes, _ = inferer.vote(image, tiny, regions=[region, other])
-    masks = inferer.stages(image, tiny, target=1, n_copies=32).votes
+    masks = inferer.recipe.stages(image, tiny, target=1, n_copies=32).votes
     hits = masks[:, :, :4].sum(axis=(1, 2))
     assert np.array_equal(votes.region_hits[0], np.bincount(hits, minlength=11))
     assert np.array_equal(votes.region_hits[1], votes.region_hits[0][::-1])

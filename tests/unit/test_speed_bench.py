@@ -172,9 +172,9 @@ def test_models_are_the_same_each_time_and_the_bundle_keeps_its_settings() -> No
     torch.rand(1)
     other = load_case(TINY, 32, "cpu")
     assert torch.equal(one.network(one.image[None]), other.network(other.image[None]))
-    assert one.image.shape == (1, 32, 32) and one.inferer.top_k == 2
+    assert one.image.shape == (1, 32, 32) and one.inferer.recipe.top_k == 2
     shipped = load_case(CHEST, 64, "cpu")
-    assert (shipped.target, shipped.inferer.top_k, shipped.inferer.sigma) == (1, 38, 0.1)
+    assert (shipped.target, shipped.inferer.recipe.top_k, shipped.inferer.recipe.sigma) == (1, 38, 0.1)
     assert shipped.image.shape == (1, 64, 64)
 
 

@@ -18,7 +18,7 @@ from benchmarks.certificates import __main__ as study
 from benchmarks.certificates import attacked, bounds_check, curves, radii, rivals, stopping, streams, tables, tightness
 from benchmarks.certificates.plan import FIRST_COPIES, FULL, QUICK, Plan
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec
-from monai_robustinterp.certificates import fixed_map_certificate, neyman_pearson_radius
+from monai_robustinterp.certificates import ceiling, neyman_pearson_radius
 from monai_robustinterp.certificates.curve import overlap_curve
 
 PLAN = Plan(
@@ -92,11 +92,18 @@ def bundle(tiny):
 SMALL = dataclasses.replace(PLAN, table_sizes=(24,), rival_sizes=(12, 18), joint_size=18, curve_sizes=(18, 24))
 
 
+def test_a_bundle_that_leaves_the_batch_size_open_gives_the_same_stream(bundle, image) -> None:
+    wanted = streams.take_stream("one", image, bundle, SMALL)
+    bundle.inferer.batch_size = None
+    found = streams.take_stream("one", image, bundle, SMALL)
+    assert np.array_equal(found.counts, wanted.counts) and streams.settings(image, bundle, SMALL)["batch_size"] == 16
+
+
 def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
     stream = streams.take_stream("one", image, bundle, SMALL)
     assert stream.sizes == (10, 12, 18, 24)
     for m in stream.sizes:
-        bundle.inferer.n_samples = m
+        bundle.inferer.recipe.n_samples = m
         wanted, spec = bundle.inferer.vote(image, bundle.network)
         votes, found = stream.at(m)
         assert found == spec and (votes.counts == wanted.counts).all()
@@ -107,7 +114,7 @@ def test_every_prefix_is_a_run_of_so_many_copies(bundle, image) -> None:
 
 def test_mean_maps_and_joint_counts_are_those_of_the_copies(bundle, image) -> None:
     stream = streams.take_stream("one", image, bundle, SMALL)
-    stages = bundle.inferer.stages(image, bundle.network, target=1, n_copies=18)
+    stages = bundle.inferer.recipe.stages(image, bundle.network, target=1, n_copies=18)
     marks = stages.votes.reshape(18, -1).astype(np.int64)
     votes, _ = stream.paired()
     assert votes.n_samples == 18 and (votes.pair_counts == marks.T @ marks).all()
@@ -140,7 +147,7 @@ def test_a_stored_stream_is_read_only_under_the_same_settings(bundle, image, tmp
     assert (again.paired()[0].pair_counts == first.pair_counts).all()
     other = SimpleNamespace(network=bundle.network, inferer=bundle.inferer, hashes={"weights_sha256": "other"})
     sigma = SimpleNamespace(network=bundle.network, inferer=copy.copy(bundle.inferer), hashes=bundle.hashes)
-    sigma.inferer.sigma = 0.2
+    sigma.inferer.recipe.sigma = 0.2
     changes = [(image, other, SMALL), (image, sigma, SMALL), (image * 0.5, bundle, SMALL)]
     for changed in [*changes, (image, bundle, dataclasses.replace(SMALL, table_sizes=(24, 25)))]:
         with pytest.raises(pytest.fail.Exception, match="taken again"):
@@ -154,7 +161,7 @@ def test_the_control_is_the_fixed_map_of_the_package() -> None:
     votes, spec = synthetic().at(400)
     fixed = radii.fixed_votes(votes)
     found = radii.all_radii(fixed, spec, **SETTINGS)
-    certificate = fixed_map_certificate(votes, spec, **SETTINGS)
+    certificate = ceiling(votes, spec, **SETTINGS)
     assert found[radii.MASS] == certificate.l_max == certificate.radius("population", "neyman-pearson").l2
     own = radii.all_radii(votes, spec, **SETTINGS)
     assert all(own[name] <= found[name] for name in found) and own[radii.MASS] > 0

@@ -38,7 +38,7 @@ def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_
     np.testing.assert_array_equal(long.counts, whole.counts)
     assert (long.found_copies, long.tied_copies) == (whole.found_copies, whole.tied_copies)
     target = int(bundle.network(image[None]).argmax())
-    bundle.inferer.n_samples, bundle.inferer.target = 30, target
+    bundle.inferer.recipe.n_samples, bundle.inferer.recipe.target = 30, target
     np.testing.assert_array_equal(whole.counts, bundle.inferer.vote(image, bundle.network)[0].counts)
 
 
@@ -50,7 +50,7 @@ def test_votes_of_other_settings_are_not_gone_on_with(bundle, image, tmp_path, c
         with torch.no_grad():
             bundle.network.features[0].weight.copy_(bundle.network.features[0].weight.flip(-1, -2))
     elif change == "settings":
-        bundle.inferer.sigma = 0.3
+        bundle.inferer.recipe.sigma = 0.3
     else:
         image = image.flip(-1)
     found, _ = take_votes(tmp_path / "votes.npz", bundle, image, 16)
@@ -63,7 +63,7 @@ def test_seconds_of_a_copy_are_those_of_the_process(bundle, monkeypatch, alone, 
     """In the batches that the votes are taken in, also where a copy takes long: there it is less than alone."""
     clock = iter([0, 9, 10, 14, 20, 25])
     monkeypatch.setattr("time.process_time", lambda: next(clock))
-    monkeypatch.setattr(type(bundle.inferer.interpreter), "amplifies_round_off", alone)
+    monkeypatch.setattr(type(bundle.inferer.recipe.interpreter), "amplifies_round_off", alone)
     assert seconds_per_copy(bundle) == pytest.approx(4 / size)
     assert next(clock) == 20
 
@@ -82,7 +82,7 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
     command.main(SimpleNamespace(**arguments | {"methods": ["cam"]}, part="seconds"))
     assert command.copies(cam, bundle, 1.0, tmp_path) == 12
     taken = []
-    monkeypatch.setattr(command, "images", lambda bundle: {"one": None, "two": None})
+    monkeypatch.setattr(command, "images", lambda bundle, output: {"one": None, "two": None})
     monkeypatch.setattr(command, "take_votes", lambda path, *rest: taken.append(path.name) or (None, None))
     monkeypatch.setattr(command, "radii", lambda *rest: {})
     for share in ("1/2", "2/2"):

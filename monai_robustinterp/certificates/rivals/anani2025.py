@@ -5,7 +5,7 @@ tau of the copies mark it (in) or do not mark it (out), corrected over all tests
 in or out, for every perturbation of l2 norm up to R = sigma Phi^-1(tau); the others abstain. Their setting: 100 copies,
 10 of them to choose the side, tau = 0.75, alpha = 0.001.
 
-Level: population (docs/certificates.md, section 4), for all cells at once with probability >= 1 - alpha, but about the
+Level: population (D9 of docs/theory/objects.md), for all cells at once with probability >= 1 - alpha, but about the
 *majority* of each cell and not about a top-k overlap. More than k cells may have a majority, so a certified-in cell
 need not stay in the top-k of the expected map: an abstaining cell may overtake it. What does follow is that each
 certified-in cell stays above each certified-out one; ``overlap`` counts that.

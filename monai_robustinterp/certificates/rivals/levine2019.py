@@ -6,7 +6,7 @@ at radius rho is
 
     #{ i <= K : Phi(Phi^-1(x_(i) - err) - 2 rho / sigma) - err > x_(2K+1-i) }.
 
-Level: population (docs/certificates.md, section 4), with the given confidence: the reported top-K and the top-K of the
+Level: population (D9 of docs/theory/objects.md), with the given confidence: the reported top-K and the top-K of the
 *expected* map at every x + delta. Of the two err, one is for x_(i) and one for x_(2K+1-i), both at the clean image; no
 error of a fresh sample at x + delta is in it, so it says nothing about the map that a second run would show.
 

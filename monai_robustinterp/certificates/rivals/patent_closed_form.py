@@ -1,7 +1,7 @@
 """The published closed form (US 11,341,598, eqs. 1-2; Liu et al. 2021, arXiv:2107.01561), as it is used: plug-in.
 
 Source: eps = -ln(2s M_{1-alpha}(p_S) + sum of p outside S), L = sup over alpha of sigma sqrt(2 eps / alpha), with the
-observed shares for the expected ones (docs/certificates.md, section 2). The sum stands inside the logarithm; as printed
+observed shares for the expected ones (T1 of docs/theory/map.md). The sum stands inside the logarithm; as printed
 in the patent, outside, even a uniform map gets a radius.
 
 Level: plug-in, so no claim for two reasons. The observed shares of m copies are no bounds on the expected map. And for

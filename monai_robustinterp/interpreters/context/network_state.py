@@ -51,7 +51,7 @@ def explaining(network: nn.Module, precision: Precision = "float32") -> Iterator
         TypeError: if ``network`` is no module.
         ValueError: if the weights are not float32, if it cannot run in that precision, or if a layer takes statistics
             from the batch or draws at random after eval(): the output for one copy would depend on the other copies or
-            on chance, which voids the certificate (docs/certificates.md, section 1).
+            on chance, which voids the certificate (docs/theory/objects.md, D3).
     """
     if not isinstance(network, nn.Module):
         raise TypeError(

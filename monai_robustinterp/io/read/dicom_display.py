@@ -17,7 +17,9 @@ from scipy.special import expit
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_header import first_item, integer, numbers, shown_code, stored_integer, text
-from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, affine_slope
+from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, DisplaySlope, affine_slope, no_slope
+
+_WIDTHS = 2.0**20
 
 FloatImage = npt.NDArray[np.float64]
 
@@ -32,6 +34,7 @@ class DisplayedPixels:
         high: the value at the bright end.
         source: where the range came from.
         slope: largest change of a value per stored unit; NaN after a lookup table.
+        intercept: what the rescale added.
         fixed_range: whether the range is the same for all pixels with this header.
         padded: whether pixels were set to black.
         steps: what was applied to the stored pixels, in order.
@@ -43,23 +46,24 @@ class DisplayedPixels:
     high: float
     source: str
     slope: float = 1.0
+    intercept: float = 0.0
     fixed_range: bool = True
     padded: bool = False
     steps: tuple[str, ...] = ("stored values",)
     warnings: tuple[str, ...] = ()
 
-    def display_slope(self) -> tuple[float, str]:
-        """``display_slope`` and ``slope_reason`` of ``SourceImage``."""
+    def display_slope(self) -> DisplaySlope:
+        """How a change of a stored pixel reaches the display."""
         if math.isnan(self.slope):
-            return math.nan, LOOKUP_TABLE
+            return no_slope(LOOKUP_TABLE)
         if self.padded:
-            return math.nan, "pixels at the padding value become black: a pixel that takes or leaves it jumps."
+            return no_slope("pixels at the padding value become black: a pixel that takes or leaves it jumps.")
         if not self.fixed_range:
-            return math.nan, (
+            return no_slope(
                 "the header's smallest and largest pixel value are the display range only while all pixels lie between "
                 "them, so it depends on the content."
             )
-        return affine_slope(self.slope, self.low, self.high)
+        return affine_slope(self.slope, self.low, self.high, intercept=self.intercept)
 
 
 def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDArray[np.bool_]) -> DisplayedPixels:
@@ -113,6 +117,7 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDAr
         high=ends[1],
         source=f"{source}, rescaled",
         slope=abs(slope),
+        intercept=intercept,
         fixed_range=fixed,
         steps=("stored values", f"rescale slope {slope:g} intercept {intercept:g}"),
     )
@@ -159,9 +164,18 @@ def _with_window(pixels: DisplayedPixels, center: float, width: float, count: in
     name = f"window 1 of {count} ({function})"
     if function == "SIGMOID" and width > 0:
         values = expit(4 * (pixels.values - center) / width)
-        slope, steps = pixels.slope / width, (*pixels.steps, name)  # expit is steepest at 0, where its slope is 1/4
+        # expit is steepest at 0, where its slope is 1/4. Far from 0 its argument would be rounded to steps (L11).
+        near = max(abs(center), abs(pixels.intercept)) <= _WIDTHS * width
         return replace(
-            pixels, values=values, low=0.0, high=1.0, source=name, slope=slope, fixed_range=True, steps=steps
+            pixels,
+            values=values,
+            low=0.0,
+            high=1.0,
+            source=name,
+            slope=pixels.slope / width if near else math.inf,
+            intercept=0.0,
+            fixed_range=True,
+            steps=(*pixels.steps, name),
         )
     if function == "LINEAR":
         low, high = center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
@@ -12,14 +11,15 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_display import displayed_pixels, padding_mask
 from monai_robustinterp.io.read.dicom_header import admission_concerns, header_meta, pixel_spacing
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
+from monai_robustinterp.io.read.header_text import HeaderText
 from monai_robustinterp.io.read.source_image import SourceImage, check_content
 
 
-def read_dicom(path: Path, *, strict: bool) -> SourceImage:
+def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     """Read one DICOM file.
 
     Args:
-        path: a file with the DICM prefix.
+        content: of a file with the DICM prefix.
         strict: refuse, instead of warn about, what seems to be no chest radiograph for presentation.
 
     Returns:
@@ -28,7 +28,7 @@ def read_dicom(path: Path, *, strict: bool) -> SourceImage:
     Raises:
         InputRefused: if it is no readable grayscale radiograph.
     """
-    dataset = _parse(path)
+    dataset = _parse(content)
     # Copied before decoding: pydicom's decoders convert some of these elements.
     header = header_meta(dataset)
     stored = stored_pixels(dataset)
@@ -41,7 +41,6 @@ def read_dicom(path: Path, *, strict: bool) -> SourceImage:
     padding = padding_mask(stored, dataset)
     check_content(stored[~padding])  # one value beside padding is no content either
     pixels = displayed_pixels(stored, dataset, padding)
-    slope, slope_reason = pixels.display_slope()
     spacing_mm, spacing_source = pixel_spacing(dataset)
     return SourceImage(
         stored_pixels=stored,
@@ -50,19 +49,19 @@ def read_dicom(path: Path, *, strict: bool) -> SourceImage:
         display_max=pixels.high,
         display_source=pixels.source,
         intensity_path=pixels.steps,
-        display_slope=slope,
-        slope_reason=slope_reason,
+        slope=pixels.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
         spacing_source=spacing_source,
+        dicom_header=HeaderText.of(content),
         header=header,
         warnings=(*concerns, *pixels.warnings),
     )
 
 
-def _parse(path: Path) -> FileDataset:
+def _parse(content: bytes) -> FileDataset:
     try:
-        return dcmread(io.BytesIO(path.read_bytes()))  # no name to log: file names may hold patient names
+        return dcmread(io.BytesIO(content))  # no name to log: file names may hold patient names
     except Exception as error:  # pydicom's parser raises many types for damaged files, some with values in the text
         raise InputRefused(
             f"The DICOM file could not be parsed ({type(error).__name__}); it must be complete and follow PS3.10. "

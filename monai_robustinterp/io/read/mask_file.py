@@ -82,7 +82,7 @@ def read_mask(path: Path, meta: Mapping[str, Any], *, segment: int | None = None
 
 def _read_nifti_mask(path: Path, meta: Mapping[str, Any]) -> Mask:
     header, zipped, version = _nifti_header(path)
-    values = read_nifti(path, zipped=zipped, version=version).values
+    values = read_nifti(path.read_bytes(), zipped=zipped, version=version).values
     _check_shape(values.shape, meta)
     _check_place(header, meta)
     return _binary(values)

@@ -11,7 +11,7 @@ columns = L, rows = P (affine diag(-1, -1, 1)), and the rule gives it back as it
 from __future__ import annotations
 
 import gzip
-import math
+import io
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size
+from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size, no_slope
 
 _NO_STATED_RANGE = "image minimum and maximum"
 _UNIT_RANGE = "unit range of float values"
@@ -32,11 +32,11 @@ _NOT_SCALED = (1.0, 0.0)
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
-def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
+def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     """Read one 2-D image, or a volume of one slice.
 
     Args:
-        path: a single-file NIfTI.
+        content: of a single-file NIfTI.
         zipped: whether the file is gzip-compressed.
         version: 1 or 2.
 
@@ -48,7 +48,7 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
     """
     image_class = nib.Nifti1Image if version == 1 else nib.Nifti2Image
     try:
-        with gzip.open(path) if zipped else path.open("rb") as stream:
+        with io.BytesIO(content) as plain, gzip.GzipFile(fileobj=plain) if zipped else plain as stream:
             image: Any = image_class.from_stream(stream)
             axes = _image_axes(image)
             stored = np.array(image.dataobj.get_unscaled())
@@ -63,9 +63,9 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
     stored, values, step = _rows_first(image, stored, axes), _rows_first(image, values, axes), _axes_step(image, axes)
     scaling = float(image.dataobj.slope), float(image.dataobj.inter)
     low, high, source = _display_range(image.header, stored, values, scaled=scaling != _NOT_SCALED)
-    slope, reason = affine_slope(abs(scaling[0]), low, high)
+    slope = affine_slope(abs(scaling[0]), low, high, intercept=scaling[1])
     if source in _DEPENDS_ON_CONTENT:
-        slope, reason = math.nan, _DEPENDS_ON_CONTENT[source]
+        slope = no_slope(_DEPENDS_ON_CONTENT[source])
     spacing_mm = _spacing_mm(image.header, axes)
     return SourceImage(
         stored_pixels=stored,
@@ -74,8 +74,7 @@ def read_nifti(path: Path, *, zipped: bool, version: int) -> SourceImage:
         display_max=high,
         display_source=source,
         intensity_path=("stored values", *_scaling_step(scaling), step),
-        display_slope=slope,
-        slope_reason=reason,
+        slope=slope,
         file_format="NIfTI",
         spacing_mm=spacing_mm,
         spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +12,25 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, SourceImage, affine_slope, check_size, has_jpeg_end
+from monai_robustinterp.io.read.source_image import (
+    LOOKUP_TABLE,
+    SourceImage,
+    affine_slope,
+    check_size,
+    has_jpeg_end,
+    no_slope,
+)
 
 _ORIENTATION_TAG = 0x0112
 _PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit colour as 8 bits
 _PNG_END = b"IEND\xaeB`\x82"
 
 
-def read_raster(path: Path, *, png: bool) -> SourceImage:
+def read_raster(content: bytes, *, png: bool) -> SourceImage:
     """Read one PNG or JPEG file.
 
     Args:
-        path: the file.
+        content: of the file.
         png: whether it is a PNG.
 
     Returns:
@@ -36,7 +41,6 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
         InputRefused: if the file is damaged, animated, transparent, or in colour.
     """
     try:
-        content = path.read_bytes()
         if not (_PNG_END in content if png else has_jpeg_end(content)):
             raise EOFError("no end marker")
         # The classes themselves, not Image.open: its limit on pixels would fire before ours.
@@ -57,9 +61,7 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
         ) from None
     white = 2.0 ** (8 * stored.dtype.itemsize) - 1
     # Pillow spreads samples of fewer than 8 bits over 0 to 255.
-    slope, reason = affine_slope(white / (2**sample_bits - 1), 0.0, white)
-    if mode == "P":
-        slope, reason = math.nan, LOOKUP_TABLE
+    slope = affine_slope(white / (2**sample_bits - 1), 0.0, white)
     warning = "The EXIF orientation asks for a rotation; it is not applied, rows and columns are as stored"
     return SourceImage(
         stored_pixels=stored,
@@ -68,8 +70,7 @@ def read_raster(path: Path, *, png: bool) -> SourceImage:
         display_max=white,
         display_source=f"full {8 * stored.dtype.itemsize}-bit range",
         intensity_path=("stored values", *step),
-        display_slope=slope,
-        slope_reason=reason,
+        slope=no_slope(LOOKUP_TABLE) if mode == "P" else slope,
         file_format="image",
         warnings=(warning,) if rotated else (),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,12 @@ class ChestXRayReader(ImageReader):
     - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
     - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
       rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
-      table, pixels at the padding value, or a range that depends on the content;
+      table, pixels at the padding value, or a range that depends on the content. ``display_rho``: the largest of
+      |black|, |white| and |intercept| over the width of the range, which bounds the round-off;
     - ``intensity_path``: what was applied to the stored pixels, in order; ``pixel_sha256``: hash of the decoded stored
       pixels (row by row, little-endian, in their integer type);
+    - ``file_sha256``: hash of the file; ``dicom_header``: the header that was read with the pixels, a
+      :class:`~monai_robustinterp.io.read.header_text.HeaderText` (it names the patient, and prints as nothing);
     - ``file_format`` (DICOM, NIfTI, image), ``warnings`` (joined by "; ").
 
     Args:
@@ -94,7 +97,8 @@ class ChestXRayReader(ImageReader):
         if len(paths) != 1:
             raise InputRefused(f"{len(paths)} files were given for one image; give one path per image.")
         try:
-            source = _read_source(Path(paths[0]), strict=self.strict)
+            content = _content(Path(paths[0]))
+            source = _read_source(content, strict=self.strict)
             with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused in the next line
                 array = np.ascontiguousarray(source.values, dtype=np.float32)[None]
             check_content(array)
@@ -103,7 +107,7 @@ class ChestXRayReader(ImageReader):
             raise
         for warning in source.warnings:
             warnings.warn(warning, UserWarning, stacklevel=2)
-        return array, _meta(source, str(paths[0]))
+        return array, _meta(source, str(paths[0]), hashlib.sha256(content).hexdigest())
 
 
 def _head(path: Path) -> bytes:
@@ -136,30 +140,35 @@ def _unzipped(head: bytes) -> bytes:
         return b""
 
 
-def _read_source(path: Path, *, strict: bool) -> SourceImage:
+def _content(path: Path) -> bytes:
+    """The whole file, read once: hash, pixels and header are of these bytes, whatever becomes of the file."""
     try:
-        head = _head(path)
+        content = path.read_bytes()
     except OSError as error:
         raise InputRefused(
             f"The path could not be opened as a file ({type(error).__name__}); it must be one readable file, no "
             "folder. Check the path and its permissions."
         ) from None
-    if not head:
+    if not content:
         raise InputRefused("The file has 0 bytes; an image file has content. Copy it again from the source.")
-    kind = _file_format(head)
+    return content
+
+
+def _read_source(content: bytes, *, strict: bool) -> SourceImage:
+    kind = _file_format(content[:_HEAD_BYTES])
     if kind == "DICOM":
-        return read_dicom(path, strict=strict)
+        return read_dicom(content, strict=strict)
     if kind in ("PNG", "JPEG"):
-        return read_raster(path, png=kind == "PNG")
+        return read_raster(content, png=kind == "PNG")
     if kind:
-        return read_nifti(path, zipped=kind.endswith(".gz"), version=int(kind[6]))
+        return read_nifti(content, zipped=kind.endswith(".gz"), version=int(kind[6]))
     raise InputRefused(
         "The content is of no known image format; the reader takes DICOM files with the DICM prefix, single-file NIfTI "
         "(.nii, .nii.gz), PNG and JPEG. Export the image as one of these."
     )
 
 
-def _meta(source: SourceImage, path: str) -> dict[str, Any]:
+def _meta(source: SourceImage, path: str, file_sha256: str) -> dict[str, Any]:
     # In the image plane only: MONAI uses it to scale, and a projection has no place in patient space.
     affine = np.diag([*(1.0 if np.isnan(s) else s for s in source.spacing_mm), 1.0, 1.0])
     return {
@@ -174,12 +183,32 @@ def _meta(source: SourceImage, path: str) -> dict[str, Any]:
         "display_min": source.display_min,
         "display_max": source.display_max,
         "display_source": source.display_source,
-        "display_slope": source.display_slope,
-        "display_slope_reason": source.slope_reason,
+        "display_slope": source.slope.value,
+        "display_rho": source.slope.rho,
+        "display_slope_reason": source.slope.reason,
         "intensity_path": "; ".join(source.intensity_path),
         "pixel_sha256": _pixel_sha256(source.stored_pixels),
+        "file_sha256": file_sha256,
+        "dicom_header": source.dicom_header,
         "file_format": source.file_format,
         "warnings": "; ".join(source.warnings),
+    }
+
+
+def source_record(meta: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """Entry ``source`` of a record: what is said of the file, without names.
+
+    Args:
+        meta: of the image; that of an image which this reader did not read says nothing.
+        shape: height and width of the network's input, which stands for the source where there is no file.
+    """
+    texts = ("file_sha256", "pixel_sha256", "intensity_path", "display_source", "warnings")
+    if not all(name in meta for name in texts):
+        return {"format": "tensor", "shape": [int(side) for side in shape], **dict.fromkeys(texts, "")}
+    return {
+        "format": str(meta["file_format"]),
+        "shape": [int(side) for side in meta["spatial_shape"]],
+        **{name: str(meta[name]) for name in texts},
     }
 
 

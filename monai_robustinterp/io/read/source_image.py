@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.header_text import NO_HEADER, HeaderText
 
 MIN_SIDE = 64
 MAX_SIDE = 10_000
@@ -17,7 +18,23 @@ UNKNOWN_SPACING = (float("nan"), float("nan"))
 LOOKUP_TABLE = "a lookup table is a step function, so no bound on its slope exists."
 
 _UP = 1 + 1e-6  # more than float32 loses where the width of the display range divides
-_FLOAT32_RANGES = 2**7  # float32 has 24 bits: so many ranges from 0, values are still rounded to 16 bits of the range
+FLOAT32_RANGES = 2**7  # float32 has 24 bits: so many ranges from 0, values are still rounded to 16 bits of the range
+
+
+@dataclass(frozen=True)
+class DisplaySlope:
+    """How a change of a stored pixel reaches its display value, 0 at ``display_min`` and 1 at ``display_max``.
+
+    Attributes:
+        value: largest change of the display value per unit of a stored pixel, rounded up; NaN where there is no bound.
+        rho: largest of |black|, |white| and |intercept| over the width of the range, which bounds the round-off (L11);
+            NaN where there is no bound.
+        reason: a sentence why there is none; "" otherwise.
+    """
+
+    value: float
+    rho: float
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +48,11 @@ class SourceImage:
         display_max: the value that is shown white; larger than ``display_min`` unless the image is constant.
         display_source: where that range came from.
         intensity_path: the steps from stored pixels to values, in order.
-        display_slope: largest change of a display value, 0 at ``display_min`` and 1 at ``display_max``, per unit of a
-            stored pixel; NaN where there is no bound.
-        slope_reason: a sentence why there is none; "" otherwise.
+        slope: how a change of a stored pixel reaches its display value.
         file_format: ``DICOM``, ``NIfTI`` or ``image``.
         spacing_mm: distance of rows and of columns in mm, NaN where unknown.
         spacing_source: the attribute that stated it, or ``none``.
+        dicom_header: header of a DICOM file; "" of other formats.
         header: further entries of the meta dictionary (DICOM codes and UIDs).
         warnings: sentences about what is odd but readable.
     """
@@ -47,29 +63,33 @@ class SourceImage:
     display_max: float
     display_source: str
     intensity_path: tuple[str, ...]
-    display_slope: float
-    slope_reason: str
+    slope: DisplaySlope
     file_format: str
     spacing_mm: tuple[float, float] = UNKNOWN_SPACING
     spacing_source: str = "none"
+    dicom_header: HeaderText = NO_HEADER
     header: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
-def affine_slope(values_per_stored_unit: float, low: float, high: float) -> tuple[float, str]:
-    """Largest change of a display value in [0, 1] per stored unit, for values that are affine in the stored pixels.
+def affine_slope(values_per_stored_unit: float, low: float, high: float, *, intercept: float = 0.0) -> DisplaySlope:
+    """Slope of values that are affine in the stored pixels, or the reason why there is none.
 
     Args:
         values_per_stored_unit: largest change of a value per stored unit, >= 0.
         low: the value that is shown black.
         high: the value that is shown white.
-
-    Returns:
-        The slope, rounded up, and ""; or NaN and the reason why there is none.
+        intercept: what is added on the way from stored pixels to values.
     """
-    if not 0 < max(abs(low), abs(high)) <= _FLOAT32_RANGES * (high - low) < math.inf:
-        return math.nan, "the values are so far from 0, or their range so narrow, that float32 rounds them to steps."
-    return values_per_stored_unit / (high - low) * _UP, ""
+    largest, width = max(abs(low), abs(high), abs(intercept)), high - low
+    if not (0 < largest <= FLOAT32_RANGES * width < math.inf and values_per_stored_unit < math.inf):
+        return no_slope("the values are so far from 0, or their range so narrow, that float32 rounds them to steps.")
+    return DisplaySlope(values_per_stored_unit / width * _UP, largest / width, "")
+
+
+def no_slope(reason: str) -> DisplaySlope:
+    """No bound, and a sentence why."""
+    return DisplaySlope(math.nan, math.nan, reason)
 
 
 def check_size(rows: int, columns: int) -> None:

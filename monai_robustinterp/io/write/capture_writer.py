@@ -1,0 +1,89 @@
+"""MONAI's ``SaveImage`` for ``.dcm``: a certified vote map as secondary capture, with its certificate and votes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.data import ImageWriter
+
+from monai_robustinterp.certificates.certificate import Picture
+from monai_robustinterp.io.read.display import display_image
+from monai_robustinterp.io.write.overlay import overlay_capture, overlay_pixels
+from monai_robustinterp.io.write.result import save_from_meta
+from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
+
+
+class SecondaryCaptureWriter(ImageWriter):
+    """Writes certified vote maps as DICOM secondary captures over their source image.
+
+    ``import monai_robustinterp`` registers it for ``dcm``, so ``SaveImage(output_ext=".dcm")`` finds it. The map must
+    be on the source grid (invert the preprocessing first) and carry the inferer's ``certificate`` in its metadata.
+
+    Args:
+        output_dtype: not used; the capture is 8-bit RGB.
+        transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
+        overwrite: replace an existing file.
+        kwargs: not used (MONAI passes ``scale`` and others).
+    """
+
+    def __init__(
+        self, output_dtype: Any = None, transfer_syntax: str = "explicit", overwrite: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self._transfer_syntax, self._overwrite = transfer_syntax, overwrite
+        self._channels: npt.NDArray[np.float32] | None = None
+        self._meta: Mapping[str, Any] = {}
+
+    def set_data_array(self, data_array: Any, **kwargs: Any) -> None:
+        """Takes the map.
+
+        Args:
+            data_array: [2, H, W]: vote share and reported set on the source grid.
+            kwargs: not used.
+        """
+        array = data_array.detach().cpu().numpy() if isinstance(data_array, torch.Tensor) else np.asarray(data_array)
+        if array.ndim != 3 or array.shape[0] != 2:
+            raise ValueError(
+                f"the map has shape {array.shape}; the writer needs [2, H, W], vote share and reported set, as "
+                "CertifiedSaliencyInferer returns them."
+            )
+        self._channels = array.astype(np.float32)
+
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None, **kwargs: Any) -> None:
+        """Takes the metadata.
+
+        Args:
+            meta_dict: the source's metadata of ChestXRayReader, with the inferer's ``certificate``.
+            kwargs: not used.
+        """
+        if not meta_dict or "certificate" not in meta_dict or "pixel_sha256" not in meta_dict:
+            raise ValueError(
+                "the map's metadata lack the certificate or the source: load with ChestXRayReader, map with "
+                "CertifiedSaliencyInferer and keep the MetaTensor's metadata."
+            )
+        self._meta = meta_dict
+
+    def write(self, filename: Any, verbose: bool = True, **kwargs: Any) -> None:
+        """Renders and writes the capture, and beside it the certificate and the votes that ``verify`` audits.
+
+        Args:
+            filename: path of the file.
+            verbose: not used; file names may identify a patient, so none is logged.
+            kwargs: not used.
+        """
+        if self._channels is None:
+            raise ValueError("there is no map: call set_data_array first.")
+        path, record = Path(filename), json.loads(self._meta["certificate"])
+        share, top_k = self._channels
+        gray = display_image(self._meta["filename_or_obj"], pixel_sha256=self._meta["pixel_sha256"])
+        picture = Picture(share=share, top_k_mask=top_k > 0, gray=gray, meta=dict(self._meta))
+        pixels = overlay_pixels(picture, record)
+        capture = overlay_capture(pixels, self._meta, record, transfer_syntax=self._transfer_syntax)
+        write_dicom_atomically(capture, path, overwrite=self._overwrite)
+        save_from_meta(self._meta, path.with_suffix(""), overwrite=self._overwrite)

@@ -1,0 +1,98 @@
+"""The overlay: its pixels, and the DICOM secondary capture in the study of its source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from highdicom.sc import SCImage
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from monai_robustinterp._version import __version__
+from monai_robustinterp.certificates import certificate_from_json
+from monai_robustinterp.certificates.certificate import Picture
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import json_bytes
+from monai_robustinterp.io.read.header_text import parse_header
+from monai_robustinterp.io.write.secondary_capture import anonymous_source, reference_source, secondary_capture
+from monai_robustinterp.visualize.caption import caption_lines, guarantee
+from monai_robustinterp.visualize.overlay import render_overlay
+
+Reference = Dataset
+"""Header of a DICOM file whose patient and study a capture joins."""
+
+SERIES_DESCRIPTION = "Certified saliency - not for diagnosis"
+
+
+def read_reference(path: str | Path) -> Reference:
+    """Header of the DICOM file that ``--reference`` names.
+
+    Raises:
+        InputRefused: if it is no readable DICOM file.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise InputRefused("--reference is no readable DICOM file: pass an image of the wanted study.") from error
+
+
+def overlay_pixels(picture: Picture, record: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    """The overlay on the source grid with its strip.
+
+    Args:
+        picture: the map on the source's pixels.
+        record: content of certificate.json.
+
+    Returns:
+        uint8 [H + strip, W, 3].
+    """
+    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record))
+
+
+def overlay_capture(
+    pixels: npt.NDArray[np.uint8],
+    meta: Mapping[str, Any],
+    record: Mapping[str, Any],
+    *,
+    reference: Reference | None = None,
+    transfer_syntax: str = "explicit",
+) -> SCImage:
+    """The rendered overlay as secondary capture in the study of its source.
+
+    Args:
+        pixels: uint8 [H', W', 3].
+        meta: the reader's metadata of the source.
+        record: content of certificate.json; its hash makes the UIDs.
+        reference: header whose patient and study the capture joins where the source is no DICOM.
+        transfer_syntax: see :func:`~monai_robustinterp.io.write.secondary_capture.secondary_capture`.
+    """
+    return secondary_capture(
+        pixels,
+        _source_header(meta, reference),
+        series_description=SERIES_DESCRIPTION,
+        derivation_description=f"{record['finding']['name']}. {guarantee(certificate_from_json(dict(record)))}"[:1024],
+        identity=hashlib.sha256(json_bytes(record)).hexdigest(),
+        software_version=__version__,
+        transfer_syntax=transfer_syntax,
+    )
+
+
+def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
+    if meta["file_format"] == "DICOM":
+        # The one that was read with the pixels: a file that was replaced meanwhile may be another patient's.
+        return parse_header(meta["dicom_header"])
+    rows, cols = (int(size) for size in meta["spatial_shape"])
+    spacing = [float(value) for value in meta["spacing_mm"]]
+    own = anonymous_source(
+        rows=rows,
+        cols=cols,
+        spacing_mm=None if np.isnan(spacing).any() else (spacing[0], spacing[1]),
+        entropy=str(meta["pixel_sha256"]),
+    )
+    return own if reference is None else reference_source(reference, own)

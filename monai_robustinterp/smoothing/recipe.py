@@ -1,0 +1,316 @@
+"""The recipe: the one place that turns settings into a spec and a tally, and takes the votes of images by them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from monai_robustinterp.certificates.pairs import MAX_CELLS
+from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
+from monai_robustinterp.interpreters.base import attribute_copies
+from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.networks.findings import Findings
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
+from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
+from monai_robustinterp.types import (
+    NOISE_PROTOCOL,
+    Precision,
+    Region,
+    SmoothingSpec,
+    Stages,
+    VoteMap,
+    float32_sigma,
+)
+
+Progress = Callable[[int], object]
+Enough = Callable[[VoteMap, SmoothingSpec], bool]
+
+_SEARCH_PROTOCOL = "batch-search/1"
+
+
+@dataclasses.dataclass
+class Case:
+    """One image on its way.
+
+    Attributes:
+        spec: how its copies are taken; its number of copies is that of the last look.
+        tally: its counts.
+        logits: of the clean image, float [1, classes].
+        votes: what the last look at the tally gave.
+    """
+
+    spec: SmoothingSpec
+    tally: VoteTally
+    logits: torch.Tensor
+    votes: VoteMap = dataclasses.field(init=False)
+
+    def look(self, batch_size: int) -> None:
+        """Waits for the device and takes down the counts.
+
+        Args:
+            batch_size: of the copies.
+
+        Raises:
+            NonFiniteMapError: if a map or a logit of a copy is NaN or infinite.
+        """
+        self.votes = self.tally.votes(self.logits)
+        self.spec = dataclasses.replace(self.spec, n_samples=self.tally.n_samples, batch_size=batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the votes of an image are taken.
+
+    Attributes:
+        interpreter: interprets each copy.
+        findings: what the network's logits mean.
+        sigma: standard deviation of the noise in units of the network's single-channel input, rounded to float32.
+        n_samples: number of noisy copies m; with ``looks`` the first of them.
+        top_k: number of cells that each copy votes for.
+        cell_size: side of a cell in pixels of the input grid.
+        target: index of the explained logit; None takes the arg-max of the clean image, once.
+        seed: user seed of the noise; a searched seed voids the certificate.
+        precision: what the network runs in.
+        batch_size: noisy copies per forward pass; None takes the fastest one.
+        pairs: count which cells each copy votes for together.
+        looks: sample sizes, ascending, at which sampling may stop; empty if there is one only.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    interpreter: Interpreter
+    findings: Findings
+    sigma: float
+    n_samples: int
+    top_k: int
+    cell_size: int
+    target: int | None = None
+    seed: int = 0
+    precision: Precision = "float32"
+    batch_size: int | None = None
+    pairs: bool = False
+    looks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma", float32_sigma(self.sigma))
+        check_precision(self.interpreter, self.precision)
+        # Settings that make no spec are refused before any work.
+        self.spec(self.target or 0)
+
+    def spec(self, target: int) -> SmoothingSpec:
+        """What the record says of these settings, for one target."""
+        return SmoothingSpec(
+            sigma=self.sigma,
+            n_samples=self.n_samples,
+            top_k=self.top_k,
+            cell_size=self.cell_size,
+            interpreter=self.interpreter.name,
+            interpreter_settings=self.interpreter.settings,
+            explains_target=self.interpreter.explains_target,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            target=target,
+            seed=self.seed,
+            looks=self.looks,
+        )
+
+    @property
+    def max_samples(self) -> int:
+        """Copies at which sampling ends in any case."""
+        return self.looks[-1] if self.looks else self.n_samples
+
+    def case(self, image: torch.Tensor, network: nn.Module, *, regions: Sequence[Region] = ()) -> Case:
+        """An image without votes yet: its target, its spec and its tally.
+
+        Args:
+            image: float [1, H, W] on the network's device, finite.
+            network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
+            regions: whose hits are counted.
+
+        Raises:
+            ValueError: if the image is not [1, H, W] and finite, the cells do not fit, the logits are none or one is
+                not finite, or the target is none of them.
+        """
+        # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
+        clean = single_channel(image).clone()
+        self.check_grid(clean)
+        logits, target = self.clean_logits(clean, network)
+        return Case(self.spec(target), self.tally(clean, target, regions=regions), logits)
+
+    def check_grid(self, image: torch.Tensor) -> int:
+        """The number of cells of an image [..., H, W].
+
+        Raises:
+            ValueError: if the cells do not tile it, or are too many for pairs.
+        """
+        height, width = image.shape[-2:]
+        if height % self.cell_size or width % self.cell_size:
+            raise ValueError(f"cell_size is {self.cell_size}; it must divide the network's input, {height} x {width}.")
+        n_cells = (height // self.cell_size) * (width // self.cell_size)
+        if self.pairs and n_cells > MAX_CELLS:
+            raise ValueError(
+                f"the map has {n_cells} cells; pairs are counted for at most {MAX_CELLS}. Choose a larger cell_size, "
+                "or no pairs."
+            )
+        return n_cells
+
+    def clean_logits(self, clean: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, int]:
+        """What the network says of the image, and the logit that is explained.
+
+        Args:
+            clean: float [1, H, W].
+            network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
+
+        Returns:
+            Logits [1, classes], and the target: the given one, or their arg-max.
+
+        Raises:
+            ValueError: if they are no logits or too few, one is not finite, or the target is none of them.
+        """
+        with torch.no_grad():
+            logits = target_logits(network(clean[None].clone()), self.target or 0)
+        check_finite_logits(logits)
+        self.findings.check(logits)
+        return logits, int(logits.argmax()) if self.target is None else self.target
+
+    def tally(
+        self,
+        clean: torch.Tensor,
+        target: int,
+        *,
+        regions: Sequence[Region] = (),
+        protocol: str = NOISE_PROTOCOL,
+    ) -> VoteTally:
+        """Counts of an image [1, H, W] without a copy yet; other noise has another protocol."""
+        digest = image_sha256(clean)
+        return VoteTally(
+            clean,
+            digest=digest,
+            stream=CounterNoise(seed=self.seed, image_hash=digest, protocol=protocol),
+            noise=WhiteNoise(self.sigma),
+            attribute=lambda network, copies: attribute_copies(self.interpreter, network, copies, target),
+            finds=lambda logits: self.findings.finds(logits, target),
+            top_k=self.top_k,
+            cell_size=self.cell_size,
+            pairs=self.pairs,
+            regions=regions,
+        )
+
+    def vote(
+        self,
+        images: Iterable[torch.Tensor],
+        network: nn.Module,
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        enough: Enough | None = None,
+    ) -> list[tuple[VoteMap, SmoothingSpec]]:
+        """Streams the votes of images, whose copies share batches where the target is the same.
+
+        Memory does not grow with the number of copies.
+
+        Args:
+            images: as for :meth:`case`.
+            network: returns logits [B, classes]; it is left as it was.
+            progress: called with the number of copies just done.
+            regions: of every image.
+            enough: whether sampling may stop at a look.
+
+        Raises:
+            ValueError: as :meth:`case`.
+            NonFiniteMapError: if an interpretation has NaN or infinite values; one image that cannot be voted ends the
+                run of all.
+        """
+        with explaining(network, self.precision):
+            cases = [self.case(image, network, regions=regions) for image in images]
+            batch_size = self._batch_size(network, cases)
+            for together in self._groups(cases):
+                batch_size = self._take(network, together, batch_size, progress, enough)
+        return [(case.votes, case.spec) for case in cases]
+
+    def stages(self, image: torch.Tensor, network: nn.Module, *, target: int, n_copies: int) -> Stages:
+        """The first noisy copies with their maps and votes: the same draws as in :meth:`vote`."""
+        with explaining(network, self.precision):
+            clean = single_channel(image).clone()
+            plain = self.interpreter.attribute(network, clean[None], target).maps[0, 0]
+            tally = self.tally(clean, target)
+            samples = torch.arange(n_copies, device=clean.device)
+            copies = tally.noisy(samples)
+            cells, top = tally.top_cells(samples, tally.attribute(network, copies).maps)
+        arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.mask.reshape(cells.shape)}
+        return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
+
+    def _take(
+        self,
+        network: nn.Module,
+        cases: Sequence[Case],
+        batch_size: int,
+        progress: Progress | None,
+        enough: Enough | None,
+    ) -> int:
+        tallies = [case.tally for case in cases]
+        for look in self.looks or (self.n_samples,):
+            batch_size = fill(
+                tallies, network, look, batch_size=batch_size, padded=self._padded(network), progress=progress
+            )
+            for case in cases:
+                case.look(batch_size)
+            if enough is not None and enough(cases[0].votes, cases[0].spec):
+                break
+        return batch_size
+
+    def _padded(self, network: nn.Module) -> bool:
+        # Copies that are taken one by one have no batch; a classifier without weights may be a remote one, which gets
+        # no more copies than were asked for.
+        return not self.interpreter.amplifies_round_off and _has_weights(network)
+
+    def _groups(self, cases: Sequence[Case]) -> list[list[Case]]:
+        """Images whose copies may share a batch: of one target and one shape, where none may stop before the others."""
+        if self.looks:
+            return [[case] for case in cases]
+        groups: dict[tuple[int, torch.Size], list[Case]] = {}
+        for case in cases:
+            groups.setdefault((case.spec.target, case.tally.clean.shape), []).append(case)
+        return list(groups.values())
+
+    def _batch_size(self, network: nn.Module, cases: Sequence[Case]) -> int:
+        """The given one, or the fastest one; no larger than the run."""
+        copies = max(1, len(cases)) * self.max_samples
+        if self.batch_size is not None:
+            return min(self.batch_size, copies)
+        if self.interpreter.amplifies_round_off or not cases or not _has_weights(network):
+            return min(DEFAULT_BATCH_SIZE, copies)
+        first = cases[0]
+        # Of other noise than that of the run.
+        scratch = self.tally(first.tally.clean, first.spec.target, protocol=_SEARCH_PROTOCOL)
+        method = (self.interpreter.name, self.interpreter.settings, self.precision)
+        return min(fastest_batch_size(network, scratch, method, n_samples=copies), copies)
+
+
+def _has_weights(network: nn.Module) -> bool:
+    return next(network.parameters(), None) is not None
+
+
+def single_channel(image: torch.Tensor) -> torch.Tensor:
+    """The plain float32 tensor [1, H, W] of an image.
+
+    Raises:
+        ValueError: if it is not [1, H, W] and finite.
+    """
+    if image.ndim != 3 or image.shape[0] != 1:
+        raise ValueError(
+            f"the image has shape {tuple(image.shape)}; it must be [1, H, W]: one channel, before replication and "
+            "normalisation, which belong into the network (networks.GrayscaleInput)."
+        )
+    plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+    plain = plain.detach().to(torch.float32)
+    if not bool(torch.isfinite(plain).all()):
+        raise ValueError("the preprocessed image has NaN or infinite values: check the file and the preprocessing.")
+    return plain
