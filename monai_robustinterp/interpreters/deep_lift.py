@@ -114,10 +114,11 @@ def _with_derivative(function: Function, inputs: torch.Tensor) -> tuple[torch.Te
 
 
 _ROUND_OFF = 1e-6
-_ELEMENTWISE = (
+ELEMENTWISE = (
     *("abs", "celu", "clamp", "clamp_max", "clamp_min", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish"),
     *("hardtanh", "leaky_relu", "log_sigmoid", "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu"),
     *("sigmoid", "silu", "softplus", "softshrink", "softsign", "special_expit", "tanh", "tanhshrink", "threshold"),
 )
+"""Names of the functions of one value each that have the rescale rule."""
 _MAXIMA = tuple(f"{kind}max_pool{dimensions}d" for kind in ("", "adaptive_") for dimensions in (1, 2, 3))
-_RULES = dict.fromkeys(_ELEMENTWISE, rescale) | dict.fromkeys(_MAXIMA, larger_maximum)
+_RULES = dict.fromkeys(ELEMENTWISE, rescale) | dict.fromkeys(_MAXIMA, larger_maximum)

@@ -93,7 +93,8 @@ class ExtremalPerturbation(MaskInterpreter):
         blurs = [gaussian_blur(inputs, strongest * (1 - i / (_LEVELS - 1))) for i in range(_LEVELS - 1)]
         return through_levels(torch.stack([*blurs, inputs]))
 
-    def _problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+    def problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+        """See :meth:`MaskInterpreter.problem`."""
         return _Problem(self, inputs, logits, target)
 
 
@@ -129,11 +130,11 @@ class _Problem(MaskProblem):
         logit = network(self.blend(self._kept(region)))[:, self.target]
         self.responds |= (logit.detach() - self.clean).abs() > self.round_off
         values = region.flatten(1).sort(dim=1).values
-        misfit = (values - self._template(values.detach())).square().mean(dim=1)
+        misfit = (values - self.template(values.detach())).square().mean(dim=1)
         yield self.area_weight * misfit + (-logit if self.preserve else logit)
         self.area_weight *= _AREA_GROWTH
 
-    def _template(self, values: torch.Tensor) -> torch.Tensor:
+    def template(self, values: torch.Tensor) -> torch.Tensor:
         """What the ascending values [B, n] are to be: the last ones 1, all others 0, tied ones the mean of theirs.
 
         Without that the order of the pixels would decide between tied ones, and draw a region that is not the image's.

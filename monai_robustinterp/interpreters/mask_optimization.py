@@ -112,7 +112,7 @@ class MaskInterpreter(IterativeInterpreter):
         """The images between the inputs [B, C, H, W] and their references, as a function of the masks."""
 
     @abstractmethod
-    def _problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+    def problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
         """The optimization of a batch, at its start."""
 
     def attribute(
@@ -145,7 +145,7 @@ class MaskInterpreter(IterativeInterpreter):
         _check_snapshots(snapshots, self.n_steps)
         # With its gradient: a network that lets none through is refused before the first of many steps.
         _, logits = input_gradient(network, inputs, target)
-        problem = self._problem(inputs, logits, target)
+        problem = self.problem(inputs, logits, target)
         taken = [_look(problem, network, 0)] if 0 in snapshots else []
         for iteration in range(1, self.n_steps + 1):
             problem.step(network)

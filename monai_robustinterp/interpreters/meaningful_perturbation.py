@@ -84,7 +84,8 @@ class MeaningfulPerturbation(MaskInterpreter):
             return mean_gray(inputs)
         return gaussian_blur(inputs, scaled(_IMAGE_BLUR, of_px=_PAPER_PX, images=inputs))
 
-    def _problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+    def problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+        """See :meth:`MaskInterpreter.problem`."""
         refuse_one_softmax_logit(logits, self.activation)
         return _Problem(self, inputs, self._reference(inputs), target)
 

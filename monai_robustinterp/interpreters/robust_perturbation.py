@@ -106,7 +106,8 @@ class RobustPerturbation(MaskInterpreter):
         """See :meth:`MaskInterpreter.blend`."""
         return toward(inputs, mean_gray(inputs) if self.reference == "mean" else half_gaussian_half_median(inputs))
 
-    def _problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+    def problem(self, inputs: torch.Tensor, logits: torch.Tensor, target: int) -> MaskProblem:
+        """See :meth:`MaskInterpreter.problem`."""
         refuse_one_softmax_logit(logits, self.activation)
         return _Problem(self, inputs, logits, target)
 

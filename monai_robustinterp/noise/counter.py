@@ -73,7 +73,8 @@ class CounterNoise:
     def __init__(self, *, seed: int, image_hash: str, protocol: str) -> None:
         self._identity = f"{protocol}|{seed}|{image_hash}"
 
-    def _words(self, purpose: str, samples: torch.Tensor, blocks: int) -> tuple[torch.Tensor, ...]:
+    def words(self, purpose: str, samples: torch.Tensor, blocks: int) -> tuple[torch.Tensor, ...]:
+        """Uniform 32-bit words of the given copies: four int64 tensors [B, blocks], for "noise" or "ties"."""
         digest = hashlib.sha256(f"{purpose}|{self._identity}".encode()).digest()
         k0, k1, c2, c3 = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12))
         block = torch.arange(blocks, dtype=torch.int64, device=samples.device)[None, :]
@@ -95,7 +96,7 @@ class CounterNoise:
         flat = torch.empty(len(samples), 4 * blocks, dtype=torch.float32, device=samples.device)
         rows = max(1, _CACHED_BLOCKS // blocks) if samples.device.type == "cpu" else len(samples)
         for part, normals in zip(torch.split(samples, rows), torch.split(flat, rows)):
-            _box_muller(self._words("noise", part, blocks), out=normals.view(-1, blocks, 4))
+            _box_muller(self.words("noise", part, blocks), out=normals.view(-1, blocks, 4))
         return flat[:, :size].reshape(len(samples), *shape)
 
     def order(self, samples: torch.Tensor, size: int) -> torch.Tensor:
@@ -108,6 +109,6 @@ class CounterNoise:
         Returns:
             int64 [B, c] of 62 random bits; equal ones (probability about c**2 / 2**63) fall to the lower index.
         """
-        words = self._words("ties", samples, -(-size // 2))
+        words = self.words("ties", samples, -(-size // 2))
         pairs = [(words[0] << 30) ^ words[1], (words[2] << 30) ^ words[3]]
         return torch.stack(pairs, dim=-1).flatten(1)[:, :size]

@@ -151,7 +151,7 @@ def certify_cohort(
             summary.reported.add(image.result.votes)
         if image.result is None and image.folder and (output / image.folder).is_dir():
             kept[image.folder] = str(image.path.absolute())
-        if _due(len(summary.results)):
+        if lists_are_due(len(summary.results)):
             _write_lists(output, summary, sources, kept)
 
     save = partial(save_result, reference=reference, transfer_syntax=transfer_syntax)
@@ -198,7 +198,7 @@ def _result(image: ImageRun) -> ImageResult:
     )
 
 
-def _due(results: int) -> bool:
+def lists_are_due(results: int) -> bool:
     """After each image, later after each hundredth part: lists that are written whole shall not cost their square."""
     return results % max(1, results // 100) == 0
 

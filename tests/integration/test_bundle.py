@@ -19,7 +19,7 @@ from monai_robustinterp import InputRefused, SecondaryCaptureWriter, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.transforms import InvertSaliencyd
-from tests.integration.test_certify_command import dciodvfy_errors
+from tests.support.dciodvfy import dciodvfy_errors
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_certified_saliency"

@@ -24,9 +24,11 @@ from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.io import load_votes
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult
+from tests.support.cases import collected
+from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
-from tests.support.shared import require_tool, shared_data
-from tests.unit.test_certify import SCHEMA
+from tests.support.records import SCHEMA
+from tests.support.shared import shared_data
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
@@ -38,11 +40,6 @@ def certify(*arguments: object, output: Path, samples: int = 32) -> int:
 
 def results(output: Path) -> list[dict]:
     return json.loads((output / "summary.json").read_text())["results"]
-
-
-def dciodvfy_errors(path: Path) -> list[str]:
-    run = subprocess.run([require_tool("dciodvfy"), str(path)], capture_output=True, text=True, errors="replace")
-    return [line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")]
 
 
 @pytest.fixture(scope="module")
@@ -388,9 +385,8 @@ def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
         assert entry["finding"] == ("pneumonia / lung opacity" if target == "1" else "normal")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_wrong_usage_exits_with_2(tmp_path_factory, capsys) -> None:
+    every_arguments = [
         [],
         ["--sigma", "0"],
         ["--sigma", "nan"],
@@ -403,14 +399,16 @@ def test_targets_by_index_name_and_prediction(tmp_path, target) -> None:
         ["--interpreter", "magic"],
         ["--device", "cuda:99"],
         ["--precision", "float16"],
-    ],
-)
-def test_wrong_usage_exits_with_2(tmp_path, arguments, capsys) -> None:
-    source = [] if not arguments else [str(SAMPLES)]
-    with pytest.raises(SystemExit) as error:
-        main(["certify", *source, "--output", str(tmp_path / "out"), *arguments])
-    assert error.value.code == 2 and "usage" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    ]
+    with collected() as case:
+        for arguments in every_arguments:
+            with case(arguments):
+                tmp_path = tmp_path_factory.mktemp("case")
+                source = [] if not arguments else [str(SAMPLES)]
+                with pytest.raises(SystemExit) as error:
+                    main(["certify", *source, "--output", str(tmp_path / "out"), *arguments])
+                assert error.value.code == 2 and "usage" in capsys.readouterr().err
+                assert not (tmp_path / "out").exists()
 
 
 def test_cells_that_do_not_fit_are_a_clear_refusal(tmp_path) -> None:

@@ -14,7 +14,7 @@ from monai_robustinterp import load_votes
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.cli.main import main
-from tests.unit.test_certify import SCHEMA
+from tests.support.records import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 IMAGE = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from monai_robustinterp import ChestXRayReader, load_bundle
-from monai_robustinterp.bundle import _with_own_settings
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.run.compare import compare, comparison_record
@@ -190,17 +191,20 @@ def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
     np.testing.assert_array_equal(comparison.maps[0].values, expected.numpy())
 
 
-def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not() -> None:
-    own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7}}
-    bundle = load_bundle(None, own)
-    assert bundle.inferer.recipe.interpreter.settings["n_masks"] == 7
+def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not(tmp_path) -> None:
+    root = tmp_path / "bundle"
+    shutil.copytree(shipped_bundle(), root)
+    config = root / "configs" / "inference.json"
+    own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | own))
 
-    def settings(**overrides) -> dict:
-        parser = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}
-        return _with_own_settings(parser, overrides)["interpreter_settings"]
+    def settings(**overrides: object) -> dict:
+        return load_bundle(root, overrides).inferer.recipe.interpreter.settings
 
-    assert settings(interpreter_name="rise", interpreter_settings={"n_masks": 9}) == {"n_masks": 9, "keep": 0.4}
-    assert settings(interpreter_name="cam", interpreter_settings={}) == {}
+    changed = settings(interpreter_name="rise", interpreter_settings={"n_masks": 9})
+    assert (changed["n_masks"], changed["keep"]) == (9, 0.4)
+    # A gradient takes neither number of masks nor share, and would refuse them.
+    assert settings(interpreter_name="gradient", interpreter_settings={}) == {}
 
 
 def test_a_map_of_all_classes_is_called_so_in_panel_and_certificate(tmp_path, capsys) -> None:

@@ -253,12 +253,13 @@ def test_wrong_bounds_that_are_not_subtracted_are_seen(monkeypatch: pytest.Monke
     """S = k = 2500, so r = 50: a swap of all, and the best of 2500 lower bounds is likely to be one of the wrong."""
     draw = rivals(0.7, 2500)
     assert (failures(draw, "0.0004", eta, m=1000, repetitions=30) == 0).all()
-    bounds_of = certify._population_boundary
+    wrong = certify.allowed_wrong_bounds(2500)
 
-    def not_subtracted(votes: VoteMap, *, s: int, wrong: int, eta: float) -> Boundary:
-        return bounds_of(votes, s=s + wrong, wrong=wrong, eta=eta)
+    def with_wrong_ones(counts: Array, m: int, *, top_k: int, eta: float, **_: int) -> Bounds:
+        return mass_weighted_bounds(counts, m, top_k=top_k, eta=eta, wrong=wrong)
 
-    monkeypatch.setattr(certify, "_population_boundary", not_subtracted)
+    monkeypatch.setattr(certify, "allowed_wrong_bounds", lambda s: 0)
+    monkeypatch.setattr(certify, "mass_weighted_bounds", with_wrong_ones)
     # The Renyi radius weighs all 5000 cells, so that a few wrong bounds do not lift it.
     assert failures(draw, "0.0004", eta, m=1000, repetitions=60)[1] > eta + 0.15
 

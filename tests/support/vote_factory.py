@@ -43,3 +43,27 @@ def fixed_map_votes(votes: VoteMap) -> VoteMap:
         tied_copies=0,
         constant_copies=0,
     )
+
+
+def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness: float = 1.5) -> VoteMap:
+    """Votes of noisy copies of random scores, for the target 1 of two logits."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=side * side) * sharpness
+    noisy = scores + rng.normal(size=(n_samples, side * side))
+    top = np.argpartition(-noisy, top_k, axis=1)[:, :top_k]
+    return VoteMap(
+        counts=np.bincount(top.ravel(), minlength=side * side).reshape(side, side).astype(np.int64),
+        n_samples=n_samples,
+        top_k=top_k,
+        input_shape=(128, 128),
+        image_sha256="0" * 64,
+        logits=np.array([0.0, 1.0], np.float32),
+        decision=True,
+        found_copies=n_samples - 3,
+    )
+
+
+def make_spec(votes: VoteMap, **changes: object) -> SmoothingSpec:
+    """A spec that fits ``make_votes``."""
+    settings = {"sigma": 0.125, "n_samples": votes.n_samples, "top_k": votes.top_k, "cell_size": 8}
+    return SmoothingSpec(**({"interpreter": "gradient", "target": 1} | settings | changes))

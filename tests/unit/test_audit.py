@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
 import math
 import subprocess
 import sys
@@ -30,139 +31,42 @@ from monai_robustinterp.audit.real import MP, phi, phi_inverse
 from monai_robustinterp.audit.region import log_wealth
 from monai_robustinterp.audit.rerun import rueger
 from monai_robustinterp.certificates import renyi
-from monai_robustinterp.certificates.native import UNKNOWN_SCALE, NativeScale
 from monai_robustinterp.certificates.resize import (
     area_resize_matrix,
-    display_round_off,
-    resize_norms,
-    resize_round_off,
 )
-from monai_robustinterp.files import json_bytes, sealed
+from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io.votes_npz import save_votes
-from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
-from tests.support.records import PROVENANCE, result_of, written
+from tests.support.cases import collected
+from tests.support.records import (
+    PROVENANCE,
+    leaves,
+    make_arrays,
+    make_masks,
+    make_record,
+    make_run,
+    resealed,
+)
 
 AUDIT = Path(__file__).parents[2] / "monai_robustinterp" / "audit"
-
-
-def make_masks(
-    *, m: int = 96, c: int = 16, k: int = 4, sharpness: float = 2.0, ties: bool = False, seed: int = 0
-) -> np.ndarray:
-    """Top-k masks of m copies, int64 [m, c]."""
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=c) * sharpness + rng.normal(size=(m, c))
-    order = np.argsort(-np.round(values) + rng.random((m, c)) * 1e-3 if ties else -values, axis=1)
-    masks = np.zeros((m, c), np.int64)
-    np.put_along_axis(masks, order[:, :k], 1, axis=1)
-    return masks
-
-
-def make_run(
-    masks: np.ndarray,
-    *,
-    agreeing: int | None = None,
-    regions: int = 0,
-    pairs: bool = False,
-    looks: tuple[int, ...] = (),
-    sigma: float = 0.1,
-    tied: int = 0,
-    logits: tuple[float, ...] = (0.3, 1.1),
-) -> tuple[VoteMap, SmoothingSpec]:
-    """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit."""
-    (m, c), k = masks.shape, int(masks[0].sum())
-    side = math.isqrt(c)
-    cells = np.random.default_rng(1).random((regions, c)) < 0.4
-    positive = max(logits) == logits[-1]
-    agreeing = m - 1 if agreeing is None else agreeing
-    votes = VoteMap(
-        counts=masks.sum(axis=0).reshape(side, side),
-        n_samples=m,
-        top_k=k,
-        input_shape=(4 * side, 4 * side),
-        image_sha256="a" * 64,
-        logits=np.array(logits, np.float32),
-        decision=positive,
-        found_copies=agreeing if positive else m - agreeing,
-        tied_copies=tied,
-        constant_copies=tied // 2,
-        pair_counts=masks.T @ masks if pairs else None,
-        regions=tuple(
-            Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
-        ),
-        region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if regions else None,
-    )
-    settings = {"sigma": sigma, "n_samples": m, "top_k": k, "cell_size": 4, "looks": looks}
-    return votes, SmoothingSpec(**settings, interpreter="gradient", target=len(logits) - 1)
-
-
-def make_record(
-    votes: VoteMap,
-    spec: SmoothingSpec,
-    *,
-    beta: str = "0.5",
-    eta: float = 0.01,
-    native: bool = True,
-    sigmoid: bool = False,
-) -> dict[str, Any]:
-    """The record as the pipeline writes it, read back from its JSON."""
-    shares = np.exp(votes.logits.astype(np.float64))
-    score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
-    shape = (300, 260)
-    square = (min(shape), min(shape))
-    norms = resize_norms(*(area_resize_matrix(min(shape), side) for side in votes.input_shape))
-    lost = resize_round_off(square, votes.input_shape, display=display_round_off(1.0))
-    source = {
-        "format": "DICOM",
-        "file_sha256": "3" * 64,
-        "shape": list(shape),
-        "pixel_sha256": "4" * 64,
-        "intensity_path": "stored values",
-        "display_source": "window 1 of 1 (LINEAR)",
-        "warnings": "",
-    }
-    result = result_of(
-        votes,
-        spec,
-        beta=beta,
-        eta=eta,
-        finding="effusion",
-        score=float(score),
-        until_radius=0.01,
-        scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
-        source=source,
-    )
-    return written(result.record)
-
-
-def make_arrays(votes: VoteMap, spec: SmoothingSpec, folder: Path) -> dict[str, Any]:
-    """The arrays of votes.npz as it is written."""
-    path = folder / "votes.npz"
-    path.unlink(missing_ok=True)
-    save_votes(path, votes, spec, PROVENANCE)
-    with np.load(path, allow_pickle=False) as data:
-        return dict(data)
-
-
-def resealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the content hash of what it now holds."""
-    return sealed({key: value for key, value in record.items() if key != "content_sha256"})
 
 
 # Independence ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(AUDIT.rglob("*.py")), ids=lambda path: path.name)
-def test_the_audit_imports_nothing_of_what_it_audits(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
-            for name in names:
-                top, *rest = name.split(".")
-                assert top in {*sys.stdlib_module_names, "mpmath", "numpy", "monai_robustinterp"}
-                assert top != "numpy" or path.name == "votes.py"
-                assert top != "monai_robustinterp" or rest[0] == "audit"
-        # Nothing is imported by name at run time.
-        assert not (isinstance(node, ast.Name) and node.id in ("__import__", "eval", "exec", "importlib"))
+def test_the_audit_imports_nothing_of_what_it_audits() -> None:
+    with collected() as case:
+        for path in sorted(AUDIT.rglob("*.py")):
+            with case(path.name):
+                for node in ast.walk(ast.parse(path.read_text())):
+                    if isinstance(node, ast.Import | ast.ImportFrom):
+                        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+                        for name in names:
+                            top, *rest = name.split(".")
+                            assert top in {*sys.stdlib_module_names, "mpmath", "numpy", "monai_robustinterp"}
+                            assert top != "numpy" or path.name == "votes.py"
+                            assert top != "monai_robustinterp" or rest[0] == "audit"
+                    # Nothing is imported by name at run time.
+                    assert not (isinstance(node, ast.Name) and node.id in ("__import__", "eval", "exec", "importlib"))
 
 
 def test_it_runs_without_the_package_torch_and_scipy(tmp_path: Path) -> None:
@@ -227,15 +131,18 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("name", HONEST)
-def test_an_honest_record_is_verified(name: str, tmp_path: Path) -> None:
+def test_an_honest_record_is_verified(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What certify_votes and the record compute in floats is what the audit computes in 40 digits."""
-    (votes, spec), options = HONEST[name]
-    record = make_record(votes, spec, **options)
-    report = verify(record, make_arrays(votes, spec, tmp_path))
-    assert report.differences == ()
-    assert report.numbers >= 50
-    assert not set(report.checked) & set(report.hash_only)
+    with collected() as case:
+        for name in HONEST:
+            with case(name):
+                tmp_path = tmp_path_factory.mktemp("case")
+                (votes, spec), options = HONEST[name]
+                record = make_record(votes, spec, **options)
+                report = verify(record, make_arrays(votes, spec, tmp_path))
+                assert report.differences == ()
+                assert report.numbers >= 50
+                assert not set(report.checked) & set(report.hash_only)
 
 
 def test_the_cases_are_what_they_are_called() -> None:
@@ -270,15 +177,6 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
     }
 
 
-def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    """All values of a JSON tree with their paths."""
-    if isinstance(value, dict):
-        return [leaf for key, entry in value.items() for leaf in leaves(entry, f"{path}.{key}" if path else key)]
-    if isinstance(value, list):
-        return [leaf for position, entry in enumerate(value) for leaf in leaves(entry, f"{path}[{position}]")]
-    return [(path, value)]
-
-
 def test_the_slope_of_unscaled_pixels_is_recomputed(tmp_path: Path) -> None:
     votes, spec = make_run(make_masks())
     record, arrays = make_record(votes, spec), make_arrays(votes, spec, tmp_path)
@@ -299,21 +197,23 @@ def test_tails_are_those_of_mpmath(m: int) -> None:
                 assert abs(tail_at_least(x, m, MP.mpf(q)) - exact) <= exact * mpmath.mpf(10) ** -28
 
 
-@pytest.mark.parametrize("level", [1e-9, 1e-4, 0.2, 0.9])
-@pytest.mark.parametrize("m", [1, 2, 30, 500])
-def test_bounds_are_where_their_conditions_change(m: int, level: float) -> None:
-    close = MP.mpf(10) ** -25
-    for x in sorted({0, 1, min(2, m), m // 2, m - 1, m}):
-        low, high, plain = (
-            bound(x, m, MP.mpf(level)) for bound in (mass_weighted_lower, mass_weighted_upper, clopper_pearson_lower)
-        )
-        assert (low == 0) == (x < 2) and (high == 1) == (x == m) and (plain == 0) == (x == 0)
-        for q, sign in ((low * (1 - close), 1), (low * (1 + close), -1)) if low else ():
-            assert sign * (level * q - tail_at_least(x, m, q)) > 0
-        for q, sign in ((high * (1 - close), -1), (high + (1 - high) * close, 1)) if high < 1 else ():
-            assert sign * (level * q - tail_at_least(m - x, m, 1 - q)) > 0
-        for q, sign in ((plain * (1 - close), 1), (plain * (1 + close), -1)) if plain else ():
-            assert sign * (level - tail_at_least(x, m, q)) > 0
+def test_bounds_are_where_their_conditions_change() -> None:
+    with collected() as case:
+        for level, m in itertools.product([1e-9, 1e-4, 0.2, 0.9], [1, 2, 30, 500]):
+            with case(level, m):
+                close = MP.mpf(10) ** -25
+                for x in sorted({0, 1, min(2, m), m // 2, m - 1, m}):
+                    low, high, plain = (
+                        bound(x, m, MP.mpf(level))
+                        for bound in (mass_weighted_lower, mass_weighted_upper, clopper_pearson_lower)
+                    )
+                    assert (low == 0) == (x < 2) and (high == 1) == (x == m) and (plain == 0) == (x == 0)
+                    for q, sign in ((low * (1 - close), 1), (low * (1 + close), -1)) if low else ():
+                        assert sign * (level * q - tail_at_least(x, m, q)) > 0
+                    for q, sign in ((high * (1 - close), -1), (high + (1 - high) * close, 1)) if high < 1 else ():
+                        assert sign * (level * q - tail_at_least(m - x, m, 1 - q)) > 0
+                    for q, sign in ((plain * (1 - close), 1), (plain * (1 + close), -1)) if plain else ():
+                        assert sign * (level - tail_at_least(x, m, q)) > 0
 
 
 def test_quantiles_are_those_of_scipy() -> None:
@@ -393,20 +293,20 @@ def test_wealth_is_a_mean_of_products_over_copies() -> None:
     assert float(found) == pytest.approx(math.log(sum(products) / len(products)), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("size_in", "size_out"), [(300, 128), (131, 128), (128, 128), (50, 128), (1, 5), (7, 1), (97, 32)]
-)
-def test_the_norm_of_the_resize_is_its_largest_singular_value(size_in: int, size_out: int) -> None:
-    expected = np.linalg.norm(area_resize_matrix(size_in, size_out), 2)
-    assert float(area_norm(size_in, size_out)) == pytest.approx(expected, rel=1e-13)
+def test_the_norm_of_the_resize_is_its_largest_singular_value() -> None:
+    cases = [(300, 128), (131, 128), (128, 128), (50, 128), (1, 5), (7, 1), (97, 32)]
+    with collected() as case:
+        for size_in, size_out in cases:
+            with case(size_in, size_out):
+                expected = np.linalg.norm(area_resize_matrix(size_in, size_out), 2)
+                assert float(area_norm(size_in, size_out)) == pytest.approx(expected, rel=1e-13)
 
 
 # Files that are none --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_json_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    every_text = [
         '{"a": 1, "a": 2}',
         '{"a": NaN}',
         '{"a": -Infinity}',
@@ -417,15 +317,16 @@ def test_the_norm_of_the_resize_is_its_largest_singular_value(size_in: int, size
         "\xff",
         "[" * 10**5,
         '{"a":' + "9" * 5000 + "}",
-    ],
-    ids=["twice", "nan", "infinity", "too large", "list", "cut", "empty", "latin-1", "deep", "long"],
-)
-def test_json_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "Doe^John.json"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(AuditError) as error:
-        read_record(path)
-    assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
+    ]
+    with collected() as case:
+        for text in every_text:
+            with case(text[:20]):
+                tmp_path = tmp_path_factory.mktemp("case")
+                path = tmp_path / "Doe^John.json"
+                path.write_bytes(text.encode("latin-1"))
+                with pytest.raises(AuditError) as error:
+                    read_record(path)
+                assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
 @pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/3"}, {"format": 1}])
@@ -467,13 +368,16 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
         verify(make_record(votes, spec), tmp_path / "pickled.npz")
 
 
-@pytest.mark.parametrize("name", ["counts", "spec", "format", "decision", "logits", "provenance", "input_shape"])
-def test_a_vote_file_without_an_array_is_refused(tmp_path: Path, name: str) -> None:
-    votes, spec = make_run(make_masks(m=8))
-    arrays = make_arrays(votes, spec, tmp_path)
-    del arrays[name]
-    with pytest.raises(AuditError):
-        verify(make_record(votes, spec), arrays)
+def test_a_vote_file_without_an_array_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with collected() as case:
+        for name in ["counts", "spec", "format", "decision", "logits", "provenance", "input_shape"]:
+            with case(name):
+                tmp_path = tmp_path_factory.mktemp("case")
+                votes, spec = make_run(make_masks(m=8))
+                arrays = make_arrays(votes, spec, tmp_path)
+                del arrays[name]
+                with pytest.raises(AuditError):
+                    verify(make_record(votes, spec), arrays)
 
 
 def test_an_unknown_array_is_said_to_be_unknown(tmp_path: Path) -> None:

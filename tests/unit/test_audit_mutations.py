@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from monai_robustinterp.certificates import mass_weighted_bounds, radius_units
 from monai_robustinterp.certificates.overlap import Boundary, boundary
 from monai_robustinterp.certificates.renyi import boundary_epsilon
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.unit.test_audit import leaves, make_arrays, make_masks, make_record, make_run, resealed
+from tests.support.cases import collected
+from tests.support.records import leaves, make_arrays, make_masks, make_record, make_run, resealed
 
 Json = dict[str, Any]
 RUNS = {
@@ -151,9 +153,9 @@ def test_a_changed_beta_that_changes_the_claim_is_caught(certified) -> None:
         assert caught(replaced(record, "claim.beta", beta), arrays), beta
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_the_rounding_rule_of_guarantees(certified) -> None:
+    """Above by 2e-9 of itself is told from round-off, and below by 1e-5 from rounding, at the place where it stands."""
+    every_path = [
         *(
             "claim.l_max.l2",
             "radii[2].l2",
@@ -164,17 +166,17 @@ def test_a_changed_beta_that_changes_the_claim_is_caught(certified) -> None:
             "rerun.l2",
         ),
         *("native.l2", "native.l_inf", "regions[0].share_lower", "claim.l_max.rms", "claim.l_max.l_inf"),
-    ],
-)
-def test_the_rounding_rule_of_guarantees(certified, path: str) -> None:
-    """Above by 2e-9 of itself is told from round-off, and below by 1e-5 from rounding, at the place where it stands."""
-    record, arrays, *_ = certified
-    value = dict(leaves(record))[path]
-    assert value > 0
-    # The bets of a region are rounded on their logarithm, which is coarser.
-    for factor in (1 - 1e-5, 1 + 1e-5, *(() if "regions" in path else (1 + 2e-9,))):
-        differences = verify(replaced(record, path, value * factor), arrays).differences
-        assert any(sentence.startswith(f"{path}: ") for sentence in differences), factor
+    ]
+    with collected() as case:
+        for path in every_path:
+            with case(path):
+                record, arrays, *_ = certified
+                value = dict(leaves(record))[path]
+                assert value > 0
+                # The bets of a region are rounded on their logarithm, which is coarser.
+                for factor in (1 - 1e-5, 1 + 1e-5, *(() if "regions" in path else (1 + 2e-9,))):
+                    differences = verify(replaced(record, path, value * factor), arrays).differences
+                    assert any(sentence.startswith(f"{path}: ") for sentence in differences), factor
 
 
 def test_stopping_before_the_wanted_radius_is_caught(tmp_path: Path) -> None:
@@ -281,11 +283,13 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", VOTE_CHANGES)
-def test_every_changed_array_is_caught(certified, name: str) -> None:
-    record, arrays, *_ = certified
-    assert not caught(record, arrays)
-    assert caught(record, arrays | {name: VOTE_CHANGES[name](arrays)})
+def test_every_changed_array_is_caught(certified) -> None:
+    with collected() as case:
+        for name in VOTE_CHANGES:
+            with case(name):
+                record, arrays, *_ = certified
+                assert not caught(record, arrays)
+                assert caught(record, arrays | {name: VOTE_CHANGES[name](arrays)})
 
 
 def test_votes_that_contradict_themselves_are_not_recomputed(certified) -> None:
@@ -318,12 +322,16 @@ def test_values_of_any_form_are_differences_and_never_crashes(name: str, tmp_pat
         assert caught(changed, arrays) or wrong == value or path in hash_only, (path, wrong)
 
 
-@pytest.mark.parametrize("wrong", ["x", None, -1, -0.5, True, [], "Infinity"])
-@pytest.mark.parametrize("path", ["regions[0].share_lower", "regions[0].share_within_l_max", "rerun.l2", "radii[4].l2"])
-def test_what_is_no_number_is_no_abstention(path: str, wrong: Any, abstaining: tuple[Json, Json]) -> None:
-    record, arrays = abstaining
-    assert dict(leaves(record))[path] == 0 and not caught(record, arrays)
-    assert any(sentence.startswith(path) for sentence in verify(replaced(record, path, wrong), arrays).differences)
+def test_what_is_no_number_is_no_abstention(abstaining: tuple[Json, Json]) -> None:
+    every_path = ["regions[0].share_lower", "regions[0].share_within_l_max", "rerun.l2", "radii[4].l2"]
+    with collected() as case:
+        for wrong, path in itertools.product(["x", None, -1, -0.5, True, [], "Infinity"], every_path):
+            with case(wrong, path):
+                record, arrays = abstaining
+                assert dict(leaves(record))[path] == 0 and not caught(record, arrays)
+                assert any(
+                    sentence.startswith(path) for sentence in verify(replaced(record, path, wrong), arrays).differences
+                )
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.units import readable, round_down
 from monai_robustinterp.visualize.caption import caption_lines, ceiling_line, guarantee, label_line, rerun_line
 from tests.support.records import result_of
-from tests.unit.test_certify import make_spec, make_votes
+from tests.support.vote_factory import make_spec, make_votes
 
 
 def make_certificate(eta: float = 0.001, *, agreeing: int = 4000, **changes: object) -> Certificate:

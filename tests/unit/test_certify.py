@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from importlib.resources import files
 
 import jsonschema
 import numpy as np
@@ -26,33 +25,9 @@ from monai_robustinterp.certificates.units import round_down, round_up, sum_up
 from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io import load_votes
 from monai_robustinterp.io.votes_npz import save_votes
-from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.support.records import result_of, written
-from tests.support.vote_factory import fixed_map_votes
-
-SCHEMA = json.loads(files("monai_robustinterp").joinpath("schemas/certificate.schema.json").read_text())
-
-
-def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness: float = 1.5) -> VoteMap:
-    rng = np.random.default_rng(5)
-    scores = rng.normal(size=side * side) * sharpness
-    noisy = scores + rng.normal(size=(n_samples, side * side))
-    top = np.argpartition(-noisy, top_k, axis=1)[:, :top_k]
-    return VoteMap(
-        counts=np.bincount(top.ravel(), minlength=side * side).reshape(side, side).astype(np.int64),
-        n_samples=n_samples,
-        top_k=top_k,
-        input_shape=(128, 128),
-        image_sha256="0" * 64,
-        logits=np.array([0.0, 1.0], np.float32),
-        decision=True,
-        found_copies=n_samples - 3,
-    )
-
-
-def make_spec(votes: VoteMap, **changes: object) -> SmoothingSpec:
-    settings = {"sigma": 0.125, "n_samples": votes.n_samples, "top_k": votes.top_k, "cell_size": 8}
-    return SmoothingSpec(**({"interpreter": "gradient", "target": 1} | settings | changes))
+from tests.support.cases import collected
+from tests.support.records import SCHEMA, result_of, written
+from tests.support.vote_factory import fixed_map_votes, make_spec, make_votes
 
 
 def test_plug_in_radii_are_the_functions_at_the_observed_shares() -> None:
@@ -217,10 +192,12 @@ def test_printed_radii_are_rounded_down(value, expected) -> None:
     assert round_down(value, 4) == expected
 
 
-@pytest.mark.parametrize("value", np.random.default_rng(0).uniform(0, 1, 200))
-def test_a_printed_radius_never_exceeds_the_number(value) -> None:
-    printed = float(round_down(value, 4))
-    assert printed <= value < printed + 1.0001e-4
+def test_a_printed_radius_never_exceeds_the_number() -> None:
+    with collected() as case:
+        for value in np.random.default_rng(0).uniform(0, 1, 200):
+            with case(value):
+                printed = float(round_down(value, 4))
+                assert printed <= value < printed + 1.0001e-4
 
 
 def test_a_printed_probability_is_never_rounded_down() -> None:

@@ -28,8 +28,11 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import cohort, pipeline, read_ahead
 from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
+from monai_robustinterp.run.read_ahead import ImageRun
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
+
+Done = Callable[[ImageRun], None]
 
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
 N_SAMPLES = 4
@@ -111,6 +114,12 @@ def never_comes(event: threading.Event) -> None:
         raise TimeoutError
 
 
+def watch_done(monkeypatch: pytest.MonkeyPatch, watched: Callable[[Done, ImageRun], object]) -> None:
+    """Whenever an image is done, the writer calls this with what it would have called."""
+    made = read_ahead.ReadAhead
+    monkeypatch.setattr(cohort, "ReadAhead", lambda *, done, **rest: made(done=lambda run: watched(done, run), **rest))
+
+
 def certify(images: list[Path], output: Path, bundle: SaliencyBundle, **settings: Any) -> CohortSummary:
     return certify_cohort(images, output, bundle=bundle, show_progress=False, **settings)
 
@@ -189,11 +198,7 @@ def test_two_images_wait_for_their_files_and_no_more(images, bundle, tmp_path, s
 def test_the_lists_are_written_before_the_next_votes_are_there(images, bundle, tmp_path, stages, monkeypatch) -> None:
     """Whoever kills the run while the network works finds every finished image in the lists."""
     listed = threading.Event()
-    write = read_ahead.ReadAhead._write
-
-    def watched(*arguments: Any) -> None:
-        write(*arguments)
-        listed.set()
+    watch_done(monkeypatch, lambda done, run: (done(run), listed.set()))
 
     def second() -> None:
         comes(listed)
@@ -201,13 +206,12 @@ def test_the_lists_are_written_before_the_next_votes_are_there(images, bundle, t
         (folder,) = json.loads((tmp_path / "out" / "index.json").read_text())["folders"]
         assert entry["number"] == 1 and entry["folder"] == folder
 
-    monkeypatch.setattr(read_ahead.ReadAhead, "_write", watched)
     stages.before["vote 2"] = second
     assert not any(reasons(certify(images[:2], tmp_path / "out", bundle)))
 
 
 def test_lists_of_a_long_run_cost_no_square_and_are_never_far_behind() -> None:
-    written = [results for results in range(1, 20_001) if cohort._due(results)]
+    written = [results for results in range(1, 20_001) if cohort.lists_are_due(results)]
     assert written[:200] == [*range(1, 200), 200]
     # Each is of all results so far, so the sum of the lengths is the cost; every time it would be 2e8.
     assert sum(written) < 150 * 20_000
@@ -219,7 +223,7 @@ def test_an_interrupt_between_two_lists_leaves_both_whole(images, bundle, tmp_pa
         comes(stages.ended["write 2"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cohort, "_due", lambda results: False)
+    monkeypatch.setattr(cohort, "lists_are_due", lambda results: False)
     stages.before["vote 3"] = interrupt
     with pytest.raises(KeyboardInterrupt):
         certify(images, tmp_path / "out", bundle)
@@ -403,16 +407,15 @@ def test_the_bar_ends_full_whatever_was_refused(images, bundle, tmp_path, stages
 def test_lists_that_cannot_be_written_end_the_run(images, bundle, tmp_path, stages, monkeypatch) -> None:
     """At once: two more images at most are voted on."""
     failed = threading.Event()
-    write = read_ahead.ReadAhead._write
 
-    def watched(*arguments: Any) -> None:
+    def watched(done: Done, run: ImageRun) -> None:
         try:
-            write(*arguments)
+            done(run)
         except InputRefused:
             failed.set()
             raise
 
-    monkeypatch.setattr(read_ahead.ReadAhead, "_write", watched)
+    watch_done(monkeypatch, watched)
     stages.before["write 2"] = lambda: (tmp_path / "out" / "index.json").write_text("garbage")
     stages.before["vote 3"] = lambda: comes(failed)
     with pytest.raises(InputRefused, match=r"index\.json in the output folder is damaged"):

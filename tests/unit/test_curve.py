@@ -101,13 +101,6 @@ def test_a_larger_overlap_never_has_a_larger_radius(
         assert (curve.radii[level, "renyi"] <= curve.radii[level, "neyman-pearson"] * (1 + 1e-9)).all()
 
 
-def test_radii_take_the_best_of_all_larger_claims() -> None:
-    """Sound Renyi alone need not fall with the overlap; the curve does."""
-    from monai_robustinterp.certificates.curve import _non_increasing
-
-    assert _non_increasing(np.array([1.0, 3.0, 2.0, 0.0])).tolist() == [3.0, 3.0, 2.0, 0.0]
-
-
 def test_the_inverse_gives_the_overlap_of_the_best_certificate() -> None:
     votes = make_votes()
     curve = overlap_curve(votes, make_spec(votes), eta=0.01)

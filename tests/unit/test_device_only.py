@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining, make_interpreter
+from monai_robustinterp.smoothing import recipe
 from monai_robustinterp.smoothing.tally import VoteTally, add_votes
 from monai_robustinterp.types import Region
 
@@ -44,7 +46,10 @@ def tally_of(interpreter: str, *, digest: str = "0") -> VoteTally:
     made = make_interpreter(interpreter, known={"target_layer": "features.norm5"})
     inferer = CertifiedSaliencyInferer(interpreter=made, top_k=6, cell_size=8, pairs=True)
     clean = torch.zeros(1, 32, 32, device="meta")
-    return inferer._tally(clean, digest, 1, (Region(name="upper half", cells=cells, seen=1.0),))
+    regions = (Region(name="upper half", cells=cells, seen=1.0),)
+    # An image without values has no hash.
+    with mock.patch.object(recipe, "image_sha256", return_value=digest):
+        return inferer.recipe.tally(clean, 1, regions=regions)
 
 
 @pytest.mark.parametrize("interpreter", NEVER_WAIT)

@@ -77,6 +77,19 @@ def test_functions_and_modules_fit_the_eye() -> None:
     assert not offenders, offenders
 
 
+def test_no_test_module_imports_another_one() -> None:
+    """What tests share is in tests/support."""
+    modules = [*(ROOT / "tests").rglob("test_*.py"), ROOT / "tests" / "conftest.py"]
+    assert len(modules) > 50
+    offenders = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules
+        for name in sorted(imported(path))
+        if name.startswith("tests.") and not name.startswith("tests.support.")
+    ]
+    assert not offenders, offenders
+
+
 def test_the_readme_is_short_and_says_what_it_must() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) < 120

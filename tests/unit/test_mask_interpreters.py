@@ -17,7 +17,6 @@ from monai_robustinterp.interpreters import (
     RobustPerturbation,
     explaining,
 )
-from monai_robustinterp.interpreters import extremal_perturbation as extremal
 from monai_robustinterp.interpreters import meaningful_perturbation as meaningful
 from monai_robustinterp.interpreters import robust_perturbation as robust
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter
@@ -167,7 +166,7 @@ class TestSmoothMaximum:
 class TestMeaningfulParts:
     def test_the_mask_is_the_grid_interpolated_and_blurred(self) -> None:
         image = noisy(2, 1, 60, 90)
-        problem = MeaningfulPerturbation()._problem(image, torch.zeros(2, 2), 0)
+        problem = MeaningfulPerturbation().problem(image, torch.zeros(2, 2), 0)
         assert problem.parameters.shape == (2, 1, 28, 42)
         with torch.no_grad():
             problem.parameters.copy_(noisy(2, 1, 28, 42, seed=5))
@@ -200,7 +199,7 @@ class TestMeaningfulParts:
     def test_the_loss_is_the_formula(self, tiny, activation) -> None:
         """At 32 pixels the jitter of four in 224 is less than one."""
         image = noisy(2, 1, SIDE, SIDE)
-        problem = MeaningfulPerturbation(activation=activation, sparsity=0.3, smoothness=0.7)._problem(
+        problem = MeaningfulPerturbation(activation=activation, sparsity=0.3, smoothness=0.7).problem(
             image, tiny(image).detach(), 1
         )
         grid = noisy(2, 1, 28, 28, seed=5)
@@ -228,7 +227,7 @@ class TestMeaningfulParts:
         reference = method.blend(image)(torch.zeros(1, 1, 224, 224))
         shifts = []
         for value, picture in ((1.0, image), (0.0, reference)):
-            problem = method._problem(image, torch.zeros(1, 1), 0)
+            problem = method.problem(image, torch.zeros(1, 1), 0)
             with torch.no_grad():
                 problem.parameters.fill_(value)
             seen.clear()
@@ -247,7 +246,7 @@ class TestExtremalParts:
     @pytest.mark.parametrize("variant", ["preserve", "delete"])
     def test_the_loss_is_the_formula(self, tiny, variant) -> None:
         image = noisy(2, 1, SIDE, SIDE)
-        problem = ExtremalPerturbation(area=0.2, variant=variant)._problem(image, tiny(image).detach(), 1)
+        problem = ExtremalPerturbation(area=0.2, variant=variant).problem(image, tiny(image).detach(), 1)
         values = noisy(*problem.parameters.shape, seed=5)
         smooth = SmoothMaximum(1, 3.0, device=image.device)
         with torch.no_grad():
@@ -269,7 +268,7 @@ class TestExtremalParts:
 
     def test_grid_and_smoothing_are_the_papers_at_its_size(self) -> None:
         image = noisy(1, 1, 224, 224)
-        problem = ExtremalPerturbation()._problem(image, torch.zeros(1, 2), 0)
+        problem = ExtremalPerturbation().problem(image, torch.zeros(1, 2), 0)
         assert problem.parameters.shape == (1, 1, 32, 32) and problem.smooth.step == 7 and problem.smooth.margin == 21
         assert problem.wanted == round(0.1 * 224 * 224)
 
@@ -285,7 +284,7 @@ class TestRobustParts:
         losses = []
         for side in (64, 128, 300):
             image = noisy(1, 1, side, side)
-            problem = RobustPerturbation(sparsity=0)._problem(image, torch.zeros(1, 2), 0)
+            problem = RobustPerturbation(sparsity=0).problem(image, torch.zeros(1, 2), 0)
             with torch.no_grad():
                 problem.parameters.copy_(torch.linspace(0, 1, side).expand(1, 1, side, side))
                 losses.append(float(list(problem.losses(lambda x: x.mean(dim=(2, 3)).expand(-1, 2)))[2]))
@@ -309,7 +308,7 @@ class TestRobustParts:
             activation=activation, divergence=divergence, noise=0, reference="mean", sparsity=3, smoothness=11
         )
         with torch.no_grad():
-            problem = method._problem(image, tiny(image), 1)
+            problem = method.problem(image, tiny(image), 1)
             problem.parameters.copy_(m)
             found = sum(problem.losses(tiny))
             gray = image.mean(dim=(2, 3), keepdim=True)
@@ -340,7 +339,7 @@ class TestRobustParts:
     def test_with_two_exclusive_classes_the_first_two_terms_cancel(self, dense) -> None:
         image = noisy(2, 1, SIDE, SIDE)
         with torch.no_grad():
-            problem = RobustPerturbation()._problem(image, dense(image), 1)
+            problem = RobustPerturbation().problem(image, dense(image), 1)
             first, second, _ = problem.losses(dense)
         assert first.abs().max() < 1e-6 < second.min()
 
@@ -353,7 +352,7 @@ class TestRobustParts:
 
         image = noisy(1, 1, SIDE, SIDE).expand(3, -1, -1, -1)
         for seed in (0, 0, 1):
-            problem = RobustPerturbation(noise=0.045, reference="mean", seed=seed)._problem(image, torch.zeros(3, 2), 0)
+            problem = RobustPerturbation(noise=0.045, reference="mean", seed=seed).problem(image, torch.zeros(3, 2), 0)
             for _ in range(2):
                 list(problem.losses(network))
         gray = image.mean(dim=(2, 3), keepdim=True)
@@ -592,7 +591,6 @@ class TestArguments:
             "reference": "blur",
             "iterations": 800,
         }
-        assert extremal._STEP == 7 and extremal._SIGMA == 21
 
 
 def test_toward_is_linear() -> None:
@@ -602,9 +600,9 @@ def test_toward_is_linear() -> None:
 
 def test_ties_of_the_extremal_region_are_not_broken_by_place() -> None:
     """All values are tied at the start: their push must be one and the same, and half-tied ranks share their target."""
-    problem = ExtremalPerturbation(area=0.25)._problem(noisy(1, 1, 32, 32), torch.zeros(1, 2), 0)
+    problem = ExtremalPerturbation(area=0.25).problem(noisy(1, 1, 32, 32), torch.zeros(1, 2), 0)
     problem.wanted = 2
     values = torch.tensor([[0.1, 0.5, 0.5, 0.5, 0.9]])
-    torch.testing.assert_close(problem._template(values), torch.tensor([[0, 1 / 3, 1 / 3, 1 / 3, 1]]))
-    torch.testing.assert_close(problem._template(torch.ones(1, 5)), torch.full((1, 5), 0.4))
-    torch.testing.assert_close(problem._template(values.cumsum(1)), torch.tensor([[0.0, 0, 0, 1, 1]]))
+    torch.testing.assert_close(problem.template(values), torch.tensor([[0, 1 / 3, 1 / 3, 1 / 3, 1]]))
+    torch.testing.assert_close(problem.template(torch.ones(1, 5)), torch.full((1, 5), 0.4))
+    torch.testing.assert_close(problem.template(values.cumsum(1)), torch.tensor([[0.0, 0, 0, 1, 1]]))

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
+from tests.support.cases import collected
 from tests.support.network_state import assert_same, state
 
 
@@ -135,29 +136,35 @@ def batch_norm(tracks: bool) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize(
-    ("network", "refused"),
-    [
-        (lambda x: torch.jit.script(batch_norm(False).eval()), True),
-        (lambda x: torch.jit.trace(batch_norm(False).eval(), x), True),
-        (lambda x: torch.jit.trace(batch_norm(True).train(), x), True),
-        (lambda x: torch.jit.trace(nn.Dropout(0.5).train(), x, check_trace=False), True),
-        (lambda x: torch.jit.trace(nn.Dropout(0.5).eval(), x), False),
-        (lambda x: torch.jit.trace(batch_norm(True).eval(), x), False),
-        (lambda x: torch.jit.script(batch_norm(True).train()), False),
-    ],
-)
-def test_torchscript_that_mixes_copies_is_refused(network, refused, inside) -> None:
-    script = network(torch.rand(3, 1, 32, 32))
-    script = nn.Sequential(script) if inside else script
-    if refused:
-        with pytest.raises(ValueError, match=r"training mode.*Export it again"), explaining(script):
-            pass
-        return
-    batch = torch.rand(3, 1, 32, 32)
-    with explaining(script):
-        assert torch.allclose(script(batch)[:1], script(batch[:1]), atol=1e-6)
+def test_torchscript_that_mixes_copies_is_refused() -> None:
+    x = torch.rand(3, 1, 32, 32)
+    scripts = {
+        "scripted batch norm": torch.jit.script(batch_norm(False).eval()),
+        "traced batch norm": torch.jit.trace(batch_norm(False).eval(), x),
+        "traced in training": torch.jit.trace(batch_norm(True).train(), x),
+        "traced dropout": torch.jit.trace(nn.Dropout(0.5).train(), x, check_trace=False),
+    }
+    rule = r"training mode.*Export it again"
+    with collected() as case:
+        for name, script in scripts.items():
+            for network in (script, nn.Sequential(script)):
+                with case(name, type(network)), pytest.raises(ValueError, match=rule), explaining(network):
+                    pytest.fail("this must not be reached")
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_torchscript_that_mixes_no_copies_is_explained() -> None:
+    x = torch.rand(3, 1, 32, 32)
+    scripts = {
+        "traced dropout": torch.jit.trace(nn.Dropout(0.5).eval(), x),
+        "traced batch norm": torch.jit.trace(batch_norm(True).eval(), x),
+        "scripted in training": torch.jit.script(batch_norm(True).train()),
+    }
+    with collected() as case:
+        for name, script in scripts.items():
+            for network in (script, nn.Sequential(script)):
+                with case(name, type(network)), explaining(network):
+                    assert torch.allclose(network(x)[:1], network(x[:1]), atol=1e-6)
 
 
 def test_a_function_is_no_network() -> None:

@@ -61,7 +61,7 @@ def test_noise_and_tie_breaking_have_keys_of_their_own() -> None:
     noise, samples = make_noise(), torch.arange(64)
     first_of_each = noise.order(samples, 2)[:, 0].double().argsort()
     assert not torch.equal(first_of_each, noise.normal(samples, (4,))[:, 0].argsort())
-    draws = [torch.cat(noise._words(purpose, samples, 8)) for purpose in ("noise", "ties")]
+    draws = [torch.cat(noise.words(purpose, samples, 8)) for purpose in ("noise", "ties")]
     assert np.intersect1d(*(draw.numpy() for draw in draws)).size < 3
 
 

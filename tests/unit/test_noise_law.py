@@ -158,7 +158,7 @@ def copies_and_real_noise(sigma: float, copies: int) -> tuple[Array, Array, npt.
     """What the inferer adds to a zero image, sigma Z for real noise of the same words, and which words are safe."""
     noise, samples = make_noise(), torch.arange(copies)
     ours = (sigma * noise.normal(samples, (N_VALUES,))).double().numpy()
-    words = [word.double().numpy() for word in noise._words("noise", samples, N_VALUES // 4)]
+    words = [word.double().numpy() for word in noise.words("noise", samples, N_VALUES // 4)]
     rng = np.random.default_rng(1)
     u = [(word + rng.uniform(size=word.shape)) * 2.0**-32 for word in words]
     pairs = []

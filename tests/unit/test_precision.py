@@ -41,9 +41,8 @@ from monai_robustinterp.types import SmoothingSpec
 from tests.support.cases import collected
 from tests.support.interpreters import make, noisy
 from tests.support.network_state import assert_same, state
+from tests.support.records import SCHEMA, make_arrays, make_masks, make_record, make_run, resealed
 from tests.support.vote_factory import spec_of, vote_map
-from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run, resealed
-from tests.unit.test_certify import SCHEMA
 
 # Votes of the tiny network's gradient before there was a choice of precision; 24 copies of 10, by rows of 8 cells.
 BEFORE = """
@@ -218,7 +217,7 @@ def test_torchs_default_is_what_this_is_about() -> None:
 def test_products_are_of_the_precision_inside_and_as_before_afterwards(
     tiny, somebody_set, precision, kind, monkeypatch
 ) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision.check_tf32", lambda network: None)
     with explaining(tiny, precision):
         assert {products()[name] for name in OPERATIONS} == {kind}
         with explaining(tiny):
@@ -253,7 +252,7 @@ def test_cudnn_repeats_itself_inside_and_is_as_before_afterwards(tiny, monkeypat
     ],
 )
 def test_what_overrules_torch_from_outside_is_refused(tiny, monkeypatch, name, value, precision, refused) -> None:
-    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision._check_tf32", lambda network: None)
+    monkeypatch.setattr("monai_robustinterp.interpreters.context.precision.check_tf32", lambda network: None)
     monkeypatch.setenv(name, value)
     training = tiny.training
     if refused:

@@ -578,27 +578,15 @@ def test_no_slope_after_a_lookup_table(tmp_path: Path, keyword: str, function: s
     check_no_slope(get(with_lut(tmp_path / "a.dcm", keyword, VOILUTFunction=function))[1], "lookup table")
 
 
-@pytest.mark.parametrize(
-    ("dtype", "scale", "scaling", "header", "expected"),
-    [
-        (np.uint8, 255, None, {}, 1 / 255),
-        (np.int16, 4095, None, {"cal_min": -5, "cal_max": 4000}, 1 / 4005),
-        (np.float32, 0.5, None, {"cal_min": 0, "cal_max": 2}, 1 / 2),
-        (np.uint8, 255, (-2.5, 10.0), {"cal_min": -600, "cal_max": 400}, 2.5 / 1000),
-        (np.uint8, 255, (2.0, 0.0), {}, "minimum and maximum"),
-        (np.int16, 4095, None, {}, "minimum and maximum"),
-        (np.float32, 0.5, None, {}, "unit range"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:the file states no display range")
-def test_nifti_slopes(
-    tmp_path: Path, dtype: type, scale: float, scaling: Any, header: dict[str, Any], expected: float | str
-) -> None:
+def steepest_of_nifti(
+    path: Path, dtype: type, scale: float, scaling: tuple[float, float] | None, header: dict[str, Any]
+) -> tuple[float, dict[str, Any]]:
+    """The steepest change of a display value in a picture of two versions, and the metadata."""
     metas, values = [], []
     picture = (chest_like(bits=12).T / 4095 * scale).astype(dtype)
     step = scale / 10
     for data in (picture, np.where(picture > scale / 2, picture - dtype(step), picture)):
-        path = save_nifti(tmp_path / "image.nii", data, **header)
+        save_nifti(path, data, **header)
         if scaling:  # nibabel rescales on saving: state it on the file instead
             raw = bytearray(path.read_bytes())
             raw[112:120] = np.array(scaling, "<f4").tobytes()
@@ -606,12 +594,36 @@ def test_nifti_slopes(
         shown, meta = display_values(path)
         metas.append(meta)
         values.append(shown)
-    if isinstance(expected, str):
-        check_no_slope(metas[0], expected)
-        return
-    observed = np.abs(values[1] - values[0]).max() / float(dtype(step))
-    assert expected <= metas[0]["display_slope"] <= expected * (1 + 2e-6)
-    assert observed == pytest.approx(expected, rel=1e-5)
+    return np.abs(values[1] - values[0]).max() / float(dtype(step)), metas[0]
+
+
+@pytest.mark.filterwarnings("ignore:the file states no display range")
+def test_nifti_slopes(tmp_path: Path) -> None:
+    cases = [
+        (np.uint8, 255, None, {}, 1 / 255),
+        (np.int16, 4095, None, {"cal_min": -5, "cal_max": 4000}, 1 / 4005),
+        (np.float32, 0.5, None, {"cal_min": 0, "cal_max": 2}, 1 / 2),
+        (np.uint8, 255, (-2.5, 10.0), {"cal_min": -600, "cal_max": 400}, 2.5 / 1000),
+    ]
+    with collected() as case:
+        for dtype, scale, scaling, header, expected in cases:
+            with case(dtype, scale, scaling, header):
+                observed, meta = steepest_of_nifti(tmp_path / "image.nii", dtype, scale, scaling, header)
+                assert expected <= meta["display_slope"] <= expected * (1 + 2e-6)
+                assert observed == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:the file states no display range")
+def test_no_nifti_slope_without_a_range_of_the_file(tmp_path: Path) -> None:
+    cases = [
+        (np.uint8, 255, (2.0, 0.0), "minimum and maximum"),
+        (np.int16, 4095, None, "minimum and maximum"),
+        (np.float32, 0.5, None, "unit range"),
+    ]
+    with collected() as case:
+        for dtype, scale, scaling, word in cases:
+            with case(dtype, scale, scaling):
+                check_no_slope(steepest_of_nifti(tmp_path / "image.nii", dtype, scale, scaling, {})[1], word)
 
 
 def small_samples_png(path: Path, bits: int) -> Path:

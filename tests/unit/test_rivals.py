@@ -246,11 +246,14 @@ def test_holm_certifies_more_than_bonferroni() -> None:
 
 
 def test_holm_stops_at_the_first_test_that_fails() -> None:
-    """Thresholds 0.0125, 0.0167, 0.025, 0.05: the first p-value fails, so the later ones do not count."""
-    from monai_robustinterp.certificates.rivals.anani2025 import _rejected
-
-    assert _rejected(np.array([0.02, 0.013, 0.04, 0.014]), 0.05, "holm").tolist() == [False] * 4
-    assert _rejected(np.array([0.02, 0.012, 0.9, 0.014]), 0.05, "holm").tolist() == [True, True, False, True]
+    """Four tests of one p-value: thresholds rise to alpha, but none counts behind a test that fails."""
+    m, chosen = 50, [True, True, False, False]
+    p = binom.sf(43, m, 0.75)
+    for alpha, passed in ((3.9 * p, 0), (4.1 * p, 2)):
+        found = anani_certificate(
+            [44, 44, 6, 6], m, top_k=2, sigma=1.0, alpha=alpha, correction="holm", chosen_in=chosen
+        )
+        assert (found.certified_in.sum(), found.certified_out.sum()) == (passed, passed)
 
 
 def test_false_certificates_stay_within_alpha() -> None:

@@ -10,9 +10,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.shared import shared_data
 
 from benchmarks import films
+from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_data"

@@ -14,7 +14,7 @@ from torch import nn
 from monai_robustinterp import InputRefused, training
 from monai_robustinterp.bundle import load_weights
 from monai_robustinterp.files import file_sha256
-from monai_robustinterp.training.evaluation import _youden_point, noisy_logits
+from monai_robustinterp.training.evaluation import noisy_logits
 from monai_robustinterp.training.report import evaluation_table
 
 
@@ -169,9 +169,14 @@ def test_the_operating_point_moves_to_youdens_and_no_image_lies_on_it() -> None:
 
 
 def test_an_operating_point_that_calls_every_image_positive_does() -> None:
-    """Of the scores 1, 2, 3 the lowest is positive: every cut above it has a negative index."""
-    scores = np.array([1.0, 2.0, 3.0])
-    assert _youden_point(scores, np.array([True, False, False])) < 1
+    """The darkest of three is the positive one: every cut above its score has a negative index."""
+    images = flat_images([0.1, 0.2, 0.3])
+    items = [item(patient=f"chest_xray14 {i}", findings={"A": int(i == 0), "B": int(i == 0)}) for i in range(3)]
+    network = MeanClassifier(offset=0.9, slope=10.0)
+    with torch.no_grad():
+        network.head.weight[0] = 10.0
+    training.shift_to_youden(network, network.head, images, training.finding_groups(items, ["A", "B"]))
+    assert (noisy_logits(network, images, sigma=0.0)[:, 0] > 0).all()
 
 
 def test_a_trunk_fits_but_for_its_last_layer(tmp_path) -> None:

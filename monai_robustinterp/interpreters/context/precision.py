@@ -49,7 +49,7 @@ def running_in(network: nn.Module, precision: Precision) -> Iterator[None]:
                 stack.enter_context(torch.autocast(device_type, enabled=False))
         _refuse_overrides(precision)
         if precision == "tf32":
-            _check_tf32(network)
+            check_tf32(network)
         if precision == "bfloat16":
             stack.enter_context(_autocast_forward(network, _device(network, precision).type))
         stack.enter_context(float32_products("tf32" if precision == "tf32" else "ieee"))
@@ -127,7 +127,8 @@ def _device(network: nn.Module, precision: Precision) -> torch.device:
     )
 
 
-def _check_tf32(network: nn.Module) -> None:
+def check_tf32(network: nn.Module) -> None:
+    """Refuses a network that is on no device with TF32 (ValueError)."""
     device = _device(network, "tf32")
     if device.type != "cuda":
         raise ValueError(
