@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import ScaleIntensityRangePercentiles
+from monai_robustinterp.training.statistics import area_under_curve, auc_interval
 
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import load_weights
@@ -30,7 +31,6 @@ from monai_robustinterp.files import atomic_write, file_sha256, json_bytes
 from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
 from monai_robustinterp.training.evaluation import noisy_logits
 from monai_robustinterp.training.report import evaluation_table
-from monai_robustinterp.training.statistics import area_under_curve, auc_interval
 from monai_robustinterp.training.tables import LabelledImage
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from benchmarks.certificates.tables import prose, table
 from monai_robustinterp.certificates import mass_weighted_bounds
 from monai_robustinterp.certificates.confidence import Bounds, plain_bounds
+from monai_robustinterp.study.tables import prose, table
 
 CELLS, TOP_K = 256, 38
 ETAS = (0.05, 0.1, 0.3)

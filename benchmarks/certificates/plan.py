@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 # Copies that choose the side in Anani et al. 2025.
 FIRST_COPIES = 10
 
+CONTROL = "*control: a fixed map*"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -64,9 +66,12 @@ FULL = Plan(
 QUICK = Plan(
     name="quick",
     images=2,
-    table_sizes=(64, 128, 256),
-    rival_sizes=(20, 64, 200),
-    joint_size=200,
-    curve_sizes=(64, 256),
-    attacked=0,
+    table_sizes=(64, 128),
+    rival_sizes=(20, 64),
+    joint_size=64,
+    curve_sizes=(64, 128),
+    attacked=1,
+    attack_samples=128,
+    attack_factors=(1.0, 4.0),
+    attack_budget={"guide_draws": 8, "restarts": 1, "steps": 1, "plain_steps": 2, "fresh_samples": 32},
 )

@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.certificates.plan import Plan
+from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.radii import fixed_votes
 from benchmarks.certificates.streams import Stream
-from benchmarks.certificates.tables import CONTROL, prose, radius_text, spread, table
 from monai_robustinterp import SmoothingSpec, VoteMap, certify_votes
 from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import BetaLike
 from monai_robustinterp.certificates.sequence import look_schedule
+from monai_robustinterp.study.tables import prose, radius_text, spread, table
 
 
 def schedule(plan: Plan, eta: float) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ The noise of copy i depends on i alone, so the first m copies are a run of m cop
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +19,17 @@ import monai_robustinterp
 from benchmarks.certificates.plan import FIRST_COPIES, Plan
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.rivals import relaxed_scores
-from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.tally import VoteTally
+from monai_robustinterp.study.store import kept_arrays
 
-FORMAT = "certificate-study/stream/1"
+FORMAT = "certificate-study/stream/2"
+# Of the CIFAR-10 run in Levine et al. 2019.
+LEVINE_TAU, LEVINE_GAMMA = 0.1, 0.01
+_ARRAYS = ("counts", "tallies", "relaxed", "scores", "pair_counts", "elapsed_s")
+_CLEAN = ("input_shape", "image_sha256", "logits", "decision")
 
 Array = npt.NDArray[np.float64]
 
@@ -39,7 +43,7 @@ def linear_scores(n_cells: int) -> Array:
 
 def relaxed_settings(top_k: int, n_cells: int) -> tuple[tuple[float, float], ...]:
     """(tau, gamma) of Levine et al. 2019: those of their CIFAR-10 run, and with tau the share of cells that we mark."""
-    return (0.1, 0.01), (top_k / n_cells, 0.01)
+    return (LEVINE_TAU, LEVINE_GAMMA), (top_k / n_cells, LEVINE_GAMMA)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,7 +175,7 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         with torch.no_grad():
             logits = network(image[None])
         sums = _Sums(bundle, image, plan, spec)
-        for first, stop in batches(plan.prefixes, inferer.batch_size):
+        for first, stop in batches(plan.prefixes, _batch_size(bundle)):
             sums.add(torch.arange(first, stop))
             if stop in plan.prefixes:
                 sums.keep(stop)
@@ -223,7 +227,7 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "rival_sizes": plan.rival_sizes,
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
-        "batch_size": bundle.inferer.batch_size,
+        "batch_size": _batch_size(bundle),
         "image_sha256": image_sha256(image),
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
         **bundle.hashes,
@@ -232,24 +236,12 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
 
 def stored_stream(folder: Path, name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> Stream:
     """The stream that an earlier run of the same settings left in the folder, else a new one, which is left there."""
-    path = folder / f"stream-{name}-{plan.name}.npz"
-    wanted = json.dumps(settings(image, bundle, plan), sort_keys=True)
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["settings"]) == wanted:
-                return _read(name, dict(file))
-    stream = take_stream(name, image, bundle, plan)
-    arrays = {
-        key: getattr(stream, key) for key in ("counts", "tallies", "relaxed", "scores", "pair_counts", "elapsed_s")
-    }
-    arrays |= {f"clean_{key}": value for key, value in stream.clean.items()} | {"settings": wanted}
-    atomic_write(path, lambda file: np.savez_compressed(file, **arrays), overwrite=True)
-    return stream
 
+    def take() -> dict[str, npt.ArrayLike]:
+        stream = take_stream(name, image, bundle, plan)
+        return {key: getattr(stream, key) for key in _ARRAYS} | {f"clean_{key}": stream.clean[key] for key in _CLEAN}
 
-def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
-    wanted = json.loads(str(arrays["settings"]))
-    spec = {**wanted["spec"], "looks": tuple(wanted["spec"]["looks"])}
+    arrays = kept_arrays(folder / f"stream-{name}-{plan.name}.npz", settings(image, bundle, plan), take)
     clean = {
         "input_shape": tuple(int(side) for side in arrays["clean_input_shape"]),
         "image_sha256": str(arrays["clean_image_sha256"]),
@@ -258,10 +250,15 @@ def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
     }
     return Stream(
         name=name,
-        spec=SmoothingSpec(**spec),
-        sizes=tuple(wanted["sizes"]),
-        joint_size=wanted["joint_size"],
+        spec=stream_spec(bundle, plan),
+        sizes=plan.prefixes,
+        joint_size=plan.joint_size,
         clean=clean,
         elapsed_s=float(arrays["elapsed_s"]),
-        **{key: arrays[key] for key in ("counts", "tallies", "relaxed", "scores", "pair_counts")},
+        **{key: arrays[key] for key in _ARRAYS if key != "elapsed_s"},
     )
+
+
+def _batch_size(bundle: SaliencyBundle) -> int:
+    """The bundle's, or one that is the same on every machine: the streams repeat to the last bit."""
+    return bundle.inferer.batch_size or DEFAULT_BATCH_SIZE

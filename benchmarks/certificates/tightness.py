@@ -15,9 +15,10 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
-from benchmarks.certificates.tables import CONTROL, prose, radius_text, table
+from benchmarks.certificates.plan import CONTROL
 from monai_robustinterp import SmoothingSpec, VoteMap, certify_votes
 from monai_robustinterp.certificates import fixed_map_certificate, neyman_pearson_radius, renyi_radius, swap_count
+from monai_robustinterp.study.tables import prose, radius_text, table
 
 CELLS, TOP_K, SAMPLES, ETA = 8, 3, 1000, 0.001
 BETAS = ("1", "2/3", "1/3")

@@ -13,10 +13,10 @@ from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.base import attribute_copies
-from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.smoothing.tally import VoteTally
+from monai_robustinterp.study.store import earlier_votes, keep_votes
 from monai_robustinterp.types import NOISE_PROTOCOL
 
 REPEATS = 4
@@ -77,21 +77,16 @@ def take_votes(
             "image_sha256": image_sha256(image),
         }
         tally = _tally(bundle, image, target)
-        _restore(tally, path, spec, provenance)
+        if earlier := earlier_votes(path, spec, provenance):
+            _go_on(tally, earlier)
         fill([tally], network, n_samples, batch_size=inferer.batch_size or DEFAULT_BATCH_SIZE)
     votes, spec = tally.votes(logits, image_sha256(image)), dataclasses.replace(spec, n_samples=tally.n_samples)
-    path.unlink(missing_ok=True)
-    save_votes(path, votes, spec, provenance)
+    keep_votes(path, votes, spec, provenance)
     return votes, spec
 
 
-def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
-    """Goes on from the votes of an earlier run, if they are of the same settings."""
-    if not path.exists():
-        return
-    votes, stored, origin = load_votes(path)
-    if dataclasses.replace(stored, n_samples=1) != spec or origin != provenance:
-        return
+def _go_on(tally: VoteTally, votes: VoteMap) -> None:
+    """Puts the votes of an earlier run into a new tally."""
     tally.counts += torch.from_numpy(votes.counts).flatten()
     tally.n_samples = votes.n_samples
     tally.copies[:3] += torch.tensor([votes.found_copies, votes.tied_copies, votes.constant_copies])

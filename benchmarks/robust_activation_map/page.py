@@ -6,11 +6,11 @@ import textwrap
 from typing import Any
 
 import numpy as np
+from monai_robustinterp.training.statistics import Interval, bootstrap_interval, wilson_interval
 
-from benchmarks.certificates.tables import prose, table
 from benchmarks.robust_activation_map.attack import ATTACKS, Attack
 from benchmarks.robust_activation_map.measure import CELL_SIZE, COMPARISONS, TOP_CLASSES
-from monai_robustinterp.training.statistics import Interval, bootstrap_interval, wilson_interval
+from monai_robustinterp.study.tables import prose, table
 
 RANKS_PICTURE, MAPS_PICTURE = "robust_activation_map_ranks.png", "robust_activation_map_maps.png"
 PAPER = {"adversarial_second": 0.38, "adversarial_top": 0.64}

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.speed.machine import core_times, stolen_share, surroundings
 
 from benchmarks.speed import memory, page, stages
 from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY
 from benchmarks.speed.goals import goals
-from benchmarks.speed.machine import core_times, stolen_share, surroundings
 from benchmarks.speed.measure import time_model
 from benchmarks.speed.peers import left_out
 from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan

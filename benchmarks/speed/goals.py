@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from benchmarks.certificates.tables import Goal
 from benchmarks.speed.measure import Row
 from benchmarks.speed.plan import DENSENET, TINY, TITLES
 from benchmarks.speed.ratios import BEST_BARE, CAPTUM_DEFAULT, best_rows, models, ratios
+from monai_robustinterp.study.tables import Goal
 
 OVER_CAPTUM, OVER_DEFAULT, OVER_BARE, FAST_OVER_CAPTUM = 1.3, 2.5, 0.95, 4.0
 FLAT, LINEAR = 1.05, 1.1

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.certificates.tables import prose, table
 from benchmarks.speed.goals import goals, rounded_down
 from benchmarks.speed.measure import Row
 from benchmarks.speed.plan import TITLES
 from benchmarks.speed.ratios import best_rows, models, ratios
+from monai_robustinterp.study.tables import prose, table
 
 NOTES = Path(__file__).with_name("notes.md")
 

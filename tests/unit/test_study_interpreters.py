@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.certificates.tables import strict
+
 from benchmarks.interpreters import __main__ as command
 from benchmarks.interpreters import distortion, page
 from benchmarks.interpreters.plan import CHEAPER, Method, methods

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binom, mannwhitneyu, norm
 
-from monai_robustinterp.training.statistics import (
-    Interval,
-    area_under_curve,
-    auc_interval,
-    bootstrap_interval,
-    cohen_kappa,
-    wilson_interval,
-    youden_threshold,
-)
+from monai_robustinterp.metrics.classification import area_under_curve, auc_interval, cohen_kappa, youden_threshold
+from monai_robustinterp.metrics.intervals import Interval, bootstrap_interval, wilson_interval
 
 
 @st.composite
