@@ -266,10 +266,10 @@ def _overlap_lines(found: Numbers, eta: float) -> list[str]:
     return [
         *prose(
             f"Anani et al. (level {anani2025.LEVEL}) fix tau = {ANANI_TAU:g} and with it the radius,",
-            f"{radius_text(radius)}; what varies is how many cells pass. Of the m copies the first {FIRST_COPIES} choose the side,",
-            "as in the paper. Majority kept: their own claim, which is none about a top-k overlap; the next row is what",
-            "follows from it. Cells of the reported top-k that are certified at that radius, median [smallest,",
-            f"largest], each row at eta {eta:g}:",
+            f"{radius_text(radius)}; what varies is how many cells pass. Of the m copies the first {FIRST_COPIES}",
+            "choose the side, as in the paper. Majority kept: their own claim, which is none about a top-k overlap;",
+            "the next row is what follows from it. Cells of the reported top-k that are certified at that radius,",
+            f"median [smallest, largest], each row at eta {eta:g}:",
         ),
         "",
         *table(["method", *(f"m = {m:,}" for m in found)], rows),

@@ -87,8 +87,8 @@ def _distortion(rows: Sequence[Row], bundle: dict[str, Any], *, pictures: bool) 
         *prose(
             "`robust_perturbation` is made to take away one finding and leave the others (class-distortion",
             "prevention). Scores of the finding with the highest logit at the image and at the perturbed one, mean",
-            f"absolute change of the {bundle['findings'] - 1} others, and how far they move for each point by which the",
-            f"finding falls (only where it falls by {LEAST_CHANGE:g} and more); defaults of the bundle.",
+            f"absolute change of the {bundle['findings'] - 1} others, and how far they move for each point by which",
+            f"the finding falls (only where it falls by {LEAST_CHANGE:g} and more); defaults of the bundle.",
             *(picture if pictures else []),
         ),
         *(["", "![iterations of robust_perturbation](../images/interpreters_iterations.png)"] if pictures else []),
