@@ -101,8 +101,9 @@ def _brightness(rows: dict[str, dict[str, float]]) -> list[str]:
         "## Darker and brighter films",
         "",
         *prose(
-            "Area under the curve, sigma 0, when each display value is multiplied by the gain and cut at 1. Percentiles",
-            "of the image undo a gain: it never reaches that network, and no radius in detector units exists for it.",
+            "Area under the curve, sigma 0, when each display value is multiplied by the gain and cut at 1.",
+            "Percentiles of the image undo a gain: it never reaches that network, and no radius in detector units",
+            "exists for it.",
         ),
         "",
         *table(
@@ -117,9 +118,7 @@ def _certified(found: dict[str, list[dict[str, Any]]], smoothing: dict[str, Any]
     control = radius_text(found["opacity"][0]["control"])
     before, after = found["opacity_without_noise"], found["opacity"]
     gains = [b["population"] / a["population"] for a, b in zip(before, after) if a["population"]]
-    gain = (
-        f"median of the {len(gains)} images with a radius before: {statistics.median(gains):.2f}" if gains else "none"
-    )
+    median = f"{statistics.median(gains):.2f}" if gains else "none"
     return [
         "## Certified radius before and after training with noise",
         "",
@@ -127,8 +126,8 @@ def _certified(found: dict[str, list[dict[str, Any]]], smoothing: dict[str, Any]
             f"{len(after)} validation images (the first of each source and label, by name) at the same cost: gradient,",
             f"sigma {smoothing['sigma']:g}, {smoothing['n_samples']} copies, {smoothing['top_k']} cells, beta",
             f"{smoothing['beta']}, eta {smoothing['eta']:g} an image. L_max is the population radius (l2 over the",
-            "network's input); plug-in is an estimate and claims nothing. Label kept: share of noisy copies that decide",
-            "as the clean image.",
+            "network's input); plug-in is an estimate and claims nothing. Label kept: share of noisy copies that",
+            "decide as the clean image.",
         ),
         "",
         *table(
@@ -136,7 +135,10 @@ def _certified(found: dict[str, list[dict[str, Any]]], smoothing: dict[str, Any]
             [*rows, ["*control: a fixed map that ignores the image*", control, "", "", ""]],
         ),
         "",
-        *prose(f"Quotient of the radii of one image, after over before, {gain}."),
+        *prose(
+            f"Quotient of the radii of one image, after over before, median of the {len(gains)} images with a radius",
+            f"before: {median}.",
+        ),
     ]
 
 
