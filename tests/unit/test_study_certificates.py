@@ -161,7 +161,7 @@ def test_the_control_is_the_fixed_map_of_the_package() -> None:
     assert found[radii.MASS] == certificate.l_max == certificate.radius("population", "neyman-pearson").l2
     own = radii.all_radii(votes, spec, **SETTINGS)
     assert all(own[name] <= found[name] for name in found) and own[radii.MASS] > 0
-    assert radii.fixed_votes(synthetic().paired()[0]).joint is not None
+    assert radii.fixed_votes(synthetic().paired()[0]).pair_counts is not None
 
 
 def test_plain_radius_is_clopper_pearson_with_bonferroni() -> None:
