@@ -14,16 +14,14 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise.counter import CounterNoise, image_sha256
-from monai_robustinterp.training.statistics import (
-    Interval,
+from monai_robustinterp.metrics.classification import (
     area_under_curve,
     auc_interval,
-    bootstrap_interval,
     cohen_kappa,
-    wilson_interval,
     youden_threshold,
 )
+from monai_robustinterp.metrics.intervals import Interval, bootstrap_interval, wilson_interval
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.training.tables import LabelledImage
 
 Scores = npt.NDArray[np.float64]
