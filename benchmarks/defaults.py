@@ -156,8 +156,8 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
         ["# Why these defaults"],
         [quick] if results["plan"] == "quick" else [],
         prose(
-            f"Written by `python -m benchmarks.defaults`: gradient maps of the shipped network on",
-            f"{len(names)} film(s),
+            "Written by `python -m benchmarks.defaults`: gradient maps of the shipped network on",
+            f"{len(names)} film(s),",
             f"beta {default['beta']}, confidence {1 - default['eta']:g}. Population radius, smallest and median over",
             "the films, rounded down, and the number of films without one:",
         ),
@@ -207,9 +207,9 @@ def _words(rows: Sequence[Row], default: Row) -> list[str]:
         f"{rounded_down(usual, 3)} (cells and k of the default, m = {most}), and each film keeps its label in",
         f"{rounded_down(100 * kept, 1)} % of the copies at least. The default is {default['sigma']:g} all the same:",
         "over the validation images more noisy decisions agree with the clean one (classifiers.md), so the smoothed",
-        "network is closer to the one that a hospital runs. Radii alone must not choose: a map that ignores the image has",
-        f"the largest. {n_cells} cells show more anatomy than {coarse}, and {k} of them are {k / n_cells:.0%} of the",
-        "image.",
+        "network is closer to the one that a hospital runs. Radii alone must not choose: a map that ignores the image",
+        f"has the largest. {n_cells} cells show more anatomy than {coarse}, and {k} of them are",
+        f"{k / n_cells:.0%} of the image.",
     )
 
 

@@ -65,7 +65,7 @@ def measure(
         "literature": clock("literature", lambda: rivals.measure(streams, plan, beta=beta, eta=eta)),
         "curves": clock("curves", lambda: curves.measure(streams, plan, eta=eta)),
         "early_stopping": clock("stopping", lambda: stopping.measure(streams, plan, beta=beta, eta=eta)),
-        "bounds": clock("bounds", bounds_check.measure),
+        "bounds": clock("bounds", lambda: bounds_check.measure(plan.bound_sizes)),
         "tightness": clock("tightness", tightness.measure),
         "attack": clock("attack", lambda: attacked.measure(streams, images, bundle, plan, output)),
     }

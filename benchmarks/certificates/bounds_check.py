@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from monai_robustinterp.study.tables import prose, table
 
 CELLS, TOP_K = 256, 38
 ETAS = (0.05, 0.1, 0.3)
-SIZES = (64, 1000)
 REPETITIONS = 1000
 
 Array = npt.NDArray[np.float64]
@@ -71,13 +71,13 @@ def check(bounds: Bounds, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(sizes: Sequence[int]) -> list[dict[str, Any]]:
     """One row an eta and m, with every table's numbers."""
     rng = np.random.default_rng(0)
     return [
         {"eta": eta, "m": m, "tables": {name: check(bounds, rng) for name, bounds in tables_of(m, eta).items()}}
         for eta in ETAS
-        for m in SIZES
+        for m in sizes
     ]
 
 

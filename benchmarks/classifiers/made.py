@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.classifiers.measures import TABLES
 from monai_robustinterp.files import atomic_write
 
-SIDE, PER_GROUP = 64, 4
+SIDE, PER_GROUP = 64, 2
 
 
 def make_images(folder: Path) -> tuple[Path, Path]:

@@ -59,5 +59,5 @@ QUICK = Plan(
     runs=tuple(replace(run, options=run.options | _TINY) for run in RUNS[:3]),
     gains=(0.8, 1.0),
     images_per_group=1,
-    overrides={"n_samples": 64},
+    overrides={"n_samples": 16},
 )

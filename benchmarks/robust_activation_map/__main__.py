@@ -36,7 +36,7 @@ from monai_robustinterp.study.store import kept_json
 from monai_robustinterp.training import chest_xray14
 
 TABLE = ROOT / "bundles" / "chest_xray_certified_saliency" / "data" / "chest_xray14_split.csv"
-SEED, IMAGES = 0, 300
+SEED, IMAGES, QUICK_FILMS = 0, 300, 5
 SHOWN = ("nih_00000282_000_effusion.png", "nih_00000766_010_pneumonia.png", "nih_00001368_000_no_finding.png")
 
 
@@ -120,7 +120,7 @@ def main(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     bundle = load_bundle("chest_xray_findings", overrides={"device": "$torch.device('cpu')"})
     if arguments.quick:
-        paths = films()
+        paths = films(QUICK_FILMS)
         validation = [False] * len(paths)
     else:
         items = chosen(chest_xray14(arguments.images, TABLE), IMAGES, seed=SEED)

@@ -128,13 +128,13 @@ CUDA = Plan(
 )
 QUICK = Plan(
     name="quick",
-    models=(ModelPlan(key=CHEST, side=128, batches=(8, 16), n_samples=16, series=(32,)),),
+    models=(ModelPlan(key=CHEST, side=128, batches=(8,), n_samples=16, series=(24,)),),
     repeats=1,
     few_repeats=1,
     memory_samples=(),
-    tiny_samples=(64,),
+    tiny_samples=(),
     sides=(),
     memory_batch=16,
     memory_names=("ours",),
-    dicom_samples=32,
+    dicom_samples=8,
 )

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import contenders, machine, measure, memory, page, peers, stages
+from benchmarks.speed import contenders, measure, memory, page, peers, stages
 from benchmarks.speed.contenders import CONTENDERS, batches
-from benchmarks.speed.goals import goals, rounded_down, rounded_up
+from benchmarks.speed.goals import goals
 from benchmarks.speed.measure import best_row, take_turns
 from benchmarks.speed.models import Case, load_case, untouched
 from benchmarks.speed.plan import CHEST, CPU, CUDA, DENSENET, QUICK, TINY, ModelPlan, Plan
@@ -329,6 +329,11 @@ def test_ratios_are_of_the_best_batches() -> None:
     assert ratios(rates_of(bare=50.0))[CHEST][BEST_BARE] == pytest.approx(97 / 60)
 
 
+def text_of(runs) -> str:
+    """The page."""
+    return "\n\n".join("\n".join(lines) for lines in page.sections(runs) if lines) + "\n"
+
+
 def verdicts(results) -> list[bool]:
     return [goal.met for goal in goals(results)]
 
@@ -348,7 +353,7 @@ def verdicts(results) -> list[bool]:
 def test_goals_of_a_cpu_are_met_or_not(changed, wanted) -> None:
     results = results_of(rates_of(**changed))
     assert verdicts(results) == wanted
-    text = page.page([results])
+    text = text_of([results])
     assert text.count(": **met**.") == sum(wanted) and text.count(": **not met**.") == len(wanted) - sum(wanted)
     lines = [line for line in text.splitlines() if "**met**" in line or "**not met**" in line]
     assert [" **met**" in line for line in lines] == wanted
@@ -361,7 +366,7 @@ def test_cpu_time_stands_beside_the_clock_and_judges_nothing() -> None:
         each["samples_per_cpu_s"] = each["samples_per_s"] * (1 if each["contender"] == "ours" else 0.5)
     results = results_of(rates, stolen_share=0.13)
     assert verdicts(results) == [False, True, True]
-    text = page.page([results])
+    text = text_of([results])
     assert "not met**. 1.29 times. In CPU time 2.58 times." in text and "| 1.29 | 2.58 |" in text
     assert "13% of the cores' time" in " ".join(text.split())
 
@@ -376,13 +381,6 @@ def test_each_measure_has_a_best_batch_of_its_own() -> None:
     ]
     assert ratios(rates)[CHEST]["bare"] == pytest.approx(60 / 50)
     assert ratios(rates, per="samples_per_cpu_s")[CHEST]["bare"] == pytest.approx(45 / 25)
-
-
-def test_the_host_s_share_is_of_the_time_since(monkeypatch) -> None:
-    spent = iter([(10.0, 0, 0, 5, 0, 0, 0, 1), (20.0, 0, 0, 10, 0, 0, 0, 6), ()])
-    monkeypatch.setattr(machine, "core_times", lambda: next(spent))
-    since = machine.core_times()
-    assert machine.stolen_share(since) == 0.25 and machine.stolen_share(since) == 0.0
 
 
 def long_run(seconds: float):
@@ -404,7 +402,7 @@ def test_goals_of_a_gpu_are_met_or_not(captum, seconds, gpu, wanted) -> None:
     machine = {"device": "cuda", "gpu": gpu, "cuda": "13", "cudnn": 9, "convolutions": "ieee"}
     results = results_of(rates, **machine)
     assert verdicts(results) == wanted
-    text = page.page([results])
+    text = text_of([results])
     assert "products ieee" in text and f"| **ours** | 10,000 | {seconds:.2f} |" in text
 
 
@@ -424,14 +422,13 @@ def test_goals_of_memory_are_met_or_not(last, large, wanted) -> None:
     ]
     results = results_of(rates_of(), rows)
     assert verdicts(results)[-2:] == wanted
-    text = page.page([results])
+    text = text_of([results])
     assert "| three convolutions of 16 channels, 128 px | 16 | 65,536 | 20 |" in text
     assert f"| 64 x 64 | 16 | 25 | {25e6 / 64**2 / 16:.0f} |" in text
 
 
 def test_text_is_rounded_against_us() -> None:
-    assert rounded_down(1.2999) == "1.29" and rounded_up(3.0001) == "3.01" and rounded_down(0.95) == "0.95"
-    assert "1.29 times" in page.page([results_of(rates_of(captum=97 / 1.2999))])
+    assert "1.29 times" in text_of([results_of(rates_of(captum=97 / 1.2999))])
 
 
 def test_a_page_says_what_was_left_out_and_marks_a_quick_run(monkeypatch, tmp_path) -> None:
@@ -447,7 +444,7 @@ def test_a_page_says_what_was_left_out_and_marks_a_quick_run(monkeypatch, tmp_pa
     notes = tmp_path / "notes.md"
     notes.write_text("## What the rest is\n\nWords.\n")
     monkeypatch.setattr(page, "NOTES", notes)
-    text = page.page([json.loads(json.dumps(results))] * 2)
+    text = text_of([json.loads(json.dumps(results))] * 2)
     assert text.count("## CPU: a processor") == 2 and text.endswith("## What the rest is\n\nWords.\n")
     assert "Left out: zennit (ImportError: not there)." in " ".join(text.split()) and "**A quick run" in text
     assert "| read | 2.000 | 25.0% |" in text and "settings: 8.00 s." in " ".join(text.split())

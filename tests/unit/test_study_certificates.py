@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +16,13 @@ from scipy.stats import beta as beta_law
 from scipy.stats import binom
 
 from benchmarks.certificates import __main__ as study
-from benchmarks.certificates import attacked, bounds_check, curves, radii, rivals, stopping, streams, tables, tightness
-from benchmarks.certificates.plan import FIRST_COPIES, FULL, QUICK, Plan
+from benchmarks.certificates import attacked, bounds_check, curves, radii, rivals, stopping, streams, tightness
+from benchmarks.certificates.plan import CONTROL, FIRST_COPIES, FULL, QUICK, Plan
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec
 from monai_robustinterp.certificates import fixed_map_certificate, neyman_pearson_radius
 from monai_robustinterp.certificates.curve import overlap_curve
+from monai_robustinterp.study.machine import surroundings
+from monai_robustinterp.study.tables import strict
 
 PLAN = Plan(
     name="test",
@@ -158,7 +161,7 @@ def test_the_control_is_the_fixed_map_of_the_package() -> None:
     assert found[radii.MASS] == certificate.l_max == certificate.radius("population", "neyman-pearson").l2
     own = radii.all_radii(votes, spec, **SETTINGS)
     assert all(own[name] <= found[name] for name in found) and own[radii.MASS] > 0
-    assert radii.fixed_votes(synthetic().paired()[0]).joint is not None
+    assert radii.fixed_votes(synthetic().paired()[0]).pair_counts is not None
 
 
 def test_plain_radius_is_clopper_pearson_with_bonferroni() -> None:
@@ -176,7 +179,7 @@ def measured(mass: float, plain: float, renyi: float) -> radii.Radii:
 
 
 def test_goals_count_only_what_can_be_compared() -> None:
-    control = {tables.CONTROL: measured(1.0, 2.0, 1.0)}
+    control = {CONTROL: measured(1.0, 2.0, 1.0)}
     good = {64: {"a": measured(0.3, 0.2, 0.1), "b": measured(0.5, 0.2, 0.1), "c": measured(0, 0, 0)} | control}
     ratio, above = radii.goals(good)
     assert ratio.met and "m = 64: 4.00 (3.00, 2)" in ratio.found
@@ -249,8 +252,8 @@ def test_the_control_saves_nothing() -> None:
     one = {m: {"map": 0.1, "label": 0.1, "fixed m": 0.2} for m in (64, 256)}
     found = {
         "looks": (64, 256),
-        "radii": dict.fromkeys((tables.CONTROL, "a", "b"), one),
-        "stops": {0.05: {tables.CONTROL: (64, True), "a": (64, True), "b": (256, False)}},
+        "radii": dict.fromkeys((CONTROL, "a", "b"), one),
+        "stops": {0.05: {CONTROL: (64, True), "a": (64, True), "b": (256, False)}},
     }
     text = "\n".join(stopping.page(found, eta=0.01))
     assert f"| 0.05 | 64 | 256 (not reached) | 64 | {1 - 320 / 512:.0%} |" in text
@@ -355,15 +358,7 @@ def test_an_attack_beyond_the_radius_breaks_no_claim() -> None:
 
 RIGHT = bounds_check.tables_of(64, 0.3)["mass-weighted"]
 
-# Text
-
-
-def test_numbers_are_rounded_down_and_abstentions_counted() -> None:
-    assert tables.spread([0.12349, 0.0, 0.29999]) == "0.1234 [0, 0.2999], 1 abstain"
-    assert tables.spread([0.1, float("inf"), 0.3]) == "0.3000 [0.1000, unbounded]"
-    assert tables.radius_text(0.00004) == "0.0000" and tables.radius_text(0.0) == "0"
-    strict = tables.strict({1: np.float64("inf"), "b": [np.int64(3), (True, 0.5)]})
-    assert json.dumps(strict, allow_nan=False) == '{"1": "Infinity", "b": [3, [true, 0.5]]}'
+# Page
 
 
 def test_the_page_has_a_control_in_every_table_of_radii(bundle) -> None:
@@ -381,7 +376,7 @@ def test_the_page_has_a_control_in_every_table_of_radii(bundle) -> None:
     results = {
         "plan": {"name": "test", "prefixes": PLAN.prefixes},
         "settings": dataclasses.asdict(runs[0].spec) | SETTINGS | {"n_cells": 36},
-        "software": study.software(),
+        "surroundings": surroundings("cpu", Path(__file__).parents[2]),
         "bundle": {"weights_sha256": "w", "config_sha256": "c"},
         "images": study.image_facts(runs, bundle),
         "elapsed_s": {"streams": 120.0, "attack": 60.0},
@@ -394,7 +389,7 @@ def test_the_page_has_a_control_in_every_table_of_radii(bundle) -> None:
         for block in re.split(r"\n\n", "\n".join(lines)):
             rows = [line for line in block.split("\n") if line.startswith("|")]
             assert len({row.count("|") for row in rows}) <= 1
-            without += bool(rows) and tables.CONTROL not in block
+            without += bool(rows) and CONTROL not in block
     # The images themselves and the bounds have no radius.
     assert without == 2
     text = "\n".join(line for lines in parts for line in lines)
@@ -402,4 +397,4 @@ def test_the_page_has_a_control_in_every_table_of_radii(bundle) -> None:
     for words in ("Computed in 3.0 minutes", "1 abstain", "not claimed jointly", "**A test run**", "no lower bound"):
         assert words in text.replace("\n", " "), words
     assert all(goal.line in text for goal in goals)
-    json.dumps(tables.strict(found | results), allow_nan=False)
+    json.dumps(strict(found | results), allow_nan=False)
