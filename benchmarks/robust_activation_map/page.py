@@ -35,7 +35,7 @@ def sections(results: dict[str, Any], *, pictures: str, full: bool) -> list[list
         _movements(results),
         [f"![maps before and after the attack]({pictures}/{MAPS_PICTURE})"],
         _reading(results) if full else [],
-        _repeat(results),
+        _repeat(),
     ]
 
 
@@ -236,7 +236,7 @@ def _reading(results: dict[str, Any]) -> list[str]:
     return ["## What this says", "", *(line for point in points for line in bullet(point))]
 
 
-def _repeat(results: dict[str, Any]) -> list[str]:
+def _repeat() -> list[str]:
     return [
         "## How to repeat it",
         "",

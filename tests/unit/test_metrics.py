@@ -21,6 +21,9 @@ from monai_robustinterp.metrics.ranks import class_ranks, spearman
 def test_ranks_count_from_1_and_ties_go_to_the_lower_index() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 3.0]] * 4)
     assert class_ranks(logits, torch.arange(4)).tolist() == [4, 1, 3, 2]
+    # So many that a sort which is not stable mixes them.
+    many = torch.arange(4096)[None] % 7 == 0
+    assert class_ranks(many.float(), torch.tensor([14])).tolist() == [3]
 
 
 def test_the_overlap_is_that_of_sets() -> None:
