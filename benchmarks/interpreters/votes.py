@@ -43,7 +43,7 @@ def seconds_per_copy(bundle: SaliencyBundle) -> float:
     image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
     alone = bundle.inferer.interpreter.amplifies_round_off
     size = 1 if alone else bundle.inferer.batch_size or DEFAULT_BATCH_SIZE
-    seconds = []
+    seconds: list[float] = []
     with explaining(bundle.network):
         tally = _tally(bundle, image, 0)
         while len(seconds) < REPEATS and sum(seconds) < LONG_S:
