@@ -127,7 +127,7 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
         [quick] if results["plan"] == "quick" else [],
         prose(
             "Written by `python -m benchmarks.defaults`: gradient maps of the shipped network on",
-            f"{len(names)} film(s),",
+            f"{len(names)} [film{'' if len(names) == 1 else 's'}](../how-to/get-the-films.md),",
             f"beta {default['beta']}, confidence {1 - default['eta']:g}. Population radius, smallest and median over",
             "the films, rounded down, and the number of films without one:",
         ),
