@@ -70,8 +70,9 @@ def sampling(case: Case) -> dict[str, Any]:
 
 def source() -> dict[str, Any]:
     """Expectation of ``source``."""
-    texts = ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source", "warnings")
-    return {name: HashOnly(str) for name in texts} | {"shape": [HashOnly(int), HashOnly(int)]}
+    texts = ("format", "intensity_path", "display_source", "warnings")
+    hashes = {name: HashOnly(str, form="[0-9a-f]{64}") for name in ("file_sha256", "pixel_sha256")}
+    return {name: HashOnly(str) for name in texts} | hashes | {"shape": [HashOnly(int), HashOnly(int)]}
 
 
 def native(case: Case) -> dict[str, Leaf]:

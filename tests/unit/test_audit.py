@@ -149,7 +149,7 @@ def test_the_audit_imports_nothing_of_what_it_audits(path: Path) -> None:
             for name in names:
                 top, *rest = name.split(".")
                 assert top in {*sys.stdlib_module_names, "mpmath", "numpy", "monai_robustinterp"}
-                assert top != "numpy" or path.name == "votes.py"
+                assert top != "numpy" or path.name in ("npz.py", "votes.py")
                 assert top != "monai_robustinterp" or rest[0] == "audit"
         # Nothing is imported by name at run time.
         assert not (isinstance(node, ast.Name) and node.id in ("__import__", "eval", "exec", "importlib"))
@@ -418,7 +418,7 @@ def test_json_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/2"}, {"format": 1}])
+@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/0"}, {"format": 1}])
 def test_records_of_another_format_are_refused(tmp_path: Path, record: Any) -> None:
     votes, spec = make_run(make_masks(m=8))
     with pytest.raises(AuditError, match="format"):
@@ -466,11 +466,11 @@ def test_a_vote_file_without_an_array_is_refused(tmp_path: Path, name: str) -> N
         verify(make_record(votes, spec), arrays)
 
 
-def test_an_unknown_array_is_said_to_be_unknown(tmp_path: Path) -> None:
+def test_arrays_of_another_format_are_refused(tmp_path: Path) -> None:
     votes, spec = make_run(make_masks(m=8))
     arrays = make_arrays(votes, spec, tmp_path) | {"later": np.zeros(3)}
-    report = verify(make_record(votes, spec), arrays)
-    assert report.verified and any("1 arrays of the vote file" in what for what in report.not_checked)
+    with pytest.raises(AuditError, match="1 arrays that the format"):
+        verify(make_record(votes, spec), arrays)
 
 
 def test_a_path_and_its_arrays_give_the_same_report(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_a_decision_that_the_logits_do_not_take_is_caught(certified, tmp_path: P
     _, _, votes, spec = certified
     opposite = VoteMap(**vars(votes) | {"decision": False, "found_copies": 1})
     differences = verify(make_record(opposite, spec), make_arrays(opposite, spec, tmp_path)).differences
-    assert [sentence.split(": ")[0] for sentence in differences] == ["finding.positive"]
+    assert [sentence.split(": ")[0] for sentence in differences] == ["finding.decision"]
 
 
 def test_a_record_that_overstates_consistently_is_caught(certified) -> None:
@@ -279,6 +280,27 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "provenance": lambda a: np.array(str(a["provenance"]).replace("1" * 64, "5" * 64)),
     "format": lambda a: np.array("monai_robustinterp/votes/2"),
 }
+
+
+def test_what_both_files_agree_on_must_have_the_form_of_a_run(certified) -> None:
+    """Noise of another protocol, hashes that are none, a network that is not named: the record follows, and is refused."""
+    record, arrays, *_ = certified
+    wrong = [
+        *(("spec", "noise", text) for text in ("gaussian/other/1", "", 1)),
+        *(("provenance", name, text) for name in ("weights_sha256", "config_sha256") for text in ("", "1" * 63, 1)),
+        *(("votes", "image_sha256", text) for text in ("", "A" * 64, "a" * 63, "a" * 64 + "\n")),
+        *(("source", name, text) for name in ("file_sha256", "pixel_sha256") for text in ("", "x" * 64, "a" * 65)),
+    ]
+    passed = []
+    for section, name, value in wrong:
+        changed = resealed(record | {section: record[section] | {name: value}})
+        if section in ("spec", "provenance"):
+            forged = arrays | {section: np.array(json.dumps(changed[section]))}
+        else:
+            forged = arrays | ({"image_sha256": np.array(value)} if section == "votes" else {})
+        if not caught(changed, forged):
+            passed.append((section, name, value))
+    assert passed == []
 
 
 @pytest.mark.parametrize("name", VOTE_CHANGES)

@@ -185,7 +185,7 @@ def test_votes_survive_the_file_and_tampering_does_not(tmp_path) -> None:
     np.savez(tmp_path / "changed.npz", **arrays)
     with pytest.raises(ValueError, match="sum to"):
         load_votes(tmp_path / "changed.npz")
-    arrays["format"] = np.array("monai_robustinterp/votes/4")
+    arrays["format"] = np.array("monai_robustinterp/votes/5")
     np.savez(tmp_path / "newer.npz", **arrays)
     with pytest.raises(ValueError, match="votes/4"):
         load_votes(tmp_path / "newer.npz")
