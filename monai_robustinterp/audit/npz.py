@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.audit.strict import AuditError, bounded_bytes
+from monai_robustinterp.audit.strict import AuditError, bounded_bytes, strict_json
 
 VOTES_FORMAT = "monai_robustinterp/votes/4"
 
@@ -97,6 +97,20 @@ def check_names(arrays: Any) -> None:
         raise AuditError(f"the vote file lacks an array of the format {VOTES_FORMAT!r}.")
 
 
+def stored_json(text: Any) -> Any:
+    """The value of a JSON text of a vote file.
+
+    Raises:
+        AuditError: if it is none, not finite, or nested deeper than one of a vote file is.
+    """
+    try:
+        return strict_json(text)
+    except (TypeError, ValueError) as error:
+        raise AuditError(
+            "the vote file has a text that is no JSON with unique keys and finite numbers, or is nested too deep."
+        ) from error
+
+
 def _check_end(content: bytes) -> None:
     """Refuses what has no short directory at its end: zipfile reads it whole, however long it is."""
     end, locator = content[-22:], content[-42:-38]
@@ -125,12 +139,16 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray[Any, 
     kind, dimensions, _ = _ARRAYS[entry.filename[:-4]]
     header = _HEADER.match(content[: 2**8])
     if header is None:
-        raise AuditError("the vote file cannot be read: it is damaged, or an array is of a kind that it has not.")
+        raise AuditError(
+            "the vote file cannot be read: it is damaged, or an array is of another kind than the format has."
+        )
     length, order, letter, size, by_columns, sides = header.groups()
     shape = tuple(int(side) for side in sides.replace(b" ", b"").split(b",") if side)
     found = letter.decode() + ("" if letter == b"U" else size.decode())
     if found != kind or len(shape) != dimensions or 0 in shape:
-        raise AuditError("the vote file cannot be read: it is damaged, or an array is of a kind that it has not.")
+        raise AuditError(
+            "the vote file cannot be read: it is damaged, or an array is of another kind than the format has."
+        )
     dtype = np.dtype(order.decode() + letter.decode() + size.decode())
     start = header.end()
     if int.from_bytes(length, "little") + 10 != start or len(content) - start != math.prod(shape) * dtype.itemsize:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.audit.npz import VOTES_FORMAT, check_names, read_arrays
-from monai_robustinterp.audit.strict import AuditError, strict_json
+from monai_robustinterp.audit.npz import VOTES_FORMAT, check_names, read_arrays, stored_json
+from monai_robustinterp.audit.strict import AuditError
 
 NOISE = "gaussian/philox4x32-10/box-muller/1"
 """The only noise whose law and key this audit knows."""
@@ -117,7 +117,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
     counts = [_whole(count) for row in rows for count in row]
     if len(counts) != grid[0] * grid[1] or not counts:
         raise ValueError
-    spec = _spec(strict_json(arrays["spec"]))
+    spec = _spec(stored_json(arrays["spec"]))
     top_k = _whole(arrays["top_k"], 1)
     return StoredVotes(
         grid=grid,
@@ -134,7 +134,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         pair_counts=_joint(arrays["pair_counts"], len(counts)) if "pair_counts" in arrays else None,
         regions=_regions(arrays, grid, top_k),
         spec=spec,
-        provenance=_provenance(strict_json(arrays["provenance"])),
+        provenance=_provenance(stored_json(arrays["provenance"])),
     )
 
 
@@ -175,7 +175,7 @@ def _joint(rows: Any, n_cells: int) -> list[list[int]]:
 def _regions(arrays: dict[str, Any], grid: tuple[int, int], top_k: int) -> list[StoredRegion]:
     if not any(name in arrays for name in _REGIONS):
         return []
-    entries = strict_json(arrays["regions"])
+    entries = stored_json(arrays["regions"])
     cells, hits = _listed(arrays["region_cells"], len(entries)), _listed(arrays["region_hits"], len(entries))
     return [
         StoredRegion(

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.audit.npz import VOTES_FORMAT, read_arrays
-from monai_robustinterp.audit.strict import strict_json
+from monai_robustinterp.audit.npz import VOTES_FORMAT, read_arrays, stored_json
 from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_json
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
@@ -45,18 +44,9 @@ def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]
     if found != VOTES_FORMAT:
         raise ValueError(f"the format of the vote file is {found[:40]!r}; this version reads {VOTES_FORMAT!r}.")
     try:
-        return _votes(arrays), spec_from_json(_json(arrays["spec"])), _json(arrays["provenance"])
+        return _votes(arrays), spec_from_json(stored_json(str(arrays["spec"]))), stored_json(str(arrays["provenance"]))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError("the vote file lacks an array or a setting: take the votes anew.") from error
-
-
-def _json(text: Any) -> Any:
-    try:
-        return strict_json(str(text))
-    except ValueError as error:
-        raise ValueError(
-            "a text of the vote file is no JSON with unique keys and finite numbers: take the votes anew."
-        ) from error
 
 
 def _votes(arrays: dict[str, Any]) -> VoteMap:
@@ -74,7 +64,7 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         pair_counts=arrays.get("pair_counts"),
         regions=tuple(
             Region(name=str(entry["name"]), cells=cells, seen=float(entry["seen"]))
-            for entry, cells in zip(_json(arrays.get("regions", "[]")), arrays.get("region_cells", ()))
+            for entry, cells in zip(stored_json(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
         ),
         region_hits=arrays.get("region_hits"),
     )

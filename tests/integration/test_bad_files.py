@@ -19,7 +19,7 @@ import pytest
 from monai_robustinterp.files import json_bytes
 from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run
 
-MOST_KIB = 2 * 2**20
+MOST_KIB = 2e9 / 1024
 PROGRAM = """
 import contextlib, io, json, sys, time
 from monai_robustinterp.cli.main import main
@@ -169,9 +169,8 @@ def test_each_bad_vote_file_is_one_sentence_of_both_commands(tmp_path: Path, goo
     wrong = [
         outcome
         for outcome in outcomes
-        if not (outcome[2] == 1 and outcome[3] == "" and outcome[4].count("\n") == 1 and len(outcome[4]) < 250)
+        if not (outcome[2:4] == [1, ""] and outcome[4].count("\n") == 1 and len(outcome[4]) < 250)
         or not outcome[4].startswith("monai-robustinterp: the vote file ")
-        and not outcome[4].startswith("monai-robustinterp: a text of the vote file ")
         or "Doe" in outcome[4]
         or outcome[5] > 5
     ]

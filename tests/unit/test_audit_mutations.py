@@ -283,7 +283,7 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
 
 
 def test_what_both_files_agree_on_must_have_the_form_of_a_run(certified) -> None:
-    """Noise of another protocol, hashes that are none, a network that is not named: the record follows, and is refused."""
+    """Noise of another protocol, hashes that are none, a network without a name: both files agree on it."""
     record, arrays, *_ = certified
     wrong = [
         *(("spec", "noise", text) for text in ("gaussian/other/1", "", 1)),
