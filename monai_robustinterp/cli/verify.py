@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from monai_robustinterp.audit import AuditError, AuditReport, read_record, verify
-from monai_robustinterp.bundle import load_bundle, shipped_bundle
+from monai_robustinterp.bundle import SaliencyBundle, load_bundle, shipped_bundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.io.votes_npz import load_votes
 from monai_robustinterp.run.replay import MOST_DIFFERENT, ReplayReport, replay
@@ -58,12 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     """Replays a verified record; returns the exit code."""
-    device = record["provenance"].get("device")
     try:
         votes, spec, _ = load_votes(arguments.votes)
-        # A device that is not here is replaced by the bundle's own choice.
-        overrides = {"device": f"$torch.device('{device}')"} if device in _available() else {}
-        bundle = load_bundle(arguments.bundle, overrides)
+        bundle = _on_device(arguments.bundle, record["provenance"].get("device"))
         with tqdm(total=spec.n_samples, unit="copy", disable=None, leave=False) as bar:
             report = replay(record, votes, spec, source=arguments.input, bundle=bundle, progress=bar.update)
     except Exception as error:  # of a record that may hold any settings, and any image
@@ -73,8 +70,12 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     return 0 if report.confirmed else 1
 
 
-def _available() -> list[str]:
-    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+def _on_device(name: Path, recorded: str | None) -> SaliencyBundle:
+    """The bundle on the recorded kind of device, if this machine has one; else where it runs by itself."""
+    bundle = load_bundle(name)
+    if recorded == bundle.device.type or recorded not in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        return bundle
+    return load_bundle(name, {"device": f"$torch.device('{recorded}')"})
 
 
 def replay_table(report: ReplayReport, *, recorded: float) -> str:

@@ -17,9 +17,10 @@ from monai_robustinterp.certificates.record import certificate_record
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256, json_bytes, sealed
 from monai_robustinterp.geometry.native import NativeScale, native_record
+from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.noise.counter import image_sha256
-from monai_robustinterp.run.pipeline import prepare
+from monai_robustinterp.run.pipeline import certify_image, prepare
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
@@ -68,8 +69,10 @@ def sharper(votes: VoteMap, share: float = 0.05) -> dict[str, Any]:
     flat, k = votes.counts.ravel().copy(), votes.top_k
     order = np.argsort(-flat, kind="stable")
     for i in range(round(share * votes.n_samples * k)):
-        flat[order[k + i % 20]] -= 1
-        flat[order[k - 1 - i % 20]] += 1
+        giver, taker = order[k + i % 20], order[k - 1 - i % 20]
+        if flat[giver] > 0 and flat[taker] < votes.n_samples:
+            flat[giver] -= 1
+            flat[taker] += 1
     return {"counts": flat.reshape(votes.counts.shape)}
 
 
@@ -157,6 +160,26 @@ def test_each_forgery_is_refused(honest: Run, tmp_path: Path) -> None:
             report = replay(forged.record, forged.votes, forged.spec, source=forged.source, bundle=bundle)
             told[name] = "nobody" if report.confirmed else "replay"
     assert told == {name: by for name, (by, _) in FORGERIES.items()}
+
+
+def test_pairs_and_hits_of_copies_that_never_were_are_refused(tmp_path: Path) -> None:
+    """Other copies with the same counts: pairs and hits fit the counts, as the file must, and only a replay tells."""
+    settings = {"device": "cpu", "n_samples": 32, "cell_size": 16, "top_k": 10, "pairs": True}
+    bundle = load_bundle(DEFAULT_BUNDLE, settings)
+    result = certify_image(SAMPLE, bundle, regions=[parse_region("zone:image-right")])
+    run = Run(json.loads(json_bytes(result.record)), result.votes, result.certificate.spec)
+    m, counts = run.votes.n_samples, run.votes.counts.ravel()
+    ends = np.cumsum(counts)
+    masks = np.zeros((m, counts.size), np.int64)
+    for cell, (start, end) in enumerate(zip(ends - counts, ends)):
+        masks[np.arange(start, end) % m, cell] = 1
+    hits = np.bincount(masks @ run.votes.regions[0].cells.ravel(), minlength=11)[None]
+    for name, forged in (("pair_counts", masks.T @ masks), ("region_hits", hits)):
+        other = made_anew(run, votes={name: forged})
+        assert main(written(other, tmp_path / name)) == 0, name
+        report = replay(other.record, other.votes, other.spec, source=SAMPLE, bundle=bundle)
+        assert len(report.differences) == 1 and report.n_different == 0, name
+        assert ("pairs of votes" if name == "pair_counts" else "hits of a region") in report.differences[0]
 
 
 def test_the_command_says_what_the_replay_found(
