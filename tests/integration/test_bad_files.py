@@ -46,6 +46,12 @@ def archive(*members: tuple[str, bytes, int], method: int = 8, flags: int = 0) -
     return b"".join([*body, *directory, end])
 
 
+def crowded(n_entries: int) -> bytes:
+    """A directory of that many empty names, and nothing else."""
+    entry, size = archive(("", b"", 0))[30:76], 46 * n_entries
+    return entry * n_entries + b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 0xFFFF, 0xFFFF, size, 0, 0)
+
+
 def zeros(n_mebibytes: int) -> bytes:
     """A deflate stream of that many mebibytes of zeros: one block, repeated."""
     packer = zlib.compressobj(wbits=-15)
@@ -79,7 +85,7 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "bomb of many arrays": lambda: archive(
         *names(*((f"{name}.npy", zeros(32), 2**25) for name in ("counts", "region_cells", "region_hits")))
     ),
-    "400,000 entries": lambda: archive(*[("", b"", 0)] * 400_000),
+    "1.4 million entries": lambda: crowded(1_400_000),
     "two of one name": lambda: archive(*names(("counts.npy", b"\3\0", 0), ("counts.npy", b"\3\0", 0))),
     "a claimed shape": lambda: archive(*names(("counts.npy", HUGE, len(HUGE))), method=0),
     "lzma": lambda: archive(*names(("counts.npy", b"\3\0", 0)), method=14),
