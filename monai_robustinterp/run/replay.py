@@ -27,7 +27,7 @@ MOST_DIFFERENT = 0.005
 """Share of the votes, and of the copies that find the target, that may differ on another machine."""
 
 MOST_NOTED = 0.05
-"""Share of the copies with a tie or a constant map that may: round-off makes and breaks ties, and only notes tell them."""
+"""Share of the copies with a tie or a constant map that may: round-off makes and breaks ties; only notes tell these."""
 
 LOGIT_TOLERANCE = {"float32": 1e-3, "tf32": 5e-3, "bfloat16": 5e-2}
 """Difference of a clean logit that may, in units of max(1, largest logit): some ten round-offs of the coarser two."""
