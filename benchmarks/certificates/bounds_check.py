@@ -1,4 +1,4 @@
-"""The bounds at their least favourable: how many fail, computed exactly and counted, for right and wrong tables."""
+"""The bounds at their least favorable: how many fail, computed exactly and counted, for right and wrong tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def failure_chance(bounds: Bounds, q: Array) -> Array:
     return chance
 
 
-def least_favourable(bounds: Bounds) -> Array:
+def least_favorable(bounds: Bounds) -> Array:
     """Shares of the cells, sum k, at which many bounds fail: as many cells as k allows at the worst common share.
 
     A bound fails most just below a lower bound or just above an upper one, so only those shares are tried.
@@ -58,8 +58,8 @@ def least_favourable(bounds: Bounds) -> Array:
 
 
 def check(bounds: Bounds, rng: np.random.Generator) -> dict[str, float]:
-    """Expected number of failures at the least favourable shares, and what the repetitions saw."""
-    q = least_favourable(bounds)
+    """Expected number of failures at the least favorable shares, and what the repetitions saw."""
+    q = least_favorable(bounds)
     m = bounds.lower.size - 1
     counts = rng.binomial(m, q, size=(REPETITIONS, CELLS))
     failed = ((bounds.lower[counts] > q) | (bounds.upper[counts] < q)).sum(axis=1)

@@ -19,20 +19,20 @@ from monai_robustinterp.bundle import load_weights
 from monai_robustinterp.metrics.classification import area_under_curve, auc_interval
 from monai_robustinterp.training import areas_under_curve, chest_xray14, kermany, opacity_groups
 from monai_robustinterp.training.evaluation import noisy_logits
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.training.tables import LabeledImage
 
 TABLES = ROOT / "bundles" / OPACITY / "data"
 
 
-def validation_items(kermany_dir: str, chest_xray14_dir: str) -> list[LabelledImage]:
-    """Labelled validation images of both sources."""
+def validation_items(kermany_dir: str, chest_xray14_dir: str) -> list[LabeledImage]:
+    """Labeled validation images of both sources."""
     items = kermany(kermany_dir, TABLES / "kermany_split.csv")
     items += chest_xray14(chest_xray14_dir, TABLES / "chest_xray14_split.csv")
     return [item for item in items if item["split"] == "validation" and item["opacity"] is not None]
 
 
 def brightness(
-    bundle: SaliencyBundle, items: list[LabelledImage], output: Path, gains: Sequence[float]
+    bundle: SaliencyBundle, items: list[LabeledImage], output: Path, gains: Sequence[float]
 ) -> dict[str, dict[str, float]]:
     """Area under the curve when every image is made darker or brighter (x gain, cut at 1)."""
     images = [bundle.preprocessing(dict(item))["image"].as_tensor() for item in items]
@@ -50,7 +50,7 @@ def brightness(
     return rows
 
 
-def subgroups(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) -> dict[str, Any]:
+def subgroups(bundle: SaliencyBundle, items: list[LabeledImage], output: Path) -> dict[str, Any]:
     """The shipped opacity model on parts of the ChestX-ray14 validation images, and what the view alone tells there."""
     with (TABLES / "chest_xray14_split.csv").open() as file:
         rows = {Path(row["Image Index"]).stem: row for row in csv.DictReader(file)}
@@ -81,15 +81,15 @@ def subgroups(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) 
     }
 
 
-def chosen(items: list[LabelledImage], per_group: int) -> list[LabelledImage]:
+def chosen(items: list[LabeledImage], per_group: int) -> list[LabeledImage]:
     """The first images of each source and label, by name: chosen before any map is computed."""
-    groups: dict[tuple[str, int | None], list[LabelledImage]] = {}
+    groups: dict[tuple[str, int | None], list[LabeledImage]] = {}
     for item in items:
         groups.setdefault((item["source"], item["opacity"]), []).append(item)
     return [item for group in groups.values() for item in group[:per_group]]
 
 
-def certified(bundle: SaliencyBundle, items: list[LabelledImage], output: Path) -> dict[str, list[dict[str, Any]]]:
+def certified(bundle: SaliencyBundle, items: list[LabeledImage], output: Path) -> dict[str, list[dict[str, Any]]]:
     """Radii and label agreement of the same images at the same cost, with and without noise in training."""
     inferer = bundle.inferer
     results: dict[str, list[dict[str, Any]]] = {}

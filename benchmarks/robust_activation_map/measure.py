@@ -15,7 +15,7 @@ from benchmarks.robust_activation_map.attack import BATCH, Attack, attacked, nor
 from monai_robustinterp.interpreters import CAM, RobustActivationMap
 from monai_robustinterp.metrics.overlap import top_k_overlap
 from monai_robustinterp.metrics.ranks import class_ranks, spearman
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.training.tables import LabeledImage
 
 Array = npt.NDArray[np.float64]
 
@@ -36,9 +36,9 @@ COMPARISONS = {
 }
 
 
-def chosen(items: Sequence[LabelledImage], n_images: int, *, seed: int) -> list[LabelledImage]:
+def chosen(items: Sequence[LabeledImage], n_images: int, *, seed: int) -> list[LabeledImage]:
     """One random image a patient, of the validation patients first and then of random others, sorted by patient."""
-    drawn: dict[str, LabelledImage] = {}
+    drawn: dict[str, LabeledImage] = {}
     for position in np.random.default_rng(seed).permutation(len(items)):
         drawn.setdefault(items[position]["patient"], items[position])
     ordered = sorted(drawn.values(), key=lambda item: item["split"] != "validation")

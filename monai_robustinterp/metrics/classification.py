@@ -32,7 +32,7 @@ def area_under_curve(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def youden_threshold(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
-    """The score that, as a threshold, maximises sensitivity + specificity - 1 (Youden, Cancer 3:32, 1950).
+    """The score that, as a threshold, maximizes sensitivity + specificity - 1 (Youden, Cancer 3:32, 1950).
 
     An image is called positive where score >= threshold. Of several best scores it is the smallest: the one of highest
     sensitivity.
@@ -53,7 +53,7 @@ def youden_threshold(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Agreement of two yes/no judgements beyond chance (Cohen, Educ. Psychol. Meas. 20:37, 1960).
+    """Agreement of two yes/no judgments beyond chance (Cohen, Educ. Psychol. Meas. 20:37, 1960).
 
     Args:
         first: booleans of shape (n,).
@@ -68,9 +68,7 @@ def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
-        raise ValueError(
-            f"judgements have shapes {a.shape} and {b.shape}: give both for the same images, one at least."
-        )
+        raise ValueError(f"judgments have shapes {a.shape} and {b.shape}: give both for the same images, one at least.")
     n, yes_a, yes_b = a.size, int(a.sum()), int(b.sum())
     agreed = int((a == b).sum()) * n
     by_chance = yes_a * yes_b + (n - yes_a) * (n - yes_b)

@@ -50,11 +50,11 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
         )
     z = float(ndtri((1 + level) / 2))
     share, shrink = successes / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / shrink
+    center = (share + z * z / (2 * n)) / shrink
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
     # Without successes, or failures, an end is the bound itself, which rounding would pass.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
+    low = 0.0 if successes == 0 else center - half
+    high = 1.0 if successes == n else center + half
     return Interval(share, low, high, level)
 
 

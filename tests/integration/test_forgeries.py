@@ -98,8 +98,8 @@ def of_another_image(run: Run) -> Run:
     """All that is said of the source is that of another image; votes and logits are not."""
     bundle = load_bundle(DEFAULT_BUNDLE)
     prepared = prepare(OTHER, bundle, file_hash=file_sha256(OTHER))
-    relabelled = made_anew(run, votes={"image_sha256": image_sha256(prepared.image)})
-    return relabelled._replace(record=relabelled.record | {"source": prepared.origin["source"]}, source=OTHER)
+    relabeled = made_anew(run, votes={"image_sha256": image_sha256(prepared.image)})
+    return relabeled._replace(record=relabeled.record | {"source": prepared.origin["source"]}, source=OTHER)
 
 
 FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {

@@ -104,9 +104,9 @@ def test_kappa_is_the_formula_of_the_two_by_two_table(table) -> None:
     assert cohen_kappa(first, second) == pytest.approx(kappa, abs=1e-12)
 
 
-def test_kappa_needs_judgements_of_the_same_images() -> None:
+def test_kappa_needs_judgments_of_the_same_images() -> None:
     for first, second in (([True], [True, False]), ([], [])):
-        with pytest.raises(ValueError, match="judgements have shapes"):
+        with pytest.raises(ValueError, match="judgments have shapes"):
             cohen_kappa(first, second)
 
 

@@ -17,7 +17,7 @@ from benchmarks.robust_activation_map.page import sections, shares
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.metrics.ranks import class_ranks, spearman
 from monai_robustinterp.study.machine import surroundings
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.training.tables import LabeledImage
 
 CLASSES = 6
 
@@ -118,7 +118,7 @@ class TestStatistics:
 
     def test_one_image_a_patient_is_drawn_and_validation_patients_first(self) -> None:
         items = [
-            LabelledImage(
+            LabeledImage(
                 image=f"{i}.png",
                 source="chest_xray14",
                 patient=f"chest_xray14 {i // 3}",

@@ -283,7 +283,7 @@ def test_right_tables_keep_to_eta_at_their_worst_and_wrong_ones_do_not() -> None
     for eta in (0.05, 0.3):
         expected = {}
         for name, bounds in bounds_check.tables_of(64, eta).items():
-            q = bounds_check.least_favourable(bounds)
+            q = bounds_check.least_favorable(bounds)
             assert q.sum() == pytest.approx(38) and q.size == 256 and 0 <= q.min() <= q.max() < 1
             expected[name] = bounds_check.failure_chance(bounds, q).sum()
         assert 0.9 * eta < expected["mass-weighted"] <= eta and expected["plain"] <= eta
