@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all bench study-classifiers study-certificates study-interpreters study-robust-map lint wheel clean
+.PHONY: demo test test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -38,7 +38,7 @@ KERMANY_DIR ?= kermany
 CHEST_XRAY14_DIR ?= chest_xray14
 
 study-classifiers: $(INSTALLED)
-	$(BIN)/python benchmarks/classifiers.py $(KERMANY_DIR) $(CHEST_XRAY14_DIR) study_output/classifiers
+	$(BIN)/python -m benchmarks.classifiers study_output/classifiers --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)
 
 study-certificates: $(INSTALLED)
 	$(BIN)/python -m benchmarks.certificates study_output/certificates
@@ -47,7 +47,10 @@ study-interpreters: $(INSTALLED)
 	$(BIN)/python -m benchmarks.interpreters study_output/interpreters
 
 study-robust-map: $(INSTALLED)
-	$(BIN)/python -m benchmarks.robust_activation_map $(CHEST_XRAY14_DIR) study_output/robust_activation_map
+	$(BIN)/python -m benchmarks.robust_activation_map study_output/robust_activation_map --images $(CHEST_XRAY14_DIR)
+
+study-defaults: $(INSTALLED)
+	$(BIN)/python -m benchmarks.defaults study_output/defaults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

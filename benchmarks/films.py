@@ -10,7 +10,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from monai_robustinterp.io.atomic import atomic_write
+from monai_robustinterp.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_data"

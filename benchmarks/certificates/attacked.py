@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import torch
 
 import monai_robustinterp
-from benchmarks.certificates.plan import Plan
+from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.streams import Stream
-from benchmarks.certificates.tables import CONTROL, Goal, prose, radius_text, table
 from monai_robustinterp import SaliencyBundle, certify_votes
 from monai_robustinterp.attacks import attack_certificate
 from monai_robustinterp.certificates.record import counts_sha256
-from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.tables import Goal, prose, radius_text, table
 
 Rows = list[dict[str, Any]]
 
@@ -37,31 +36,29 @@ def measure(
 def _stored(
     stream: Stream, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan, factor: float, folder: Path
 ) -> dict[str, Any]:
-    inferer = bundle.inferer
     votes, spec = stream.at(plan.attack_samples)
-    certificate = certify_votes(votes, spec, beta=inferer.claim.beta, eta=inferer.claim.eta)
-    wanted = {
+    certificate = certify_votes(votes, spec, beta=bundle.inferer.claim.beta, eta=bundle.inferer.claim.eta)
+    settings = {
         "factor": factor,
         "budget": dict(plan.attack_budget),
         "counts_sha256": counts_sha256(votes),
         "l_max": certificate.l_max,
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
-        **bundle.hashes,
+        **bundle.files,
     }
-    path = folder / f"attack-{stream.name}-{factor:g}-{plan.name}.json"
-    if path.exists():
-        earlier: dict[str, Any] = json.loads(path.read_text())
-        if earlier["settings"] == wanted:
-            return earlier
-    start = time.perf_counter()
-    row: dict[str, Any] = {"image": stream.name, "settings": wanted, "l_max": certificate.l_max}
-    if certificate.l_max > 0:
-        (result,) = attack_certificate(
-            inferer, bundle.network, image, votes, certificate, factors=(factor,), **plan.attack_budget
-        )
-        row |= dataclasses.asdict(result)
-    row["elapsed_s"] = time.perf_counter() - start
-    atomic_write(path, lambda file: file.write(json_bytes(row)), overwrite=True)
+
+    def attack() -> dict[str, Any]:
+        start = time.perf_counter()
+        row: dict[str, Any] = {"image": stream.name, "factor": factor, "l_max": certificate.l_max}
+        if certificate.l_max > 0:
+            certified = bundle.inferer.result(votes, spec, image, bundle.network)
+            (found,) = attack_certificate(
+                bundle.inferer, bundle.network, image, certified, factors=(factor,), **plan.attack_budget
+            )
+            row |= dataclasses.asdict(found)
+        return row | {"elapsed_s": time.perf_counter() - start}
+
+    row: dict[str, Any] = kept_json(folder / f"attack-{stream.name}-{factor:g}-{plan.name}.json", settings, attack)
     return row
 
 
@@ -118,7 +115,7 @@ def page(rows: Rows, plan: Plan, *, top_k: int) -> list[str]:
 
 
 def _cells(row: dict[str, Any], top_k: int) -> list[str]:
-    factor = f"{row['settings']['factor']:g}"
+    factor = f"{row['factor']:g}"
     if "broken" not in row:
         return [factor, radius_text(0.0), "", "", "abstains: no claim to attack", "", ""]
     return [

@@ -1,20 +1,20 @@
-"""The bounds at their least favourable: how many fail, computed exactly and counted, for right and wrong tables."""
+"""The bounds at their least favorable: how many fail, computed exactly and counted, for right and wrong tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from benchmarks.certificates.tables import prose, table
 from monai_robustinterp.certificates import mass_weighted_bounds
 from monai_robustinterp.certificates.confidence import Bounds, plain_bounds
+from monai_robustinterp.study.tables import prose, table
 
 CELLS, TOP_K = 256, 38
 ETAS = (0.05, 0.1, 0.3)
-SIZES = (64, 1000)
 REPETITIONS = 1000
 
 Array = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ def failure_chance(bounds: Bounds, q: Array) -> Array:
     return chance
 
 
-def least_favourable(bounds: Bounds) -> Array:
+def least_favorable(bounds: Bounds) -> Array:
     """Shares of the cells, sum k, at which many bounds fail: as many cells as k allows at the worst common share.
 
     A bound fails most just below a lower bound or just above an upper one, so only those shares are tried.
@@ -58,8 +58,8 @@ def least_favourable(bounds: Bounds) -> Array:
 
 
 def check(bounds: Bounds, rng: np.random.Generator) -> dict[str, float]:
-    """Expected number of failures at the least favourable shares, and what the repetitions saw."""
-    q = least_favourable(bounds)
+    """Expected number of failures at the least favorable shares, and what the repetitions saw."""
+    q = least_favorable(bounds)
     m = bounds.lower.size - 1
     counts = rng.binomial(m, q, size=(REPETITIONS, CELLS))
     failed = ((bounds.lower[counts] > q) | (bounds.upper[counts] < q)).sum(axis=1)
@@ -71,13 +71,13 @@ def check(bounds: Bounds, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(sizes: Sequence[int]) -> list[dict[str, Any]]:
     """One row an eta and m, with every table's numbers."""
     rng = np.random.default_rng(0)
     return [
         {"eta": eta, "m": m, "tables": {name: check(bounds, rng) for name, bounds in tables_of(m, eta).items()}}
         for eta in ETAS
-        for m in SIZES
+        for m in sizes
     ]
 
 

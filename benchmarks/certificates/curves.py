@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.certificates.plan import Plan
+from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.radii import fixed_votes
 from benchmarks.certificates.streams import Stream
-from benchmarks.certificates.tables import CONTROL, cells_spread, prose, table
 from monai_robustinterp import SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.curve import overlap_curve
-from monai_robustinterp.files import atomic_write
+from monai_robustinterp.study.tables import cells_spread, prose, table
 from monai_robustinterp.visualize.curve import curve_figure
 
 # Names that do not depend on the plan, so that no picture of an earlier run stays beside the page.
 PICTURES = ("certificates_curve_few_copies.png", "certificates_curve_many_copies.png")
 RADII = (0.0, 0.02, 0.05, 0.08, 0.12)
-PIXEL_CELLS, PIXEL_POINTS, PIXEL_SAMPLES = 224 * 224, 50, 1000
+PIXEL_SIDE, PIXEL_POINTS, PIXEL_SAMPLES = 224, 50, 1000
+PIXEL_CELLS = PIXEL_SIDE**2
+PIXEL_TOP_K = PIXEL_CELLS // 10
 
 
 def measure(streams: Sequence[Stream], plan: Plan, *, eta: float) -> dict[str, Any]:
@@ -43,9 +44,9 @@ def measure(streams: Sequence[Stream], plan: Plan, *, eta: float) -> dict[str, A
 
 
 def pixel_votes() -> tuple[VoteMap, SmoothingSpec]:
-    """Synthetic votes of a map of 224 x 224 pixels, a tenth of them in the top-k."""
+    """Synthetic votes of a map of ``PIXEL_SIDE`` pixels a side, a tenth of them in the top-k."""
     rng = np.random.default_rng(0)
-    top_k = PIXEL_CELLS // 10
+    top_k = PIXEL_TOP_K
     shares = rng.beta(0.1, 0.9, size=PIXEL_CELLS)
     counts = rng.binomial(PIXEL_SAMPLES, shares)
     # Votes move one by one until they sum to m k, as votes do.
@@ -53,10 +54,10 @@ def pixel_votes() -> tuple[VoteMap, SmoothingSpec]:
         movable = np.flatnonzero((counts > 0) & (counts < PIXEL_SAMPLES))
         counts[rng.choice(movable, size=min(abs(surplus), movable.size), replace=False)] -= np.sign(surplus)
     votes = VoteMap(
-        counts=counts.reshape(224, 224),
+        counts=counts.reshape(PIXEL_SIDE, PIXEL_SIDE),
         n_samples=PIXEL_SAMPLES,
         top_k=top_k,
-        input_shape=(224, 224),
+        input_shape=(PIXEL_SIDE, PIXEL_SIDE),
         image_sha256="",
         logits=np.zeros(1, dtype=np.float32),
         decision=True,
@@ -68,17 +69,13 @@ def pixel_votes() -> tuple[VoteMap, SmoothingSpec]:
     return votes, spec
 
 
-def draw(stream: Stream, plan: Plan, folder: Path, *, eta: float) -> None:
-    """Writes the curves of one image into the folder, under the names of ``PICTURES``."""
+def figures(stream: Stream, plan: Plan, folder: Path, *, eta: float) -> dict[Path, Figure]:
+    """The curves of one image, under the names of ``PICTURES`` in the folder."""
+    found = {}
     for name, m in zip(PICTURES, plan.curve_sizes):
         votes, spec = stream.at(m)
-        figure = curve_figure(overlap_curve(votes, spec, eta=eta, points=spec.top_k))
-        atomic_write(folder / name, _writer(figure), overwrite=True)
-
-
-def _writer(figure: Figure) -> Callable[[BinaryIO], object]:
-    # No version of matplotlib in the file: the same numbers give the same picture.
-    return lambda file: figure.savefig(file, format="png", metadata={"Software": None})
+        found[folder / name] = curve_figure(overlap_curve(votes, spec, eta=eta, points=spec.top_k))
+    return found
 
 
 def page(found: dict[str, Any], plan: Plan, name: str, *, eta: float) -> list[str]:
@@ -106,6 +103,6 @@ def page(found: dict[str, Any], plan: Plan, name: str, *, eta: float) -> list[st
         "",
         *prose(
             f"A curve of {PIXEL_POINTS} points over a whole pixel map (synthetic votes, c = {PIXEL_CELLS:,}, k =",
-            f"{PIXEL_CELLS // 10:,}) took {found['pixel_curve_s']:.2f} s.",
+            f"{PIXEL_TOP_K:,}) took {found['pixel_curve_s']:.2f} s.",
         ),
     ]

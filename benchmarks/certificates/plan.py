@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 # Copies that choose the side in Anani et al. 2025.
 FIRST_COPIES = 10
 
+CONTROL = "*control: a fixed map*"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -20,6 +22,7 @@ class Plan:
         rival_sizes: copies m of the comparison with the literature.
         joint_size: copies behind the pair counts of pairs of cells, one of ``rival_sizes``.
         curve_sizes: copies m of the two curves.
+        bound_sizes: copies m of the check of the bounds.
         first_look: first look of early stopping; the last one is the whole stream.
         wanted_radii: radii at which early stopping ends.
         attacked: number of images that are attacked.
@@ -34,6 +37,7 @@ class Plan:
     rival_sizes: tuple[int, ...]
     joint_size: int
     curve_sizes: tuple[int, int]
+    bound_sizes: tuple[int, ...] = (64, 1000)
     first_look: int = 64
     wanted_radii: tuple[float, ...] = (0.02, 0.05, 0.08)
     attacked: int = 3
@@ -64,9 +68,13 @@ FULL = Plan(
 QUICK = Plan(
     name="quick",
     images=2,
-    table_sizes=(64, 128, 256),
-    rival_sizes=(20, 64, 200),
-    joint_size=200,
-    curve_sizes=(64, 256),
-    attacked=0,
+    table_sizes=(64, 128),
+    rival_sizes=(20, 64),
+    joint_size=64,
+    curve_sizes=(64, 128),
+    bound_sizes=(64,),
+    attacked=1,
+    attack_samples=128,
+    attack_factors=(1.0, 4.0),
+    attack_budget={"guide_draws": 8, "restarts": 1, "steps": 1, "plain_steps": 2, "fresh_samples": 32},
 )

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.certificates.plan import Plan
+from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.streams import Stream
-from benchmarks.certificates.tables import CONTROL, Goal, prose, radius_text, spread, table
 from monai_robustinterp import SmoothingSpec, VoteMap, certify_votes
 from monai_robustinterp.certificates import neyman_pearson, swap_count
 from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, plain_bounds
-from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import BetaLike, Boundary
 from monai_robustinterp.certificates.rerun import rerun_radius
+from monai_robustinterp.study.tables import Goal, prose, radius_text, spread, table
 
 RENYI, MASS, PLAIN = "population Renyi", "population NP", "population NP, plain bounds"
 LEAST_RATIO = 2.5
@@ -61,7 +60,7 @@ def all_radii(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float
         PLAIN: plain_radius(votes, spec, beta=beta, eta=eta),
         MASS: certificate.radius("population", "neyman-pearson").l2,
         "rerun": rerun_radius(votes, spec, beta=beta, eta=eta, eta_rerun=eta).l2,
-        "label": label_beside(certificate, votes).l2,
+        "label": certificate.label.l2,
     }
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.certificates.plan import FIRST_COPIES, Plan
+from benchmarks.certificates.plan import CONTROL, FIRST_COPIES, Plan
 from benchmarks.certificates.radii import fixed_votes, plain_radius
-from benchmarks.certificates.streams import Stream, linear_scores
-from benchmarks.certificates.tables import CONTROL, cells_spread, prose, radius_text, spread, table
+from benchmarks.certificates.streams import LEVINE_GAMMA, LEVINE_TAU, Stream, linear_scores
 from monai_robustinterp import SmoothingSpec, VoteMap, certify_votes
 from monai_robustinterp.certificates import renyi_radius
 from monai_robustinterp.certificates.curve import overlap_curve
@@ -29,8 +28,10 @@ from monai_robustinterp.certificates.rivals import (
     scoring_renyi_radius,
     scoring_vector,
 )
+from monai_robustinterp.study.tables import cells_spread, prose, radius_text, spread, table
 
 THEIR_CONFIDENCE = 0.95
+ANANI_TAU = 0.75
 CLOSED, SOUND = "closed form (US 11,341,598)", "sound Renyi, same shares"
 
 Array = npt.NDArray[np.float64]
@@ -97,7 +98,7 @@ def methods() -> dict[str, Method]:
     for own in (False, True):
         suffix = f" at their {THEIR_CONFIDENCE}" if own else ""
         found[f"Levine 2019 on votes{suffix}"] = (levine2019.LEVEL, _levine(None, own))
-        for place, tau in enumerate(("0.1", "k / c")):
+        for place, tau in enumerate((f"{LEVINE_TAU:g}", "k / c")):
             found[f"Levine 2019 on relaxed maps, tau {tau}{suffix}"] = (levine2019.LEVEL, _levine(place, own))
     return found | {
         "ours: Renyi": ("population", _certified("renyi")),
@@ -165,6 +166,7 @@ def anani(evidence: Evidence, eta: float) -> AnaniCertificate:
         evidence.spec.n_samples - FIRST_COPIES,
         top_k=evidence.spec.top_k,
         sigma=evidence.spec.sigma,
+        tau=ANANI_TAU,
         alpha=eta,
         chosen_in=2 * evidence.first > FIRST_COPIES,
     )
@@ -223,9 +225,10 @@ def page(found: dict[str, Numbers], *, beta: BetaLike, eta: float) -> list[str]:
         "",
         *prose(
             "Rank scores: v falls linearly to 0 at the last rank (no text that we could read names a v). Levine",
-            "2019: err is Hoeffding's, which does not use that a vote is 0 or 1; in the relaxed maps gamma is 0.01,",
-            "tau 0.1 is the paper's for CIFAR-10 and tau k / c marks as many cells as our vote. Rank scores and",
-            "relaxed maps have a reported top-k of their own, so those rows are radii of other maps.",
+            "2019: err is Hoeffding's, which does not use that a vote is 0 or 1; in the relaxed maps gamma is",
+            f"{LEVINE_GAMMA:g}, tau {LEVINE_TAU:g} is the paper's for CIFAR-10 and tau k / c marks as many cells as",
+            "our vote. Rank scores and relaxed maps have a reported top-k of their own, so those rows are radii of",
+            "other maps.",
         ),
         *(line for m, images in found["radii"].items() for line in _radius_lines(m, images)),
         "",
@@ -262,11 +265,11 @@ def _overlap_lines(found: Numbers, eta: float) -> list[str]:
         rows.append([name, *cells])
     return [
         *prose(
-            f"Anani et al. (level {anani2025.LEVEL}) fix tau = 0.75 and with it the radius, {radius_text(radius)};",
-            f"what varies is how many cells pass. Of the m copies the first {FIRST_COPIES} choose the side, as in",
-            "the paper. Majority kept: their own claim, which is none about a top-k overlap; the next row is what",
-            "follows from it. Cells of the reported top-k that are certified at that radius, median [smallest,",
-            f"largest], each row at eta {eta:g}:",
+            f"Anani et al. (level {anani2025.LEVEL}) fix tau = {ANANI_TAU:g} and with it the radius,",
+            f"{radius_text(radius)}; what varies is how many cells pass. Of the m copies the first {FIRST_COPIES}",
+            "choose the side, as in the paper. Majority kept: their own claim, which is none about a top-k overlap;",
+            "the next row is what follows from it. Cells of the reported top-k that are certified at that radius,",
+            f"median [smallest, largest], each row at eta {eta:g}:",
         ),
         "",
         *table(["method", *(f"m = {m:,}" for m in found)], rows),

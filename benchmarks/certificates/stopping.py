@@ -7,14 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.certificates.plan import Plan
+from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.radii import fixed_votes
 from benchmarks.certificates.streams import Stream
-from benchmarks.certificates.tables import CONTROL, prose, radius_text, spread, table
 from monai_robustinterp import SmoothingSpec, VoteMap, certify_votes
-from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.overlap import BetaLike
 from monai_robustinterp.certificates.sequence import look_schedule
+from monai_robustinterp.study.tables import prose, radius_text, spread, table
 
 
 def schedule(plan: Plan, eta: float) -> tuple[int, ...]:
@@ -26,7 +25,7 @@ def look_radii(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: floa
     """Radii of map and label at one look, each at its part of eta, and the map's for a fixed m at all of eta."""
     fixed = certify_votes(votes, dataclasses.replace(spec, looks=()), beta=beta, eta=eta)
     split = certify_votes(votes, spec, beta=beta, eta=eta)
-    return {"map": split.l_max, "label": label_beside(split, votes).l2, "fixed m": fixed.l_max}
+    return {"map": split.l_max, "label": split.label.l2, "fixed m": fixed.l_max}
 
 
 def stopping_look(radii: Mapping[int, Mapping[str, float]], wanted: float) -> tuple[int, bool]:

@@ -6,7 +6,6 @@ The noise of copy i depends on i alone, so the first m copies are a run of m cop
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,18 +14,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 import monai_robustinterp
 from benchmarks.certificates.plan import FIRST_COPIES, Plan
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.rivals import relaxed_scores
-from monai_robustinterp.files import atomic_write
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
+from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.tally import VoteTally
+from monai_robustinterp.study.store import kept_arrays
 
-FORMAT = "certificate-study/stream/1"
+FORMAT = "certificate-study/stream/2"
+# Of the CIFAR-10 run in Levine et al. 2019.
+LEVINE_TAU, LEVINE_GAMMA = 0.1, 0.01
+_ARRAYS = ("counts", "tallies", "relaxed", "scores", "pair_counts", "elapsed_s")
+_CLEAN = ("input_shape", "image_sha256", "logits", "decision")
 
 Array = npt.NDArray[np.float64]
 
@@ -40,7 +45,7 @@ def linear_scores(n_cells: int) -> Array:
 
 def relaxed_settings(top_k: int, n_cells: int) -> tuple[tuple[float, float], ...]:
     """(tau, gamma) of Levine et al. 2019: those of their CIFAR-10 run, and with tau the share of cells that we mark."""
-    return (0.1, 0.01), (top_k / n_cells, 0.01)
+    return (LEVINE_TAU, LEVINE_GAMMA), (top_k / n_cells, LEVINE_GAMMA)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,20 +113,10 @@ def batches(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
 class _Sums:
     """Running sums of one image; their size does not depend on the number of copies."""
 
-    def __init__(self, bundle: SaliencyBundle, image: torch.Tensor, plan: Plan, spec: SmoothingSpec) -> None:
-        inferer = bundle.inferer
-        self.network, self.plan = bundle.network, plan
-        self.tally = VoteTally(
-            image,
-            noise=CounterNoise(seed=spec.seed, image_hash=image_sha256(image), protocol=spec.noise),
-            sigma=spec.sigma,
-            attribute=lambda network, copies: inferer.recipe.interpreter.attribute(network, copies, spec.target),
-            finds=lambda logits: inferer.recipe.findings.finds(logits, spec.target),
-            top_k=spec.top_k,
-            cell_size=spec.cell_size,
-        )
+    def __init__(self, tally: VoteTally, network: nn.Module, plan: Plan) -> None:
+        self.tally, self.network, self.plan = tally, network, plan
         n_cells = self.tally.counts.numel()
-        self.vector, self.settings = linear_scores(n_cells), relaxed_settings(spec.top_k, n_cells)
+        self.vector, self.settings = linear_scores(n_cells), relaxed_settings(tally.top_k, n_cells)
         self.pair_counts = np.zeros((n_cells, n_cells), dtype=np.int64)
         self.relaxed, self.scores = np.zeros((len(self.settings), n_cells)), np.zeros(n_cells)
         self.kept: list[dict[str, npt.NDArray[Any]]] = []
@@ -166,26 +161,20 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
         plan: prefixes.
     """
     start = time.perf_counter()
-    network, inferer = bundle.network, bundle.inferer
-    spec = stream_spec(bundle, plan)
-    with explaining(network):
-        with torch.no_grad():
-            logits = network(image[None])
-        sums = _Sums(bundle, image, plan, spec)
-        for first, stop in batches(plan.prefixes, inferer.recipe.batch_size or DEFAULT_BATCH_SIZE):
+    network, recipe = bundle.network, stream_recipe(bundle, plan)
+    with explaining(network, recipe.precision):
+        case = recipe.case(image, network)
+        sums = _Sums(case.tally, network, plan)
+        for first, stop in batches(plan.prefixes, case.spec.batch_size or DEFAULT_BATCH_SIZE):
             sums.add(torch.arange(first, stop))
             if stop in plan.prefixes:
                 sums.keep(stop)
-    clean = {
-        "input_shape": tuple(image.shape[-2:]),
-        "image_sha256": image_sha256(image),
-        "logits": logits[0].float().numpy(),
-        "decision": bool(inferer.recipe.findings.finds(logits, spec.target)[0]),
-    }
+        votes = case.tally.votes(case.logits)
+    clean = {name: getattr(votes, name) for name in _CLEAN}
     stacked = {key: np.stack([kept[key] for kept in sums.kept]) for key in sums.kept[0]}
     return Stream(
         name=name,
-        spec=spec,
+        spec=case.spec,
         sizes=plan.prefixes,
         joint_size=plan.joint_size,
         pair_counts=sums.pair_counts,
@@ -195,24 +184,23 @@ def take_stream(name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Pl
     )
 
 
-def stream_spec(bundle: SaliencyBundle, plan: Plan) -> SmoothingSpec:
-    """The smoothing of the bundle's defaults, for the whole stream.
+def stream_recipe(bundle: SaliencyBundle, plan: Plan) -> Recipe:
+    """How the copies are taken: the bundle's defaults, for the whole stream, at one batch size on every machine.
 
     Raises:
         ValueError: if the bundle explains the arg-max of each image.
     """
-    inferer = bundle.inferer
-    if inferer.recipe.target is None:
+    recipe = bundle.inferer.recipe
+    if recipe.target is None:
         raise ValueError("the bundle leaves its target to the arg-max; the study needs a fixed one.")
-    return SmoothingSpec(
-        sigma=inferer.recipe.sigma,
-        n_samples=plan.max_samples,
-        top_k=inferer.recipe.top_k,
-        cell_size=inferer.recipe.cell_size,
-        interpreter=inferer.recipe.interpreter.name,
-        target=inferer.recipe.target,
-        seed=inferer.recipe.seed,
-    )
+    batch_size = recipe.batch_size or DEFAULT_BATCH_SIZE
+    return dataclasses.replace(recipe, n_samples=plan.max_samples, batch_size=batch_size, pairs=False, looks=())
+
+
+def stream_spec(bundle: SaliencyBundle, plan: Plan) -> SmoothingSpec:
+    """What the records say of it."""
+    recipe = stream_recipe(bundle, plan)
+    return recipe.spec(recipe.target or 0)
 
 
 def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[str, Any]:
@@ -224,33 +212,20 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "rival_sizes": plan.rival_sizes,
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
-        "batch_size": bundle.inferer.recipe.batch_size or DEFAULT_BATCH_SIZE,
         "image_sha256": image_sha256(image),
         "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
-        **bundle.hashes,
+        **bundle.files,
     }
 
 
 def stored_stream(folder: Path, name: str, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> Stream:
     """The stream that an earlier run of the same settings left in the folder, else a new one, which is left there."""
-    path = folder / f"stream-{name}-{plan.name}.npz"
-    wanted = json.dumps(settings(image, bundle, plan), sort_keys=True)
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["settings"]) == wanted:
-                return _read(name, dict(file))
-    stream = take_stream(name, image, bundle, plan)
-    arrays = {
-        key: getattr(stream, key) for key in ("counts", "tallies", "relaxed", "scores", "pair_counts", "elapsed_s")
-    }
-    arrays |= {f"clean_{key}": value for key, value in stream.clean.items()} | {"settings": wanted}
-    atomic_write(path, lambda file: np.savez_compressed(file, **arrays), overwrite=True)
-    return stream
 
+    def take() -> dict[str, npt.ArrayLike]:
+        stream = take_stream(name, image, bundle, plan)
+        return {key: getattr(stream, key) for key in _ARRAYS} | {f"clean_{key}": stream.clean[key] for key in _CLEAN}
 
-def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
-    wanted = json.loads(str(arrays["settings"]))
-    spec = {**wanted["spec"], "looks": tuple(wanted["spec"]["looks"])}
+    arrays = kept_arrays(folder / f"stream-{name}-{plan.name}.npz", settings(image, bundle, plan), take)
     clean = {
         "input_shape": tuple(int(side) for side in arrays["clean_input_shape"]),
         "image_sha256": str(arrays["clean_image_sha256"]),
@@ -259,10 +234,10 @@ def _read(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Stream:
     }
     return Stream(
         name=name,
-        spec=SmoothingSpec(**spec),
-        sizes=tuple(wanted["sizes"]),
-        joint_size=wanted["joint_size"],
+        spec=stream_spec(bundle, plan),
+        sizes=plan.prefixes,
+        joint_size=plan.joint_size,
         clean=clean,
         elapsed_s=float(arrays["elapsed_s"]),
-        **{key: arrays[key] for key in ("counts", "tallies", "relaxed", "scores", "pair_counts")},
+        **{key: arrays[key] for key in _ARRAYS if key != "elapsed_s"},
     )

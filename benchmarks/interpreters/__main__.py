@@ -1,11 +1,11 @@
 """Cost and certified radius of every interpreter at an equal budget of CPU time, and the panel of all of them.
 
-usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part PART] [--methods SLUG ...]
+usage: python -m benchmarks.interpreters OUTPUT_DIR [--minutes 5] [--part PART] [--methods SLUG ...] [--quick]
 
 An interrupted run resumes, and a longer budget goes on from the votes of a shorter one, whose radii stay on the page:
 take the shorter one first. Each process uses one thread; ``--share I/N`` takes every N-th pair of method and image, so
 that N processes do the work together: let one measure the seconds of a copy before, with nothing else running.
-docs/how-to/get-the-films.md says which films it needs.
+``--quick`` (two methods, two films, under a second each) leaves its page in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -14,90 +14,131 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.certificates.__main__ import ROOT, software
-from benchmarks.certificates.tables import strict
-from benchmarks.films import study_films
+import monai_robustinterp
 from benchmarks.interpreters import cost, distortion, page
-from benchmarks.interpreters.plan import FULL_MINUTES, Method, methods
+from benchmarks.interpreters.plan import FULL, QUICK, Method, Plan
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
+from benchmarks.places import RESULTS, ROOT, films
 from monai_robustinterp import SaliencyBundle
-from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.study.films import prepared_by_name
+from monai_robustinterp.study.machine import surroundings
+from monai_robustinterp.study.report import write_json, write_page
+from monai_robustinterp.study.store import kept_json
 
-SLUGS = [method.slug for method in methods()]
-
-
-def images(bundle: SaliencyBundle, output: Path) -> dict[str, torch.Tensor]:
-    """Preprocessed films by name."""
-    paths = study_films(output / "films")
-    return {
-        path.name.partition(".")[0]: bundle.preprocessing({"image": str(path)})["image"].as_tensor() for path in paths
-    }
+SLUGS = [method.slug for method in FULL.methods]
 
 
 def copies(method: Method, bundle: SaliencyBundle, minutes: float, output: Path) -> int:
     """Copies that the budget allows: measured once a method, before any is drawn, and kept."""
-    path = output / f"seconds-{method.slug}.json"
-    if not path.exists():
-        _measure(path, bundle)
-    return max(1, int(60 * minutes / json.loads(path.read_text())["seconds"]))
+    settings = {"interpreter": method.name, "interpreter_settings": dict(method.settings)}
+    seconds = kept_json(_seconds_file(method, output), settings, lambda: seconds_per_copy(bundle))
+    return max(1, int(60 * minutes / seconds))
 
 
-def _measure(path: Path, bundle: SaliencyBundle) -> None:
-    atomic_write(path, lambda file: file.write(json_bytes({"seconds": seconds_per_copy(bundle)})), overwrite=True)
-
-
-def vote(chosen: Sequence[Method], output: Path, minutes: float, share: tuple[int, int]) -> None:
+def vote(plan: Plan, chosen: Sequence[Method], output: Path, minutes: float, share: tuple[int, int]) -> None:
     """Takes the votes of these methods for every image, and notes what follows from them."""
     index = 0
     for method in chosen:
         bundle = method_bundle(method)
-        for name, image in images(bundle, output).items():
+        for name, image in prepared_by_name(bundle, films(output, plan.films)).items():
             index += 1
-            if index % share[1] != share[0]:
-                continue
-            n_samples = copies(method, bundle, minutes, output)
-            votes, spec = take_votes(output / f"votes-{method.slug}-{name}.npz", bundle, image, n_samples)
-            row = {"minutes": minutes, "method": method.label, "image": name, **radii(votes, spec, bundle.inferer)}
-            path = output / f"radii-{minutes:g}-{method.slug}-{name}.json"
-            atomic_write(path, lambda file, row=row: file.write(json_bytes(strict(row))), overwrite=True)
-            print(f"  {row}", flush=True)
+            if index % share[1] == share[0]:
+                _vote(method, bundle, name, image, minutes, output)
+
+
+def _vote(method: Method, bundle: SaliencyBundle, name: str, image: torch.Tensor, minutes: float, output: Path) -> None:
+    n_samples = copies(method, bundle, minutes, output)
+    votes, spec = take_votes(output / f"votes-{method.slug}-{name}.npz", bundle, image, n_samples)
+    settings = {
+        "counts_sha256": counts_sha256(votes),
+        "beta": bundle.inferer.claim.beta,
+        "eta": bundle.inferer.claim.eta,
+        "monai_robustinterp": monai_robustinterp.__version__,
+    }
+    place = {"minutes": minutes, "method": method.label, "image": name}
+    path = output / f"radii-{minutes:g}-{method.slug}-{name}.json"
+    print(f"  {kept_json(path, settings, lambda: place | radii(votes, spec, bundle.inferer))}", flush=True)
+
+
+def facts(bundle: SaliencyBundle, image: torch.Tensor) -> dict[str, Any]:
+    """What the page says of the bundle."""
+    inferer = bundle.inferer
+    side, other = image.shape[-2:]
+    return {
+        "side": side,
+        "findings": len(inferer.recipe.findings.names),
+        "activation": inferer.recipe.findings.activation,
+        "sigma": inferer.recipe.sigma,
+        "cell_size": inferer.recipe.cell_size,
+        "top_k": inferer.recipe.top_k,
+        "n_cells": (side // inferer.recipe.cell_size) * (other // inferer.recipe.cell_size),
+        "beta": inferer.claim.beta,
+        "eta": inferer.claim.eta,
+    }
+
+
+def report(plan: Plan, output: Path, bundle: SaliencyBundle, image: torch.Tensor) -> None:
+    """Writes ``results.json`` and the page, from what is stored."""
+    seconds = {method.label: _seconds_file(method, output) for method in plan.methods}
+    rows = [_part(path) for path in sorted(output.glob("radii-*.json"))]
+    results = {
+        "plan": {"name": plan.name, "methods": [method.label for method in plan.methods]},
+        "bundle": facts(bundle, image),
+        "surroundings": surroundings("cpu", ROOT),
+        "seconds": {label: _part(path) for label, path in seconds.items() if path.exists()},
+        "radii": [row for row in rows if row["method"] in seconds],
+        "distortion": json.loads((output / "distortion.json").read_text()),
+        "cost": json.loads((output / "cost.json").read_text()),
+    }
+    write_json(output / "results.json", results)
+    write_page((RESULTS if plan.name == "full" else output) / "interpreters.md", page.sections(results))
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Measures, writes results and the page."""
     torch.set_num_threads(1)
+    plan = QUICK if arguments.quick else FULL
+    minutes = arguments.minutes or plan.minutes
     output, part = arguments.output, arguments.part
-    output.mkdir(parents=True, exist_ok=True)
     index, _, of = arguments.share.partition("/")
-    chosen = [method for method in methods() if method.slug in arguments.methods]
+    chosen = [method for method in plan.methods if not arguments.methods or method.slug in arguments.methods]
     if part == "seconds":
         for method in chosen:
-            _measure(output / f"seconds-{method.slug}.json", method_bundle(method))
+            _seconds_file(method, output).unlink(missing_ok=True)
+            copies(method, method_bundle(method), minutes, output)
+        return
+    bundle = method_bundle(plan.methods[0])
+    images = prepared_by_name(bundle, films(output, plan.films))
     if part in ("all", "votes"):
-        vote(chosen, output, arguments.minutes, (int(index) % int(of), int(of)))
+        vote(plan, chosen, output, minutes, (int(index) % int(of), int(of)))
     if part in ("all", "cost"):
-        bundle = method_bundle(methods()[0])
-        rows = cost.measure(methods(), bundle, next(iter(images(bundle, output).values())))
-        atomic_write(output / "cost.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
+        write_json(output / "cost.json", cost.measure(plan, bundle, next(iter(images.values()))))
     if part in ("all", "distortion"):
-        bundle = method_bundle(methods()[0])
-        rows = distortion.measure(bundle, images(bundle, output))
-        atomic_write(output / "distortion.json", lambda file: file.write(json_bytes(rows)), overwrite=True)
+        write_json(output / "distortion.json", distortion.measure(bundle, images, plan, output))
     if part in ("all", "page"):
-        page.write(ROOT / "docs", output, software=software())
+        report(plan, output, bundle, next(iter(images.values())))
+
+
+def _seconds_file(method: Method, output: Path) -> Path:
+    return output / f"seconds-{method.slug}.json"
+
+
+def _part(path: Path) -> Any:
+    return json.loads(path.read_text())["part"]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interpreters")
     parser.add_argument("output", type=Path, help="folder of votes and results")
-    parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="CPU minutes an image and method")
+    parser.add_argument("--minutes", type=float, help="CPU minutes an image and method; default: the plan's")
     parser.add_argument("--part", choices=("all", "seconds", "votes", "cost", "distortion", "page"), default="all")
-    parser.add_argument(
-        "--methods", nargs="+", choices=SLUGS, default=SLUGS, metavar="SLUG", help="of seconds and votes"
-    )
+    parser.add_argument("--methods", nargs="+", choices=SLUGS, metavar="SLUG", help="of seconds and votes")
     parser.add_argument("--share", default="1/1", metavar="I/N", help="this process's part of the votes")
+    parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     main(parser.parse_args())

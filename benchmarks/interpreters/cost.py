@@ -1,40 +1,39 @@
-"""CPU seconds and memory of one image, for each method, at the model's size and at 512 pixels."""
+"""CPU seconds and memory of one image, for each method, at several sizes."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.interpreters.plan import Method
+from benchmarks.interpreters.plan import Method, Plan
 from monai_robustinterp import SaliencyBundle
 from monai_robustinterp.interpreters import Interpreter, explaining, make_interpreter
 from monai_robustinterp.interpreters.base import IterativeInterpreter
+from monai_robustinterp.study import memory
 
-SIDES = (128, 512)
+BARE = "bare network, forward and backward"
+REPEATS = 3
 # A method of many passes is timed over so many of them: each pass does the same.
 TIMED_STEPS = 20
 
 
-def measure(methods: Sequence[Method], bundle: SaliencyBundle, image: torch.Tensor) -> list[dict[str, Any]]:
+def measure(plan: Plan, bundle: SaliencyBundle, image: torch.Tensor) -> list[dict[str, Any]]:
     """A row a method and size.
 
     Args:
-        methods: to measure.
+        plan: methods and sizes.
         bundle: the classifier.
         image: float [1, H, W], resized to each size.
     """
     rows = []
-    for side in SIDES:
+    for side in plan.sides:
         resized = nn.functional.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False)
-        rows.append({"method": "bare network, forward and backward", "side": side, **_bare(bundle.network, resized)})
-        for method in methods:
+        rows.append({"method": BARE, "side": side, **_bare(bundle.network, resized)})
+        for method in plan.methods:
             rows.append({"method": method.label, "side": side, **_cost(method, bundle, resized)})
             print(f"  {side} px, {method.label}: {rows[-1]}", flush=True)
     return rows
@@ -46,7 +45,7 @@ def _bare(network: nn.Module, inputs: torch.Tensor) -> dict[str, Any]:
         torch.autograd.grad(network(x)[:, 0].sum(), x)
 
     with explaining(network):
-        return _timed(once, repeats=3) | {"scaled_from": None}
+        return _timed(once, repeats=REPEATS) | {"scaled_from": None}
 
 
 def _cost(method: Method, bundle: SaliencyBundle, inputs: torch.Tensor) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def _cost(method: Method, bundle: SaliencyBundle, inputs: torch.Tensor) -> dict[
         timed.attribute(bundle.network, inputs.clone(), 0)
 
     with explaining(bundle.network):
-        found = _timed(once, repeats=1 if scale > 1 else 3)
+        found = _timed(once, repeats=1 if scale > 1 else REPEATS)
     found["seconds"] *= scale
     return found | {"scaled_from": timed.n_steps if isinstance(timed, IterativeInterpreter) and scale > 1 else None}
 
@@ -72,22 +71,15 @@ def _shortened(interpreter: Interpreter, bundle: SaliencyBundle, method: Method)
     return shorter, interpreter.n_steps / TIMED_STEPS
 
 
-def _timed(run: Any, *, repeats: int) -> dict[str, Any]:
+def _timed(run: Callable[[], None], *, repeats: int) -> dict[str, Any]:
     """Fastest of the repeats, and the peak of memory above what was held before."""
     run()
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    device = torch.device("cpu")
+    before = memory.reset_peak(device)
     seconds = []
     for _ in range(repeats):
         # Of the process: on a shared host the clock tells less.
         start = time.process_time()
         run()
         seconds.append(time.process_time() - start)
-    return {"seconds": min(seconds), "megabytes": (_status("VmHWM") - before) / 1024}
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{key}:")).split()[1])
+    return {"seconds": min(seconds), "megabytes": (memory.peak(device) - before) / 2**20}

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+import monai_robustinterp
+from benchmarks.interpreters.plan import Method, Plan
 from monai_robustinterp import SaliencyBundle
-from monai_robustinterp.interpreters import explaining, make_interpreter
+from monai_robustinterp.interpreters import make_interpreter
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter
+from monai_robustinterp.metrics.distortion import class_distortion
+from monai_robustinterp.noise.counter import image_sha256
+from monai_robustinterp.study.store import kept_json
 
-METHODS = ("meaningful_perturbation", "robust_perturbation")
 
-
-def measure(bundle: SaliencyBundle, images: Mapping[str, torch.Tensor]) -> list[dict[str, Any]]:
-    """A row a method and image, for the finding with the highest logit.
+def measure(
+    bundle: SaliencyBundle, images: Mapping[str, torch.Tensor], plan: Plan, folder: Path
+) -> list[dict[str, Any]]:
+    """A row a method and image; those that an earlier run left in the folder are not repeated.
 
     Args:
         bundle: of independent findings.
         images: float [1, H, W] each, preprocessed, by name.
-
-    Returns:
-        Scores in [0, 1] of the target and means over the other findings, at the image, at the perturbed and at the
-        reversed one; ``others_change`` is the mean of the others' absolute changes from image to perturbed image.
+        plan: the methods.
+        folder: of the rows.
     """
-    rows = []
-    for name in METHODS:
-        interpreter = make_interpreter(name, known=bundle.interpreter_arguments)
-        assert isinstance(interpreter, MaskInterpreter)
-        for image_name, image in images.items():
-            rows.append({"method": name, "image": image_name, **_scores(bundle, interpreter, image)})
-            print(f"  {rows[-1]}", flush=True)
-    return rows
+    return [
+        {"method": method.label, "image": name, **_row(bundle, method, name, image, folder)}
+        for method in plan.masks
+        for name, image in images.items()
+    ]
 
 
-def _scores(bundle: SaliencyBundle, interpreter: MaskInterpreter, image: torch.Tensor) -> dict[str, float]:
-    network, scores = bundle.network, bundle.inferer.recipe.findings.scores
-    with explaining(network):
-        with torch.no_grad():
-            logits = network(image[None])
-        target = int(logits.argmax())
-        run = interpreter.optimize(network, image[None].clone(), target, snapshots=[interpreter.n_steps])
-    (last,) = run.snapshots
-    clean, perturbed, reversed_ = (scores(x[0].numpy()) for x in (logits, last.perturbed, last.reversed))
-    others = np.arange(len(clean)) != target
-    return {
-        "target": float(clean[target]),
-        "target_perturbed": float(perturbed[target]),
-        "target_reversed": float(reversed_[target]),
-        "others": float(clean[others].mean()),
-        "others_change": float(np.abs(perturbed - clean)[others].mean()),
-        "others_reversed": float(reversed_[others].mean()),
-        "removed": float(1 - last.masks.mean()),
+def _row(bundle: SaliencyBundle, method: Method, name: str, image: torch.Tensor, folder: Path) -> dict[str, Any]:
+    interpreter = make_interpreter(method.name, known=bundle.interpreter_arguments, settings=method.settings)
+    assert isinstance(interpreter, MaskInterpreter)
+    settings = {
+        "interpreter": interpreter.name,
+        "interpreter_settings": interpreter.settings,
+        "image_sha256": image_sha256(image),
+        "weights_sha256": bundle.files["weights_sha256"],
+        "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
     }
+    scores = bundle.inferer.recipe.findings.scores
+    row: dict[str, Any] = kept_json(
+        folder / f"distortion-{method.slug}-{name}.json",
+        settings,
+        lambda: dataclasses.asdict(class_distortion(bundle.network, interpreter, image, scores)),
+    )
+    print(f"  {method.label}, {name}: {row}", flush=True)
+    return row

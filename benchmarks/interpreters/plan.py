@@ -9,7 +9,6 @@ from typing import Any
 from monai_robustinterp.interpreters import INTERPRETERS
 
 BUNDLE = "chest_xray_findings"
-FULL_MINUTES = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,48 @@ CHEAPER = (
 )
 
 
-def methods() -> list[Method]:
-    """Every registered interpreter at its defaults, then the cheaper ones."""
-    return [*(Method(name, name) for name in sorted(INTERPRETERS)), *CHEAPER]
+# Optimized masks whose effect on the other findings is measured.
+MASKS = (
+    Method("meaningful_perturbation", "meaningful_perturbation"),
+    Method("robust_perturbation", "robust_perturbation"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One study.
+
+    Attributes:
+        name: "full" or "quick".
+        films: number of films; None takes all.
+        methods: of the tables of radii and cost.
+        masks: of the table of the other findings.
+        minutes: CPU minutes an image and method.
+        sides: of the images whose cost is measured, in pixels.
+    """
+
+    name: str
+    films: int | None
+    methods: tuple[Method, ...]
+    masks: tuple[Method, ...]
+    minutes: float
+    sides: tuple[int, ...]
+
+
+FULL = Plan(
+    name="full",
+    films=None,
+    # Every registered interpreter at its defaults, then the cheaper ones.
+    methods=(*(Method(name, name) for name in sorted(INTERPRETERS)), *CHEAPER),
+    masks=MASKS,
+    minutes=5.0,
+    sides=(128, 512),
+)
+QUICK = Plan(
+    name="quick",
+    films=2,
+    methods=(Method("gradient", "gradient"), Method("grad_cam", "grad_cam")),
+    masks=tuple(Method(method.label, method.name, {"iterations": 2}) for method in MASKS),
+    minutes=0.01,
+    sides=(128,),
+)

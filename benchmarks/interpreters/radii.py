@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from monai_robustinterp.certificates.control import fixed_map_votes
 
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec, VoteMap, certify_votes
-from monai_robustinterp.certificates.label import label_beside
 from monai_robustinterp.certificates.rerun import rerun_radius
 
 
@@ -22,7 +20,6 @@ def radii(votes: VoteMap, spec: SmoothingSpec, inferer: CertifiedSaliencyInferer
     """
     beta, eta = inferer.claim.beta, inferer.claim.eta
     certificate = certify_votes(votes, spec, beta=beta, eta=eta)
-    fixed = certify_votes(*fixed_map_votes(votes, spec), beta=beta, eta=eta)
     shares = np.sort(votes.counts.ravel() / votes.n_samples)[::-1]
     return {
         "n_samples": votes.n_samples,
@@ -30,8 +27,8 @@ def radii(votes: VoteMap, spec: SmoothingSpec, inferer: CertifiedSaliencyInferer
         "renyi": certificate.radius("population", "renyi").l2,
         "neyman_pearson": certificate.radius("population", "neyman-pearson").l2,
         "rerun": rerun_radius(votes, spec, beta=beta, eta=eta, eta_rerun=eta).l2,
-        "control": fixed.l_max,
-        "label": label_beside(certificate, votes).l2,
+        "control": certificate.ceiling,
+        "label": certificate.label.l2,
         # Of the k cells with the most votes: 1 where all copies agree.
         "mean_share_of_top_k": float(shares[: votes.top_k].mean()),
         "tied": votes.tied_copies,

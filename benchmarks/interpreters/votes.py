@@ -12,12 +12,11 @@ import monai_robustinterp
 from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.interpreters.base import attribute_copies
-from monai_robustinterp.io.votes_npz import load_votes, save_votes
-from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
+from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.tally import VoteTally
-from monai_robustinterp.types import NOISE_PROTOCOL
+from monai_robustinterp.study.store import earlier_votes, keep_votes
 
 REPEATS = 4
 # After so many it is not measured again.
@@ -41,11 +40,11 @@ def seconds_per_copy(bundle: SaliencyBundle) -> float:
     It fixes the number of copies before any of them is drawn.
     """
     image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
-    alone = bundle.inferer.recipe.interpreter.amplifies_round_off
-    size = 1 if alone else bundle.inferer.recipe.batch_size or DEFAULT_BATCH_SIZE
-    seconds = []
+    recipe = _recipe(bundle)
+    size = 1 if recipe.interpreter.amplifies_round_off else recipe.batch_size or DEFAULT_BATCH_SIZE
+    seconds: list[float] = []
     with explaining(bundle.network):
-        tally = _tally(bundle, image, 0)
+        tally = recipe.tally(image, 0)
         while len(seconds) < REPEATS and sum(seconds) < LONG_S:
             start = time.process_time()
             fill([tally], bundle.network, tally.n_samples + size, batch_size=size)
@@ -64,61 +63,32 @@ def take_votes(
         image: float [1, H, W], preprocessed.
         n_samples: copies; a file with more of them is taken as it is.
     """
-    inferer, network = bundle.inferer, bundle.network
-    with explaining(network):
-        with torch.no_grad():
-            logits = network(image[None])
-        target = int(logits.argmax())
-        spec = _spec(bundle, target)
-        provenance = {
-            "weights_sha256": bundle.hashes["weights_sha256"],
-            "monai_robustinterp": monai_robustinterp.__version__,
-            "torch": torch.__version__,
-            "image_sha256": image_sha256(image),
-        }
-        tally = _tally(bundle, image, target)
-        _restore(tally, path, spec, provenance)
-        fill([tally], network, n_samples, batch_size=inferer.recipe.batch_size or DEFAULT_BATCH_SIZE)
-    votes, spec = tally.votes(logits, image_sha256(image)), dataclasses.replace(spec, n_samples=tally.n_samples)
-    path.unlink(missing_ok=True)
-    save_votes(path, votes, spec, provenance)
-    return votes, spec
+    network, recipe = bundle.network, _recipe(bundle)
+    provenance = {
+        "weights_sha256": bundle.files["weights_sha256"],
+        "monai_robustinterp": monai_robustinterp.__version__,
+        "torch": torch.__version__,
+        "image_sha256": image_sha256(image),
+    }
+    with explaining(network, recipe.precision):
+        case = recipe.case(image, network)
+        if earlier := earlier_votes(path, case.spec, provenance):
+            _go_on(case.tally, earlier)
+        batch_size = recipe.batch_size or DEFAULT_BATCH_SIZE
+        fill([case.tally], network, n_samples, batch_size=batch_size)
+        case.look(batch_size)
+    keep_votes(path, case.votes, case.spec, provenance)
+    return case.votes, case.spec
 
 
-def _restore(tally: VoteTally, path: Path, spec: SmoothingSpec, provenance: dict[str, str]) -> None:
-    """Goes on from the votes of an earlier run, if they are of the same settings."""
-    if not path.exists():
-        return
-    votes, stored, origin = load_votes(path)
-    if dataclasses.replace(stored, n_samples=1) != spec or origin != provenance:
-        return
+def _go_on(tally: VoteTally, votes: VoteMap) -> None:
+    """Puts the votes of an earlier run into a new tally."""
     tally.counts += torch.from_numpy(votes.counts).flatten()
     tally.n_samples = votes.n_samples
     tally.copies[:3] += torch.tensor([votes.found_copies, votes.tied_copies, votes.constant_copies])
 
 
-def _spec(bundle: SaliencyBundle, target: int) -> SmoothingSpec:
-    inferer = bundle.inferer
-    return SmoothingSpec(
-        sigma=inferer.recipe.sigma,
-        n_samples=1,
-        top_k=inferer.recipe.top_k,
-        cell_size=inferer.recipe.cell_size,
-        interpreter=inferer.recipe.interpreter.name,
-        interpreter_settings=inferer.recipe.interpreter.settings,
-        target=target,
-        seed=inferer.recipe.seed,
-    )
-
-
-def _tally(bundle: SaliencyBundle, image: torch.Tensor, target: int) -> VoteTally:
-    inferer = bundle.inferer
-    return VoteTally(
-        image,
-        noise=CounterNoise(seed=inferer.recipe.seed, image_hash=image_sha256(image), protocol=NOISE_PROTOCOL),
-        sigma=inferer.recipe.sigma,
-        attribute=lambda network, copies: attribute_copies(inferer.recipe.interpreter, network, copies, target),
-        finds=lambda logits: inferer.recipe.findings.finds(logits, target),
-        top_k=inferer.recipe.top_k,
-        cell_size=inferer.recipe.cell_size,
-    )
+def _recipe(bundle: SaliencyBundle) -> Recipe:
+    """The bundle's, at one batch size on every machine."""
+    recipe = bundle.inferer.recipe
+    return dataclasses.replace(recipe, batch_size=recipe.batch_size or DEFAULT_BATCH_SIZE)

@@ -70,7 +70,7 @@ def map_row(network: nn.Module, image: torch.Tensor, classes: Sequence[str]) -> 
 
 
 def _painted(image: torch.Tensor, maps: torch.Tensor) -> Any:
-    """The positive part of a map over its maximum, in colour, and the top 10 % of its pixels, outlined."""
+    """The positive part of a map over its maximum, in color, and the top share of its pixels, outlined."""
     values = maps[0, 0].numpy()
     share = values.clip(min=0) / max(float(values.max()), 1e-30)
     return render_picture(image[0, 0].numpy(), share, values > np.quantile(values, 1 - TOP_SHARE))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from benchmarks.robust_activation_map.attack import BATCH, Attack, attacked, norms
 from monai_robustinterp.interpreters import CAM, RobustActivationMap
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.metrics.overlap import top_k_overlap
+from monai_robustinterp.metrics.ranks import class_ranks, spearman
+from monai_robustinterp.training.tables import LabeledImage
 
 Array = npt.NDArray[np.float64]
 
@@ -34,19 +36,13 @@ COMPARISONS = {
 }
 
 
-def chosen(items: Sequence[LabelledImage], n_images: int, *, seed: int) -> list[LabelledImage]:
+def chosen(items: Sequence[LabeledImage], n_images: int, *, seed: int) -> list[LabeledImage]:
     """One random image a patient, of the validation patients first and then of random others, sorted by patient."""
-    drawn: dict[str, LabelledImage] = {}
+    drawn: dict[str, LabeledImage] = {}
     for position in np.random.default_rng(seed).permutation(len(items)):
         drawn.setdefault(items[position]["patient"], items[position])
     ordered = sorted(drawn.values(), key=lambda item: item["split"] != "validation")
     return sorted(ordered[:n_images], key=lambda item: item["patient"])
-
-
-def ranks_of(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Rank of one class a row among the row's logits, 1 for the largest; of equal ones the lower index is first."""
-    order = logits.argsort(dim=1, descending=True, stable=True)
-    return (order == classes[:, None]).int().argmax(dim=1) + 1
 
 
 def class_maps(network: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> Array:
@@ -70,26 +66,14 @@ def cells(maps: torch.Tensor) -> Array:
     return nn.functional.avg_pool2d(maps, CELL_SIZE).flatten(1).double().numpy()
 
 
-def top_membership(values: Array, top_k: int) -> Array:
-    """How much of each cell is in its row's top-k: 1, 0, or an equal part where cells tie at the k-th value."""
-    kth = -np.sort(-values, axis=1)[:, top_k - 1 : top_k]
-    above, level = values > kth, values == kth
-    missing = top_k - above.sum(axis=1, keepdims=True)
-    return above + level * missing / level.sum(axis=1, keepdims=True)
-
-
 def overlap(first: Array, second: Array) -> Array:
-    """Share of the top 10 % of the cells (rounded up) that two maps have in common, [N]."""
-    top_k = int(np.ceil(TOP_SHARE * first.shape[1]))
-    return np.minimum(top_membership(first, top_k), top_membership(second, top_k)).sum(axis=1) / top_k
+    """Share of the top of the cells (``TOP_SHARE``, rounded up) that two maps have in common, [N]."""
+    return top_k_overlap(first, second, top_cells(first.shape[1]))
 
 
-def spearman(first: Array, second: Array) -> Array:
-    """Rank correlation of two maps over their cells, [N]; 0 where one is constant."""
-    a, b = (rankdata(values, axis=1) for values in (first, second))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), scale, out=np.zeros(len(a)), where=scale > 0)
+def top_cells(n_cells: int) -> int:
+    """How many cells the top has."""
+    return math.ceil(TOP_SHARE * n_cells)
 
 
 def measure(network: nn.Module, images: torch.Tensor, attack: Attack, *, seed: int) -> dict[str, Any]:
@@ -127,8 +111,8 @@ def measure(network: nn.Module, images: torch.Tensor, attack: Attack, *, seed: i
         "flipped": flipped.tolist(),
         "l2": norms(moved - clean).flatten().tolist(),
         "linf": (moved - clean).abs().amax(dim=(1, 2, 3)).tolist(),
-        "rank_of_adversarial": ranks_of(clean_logits, adversarial).tolist(),
-        "rank_of_original": ranks_of(moved_logits, original).tolist(),
+        "rank_of_adversarial": class_ranks(clean_logits, adversarial).tolist(),
+        "rank_of_original": class_ranks(moved_logits, original).tolist(),
         "noise_flips": int((_logits(network, noisy).argmax(dim=1) != original).sum()),
         "overlap": {name: overlap(*pair).tolist() for name, pair in pairs.items()},
         "spearman": {name: spearman(*pair).tolist() for name, pair in pairs.items()},

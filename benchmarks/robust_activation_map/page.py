@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import numpy as np
 
-from benchmarks.certificates.tables import prose, table
 from benchmarks.robust_activation_map.attack import ATTACKS, Attack
-from benchmarks.robust_activation_map.measure import CELL_SIZE, COMPARISONS, TOP_CLASSES
-from monai_robustinterp.training.statistics import Interval, bootstrap_interval, wilson_interval
+from benchmarks.robust_activation_map.measure import CELL_SIZE, COMPARISONS, TOP_CLASSES, TOP_SHARE, top_cells
+from monai_robustinterp.metrics.intervals import Interval, wilson_interval
+from monai_robustinterp.study.machine import surroundings_text
+from monai_robustinterp.study.statistics import mean_interval, paired_difference
+from monai_robustinterp.study.tables import bullet, interval_text, prose, table
 
 RANKS_PICTURE, MAPS_PICTURE = "robust_activation_map_ranks.png", "robust_activation_map_maps.png"
-PAPER = {"adversarial_second": 0.38, "adversarial_top": 0.64}
+# Shares that the paper reports, and the number of its classes.
+PAPER = {"second": 0.38, "top": 0.64}
+PAPER_CLASSES = 1000
+TOP = f"2nd to {TOP_CLASSES}th"
 
 
-def page(results: dict[str, Any], *, pictures: str, reading: bool) -> str:
-    """The page in Markdown.
+def sections(results: dict[str, Any], *, pictures: str, full: bool) -> list[list[str]]:
+    """The parts of the page.
 
     Args:
         results: what ``__main__`` measured.
         pictures: folder of the pictures, as the page links to them.
-        reading: whether to say in words what the full study found.
+        full: whether the images are those of the study, of which some words are.
     """
-    lines = [
-        *_head(results),
-        "",
-        *_ranks(results),
-        "",
-        f"![ranks of the classes before and after the attacks]({pictures}/{RANKS_PICTURE})",
-        "",
-        *_movements(results),
-        "",
-        f"![maps before and after the attack]({pictures}/{MAPS_PICTURE})",
-        "",
-        *(_reading(results) if reading else []),
-        *_repeat(results),
+    return [
+        _head(results, full=full),
+        _ranks(results),
+        [f"![ranks of the classes before and after the attacks]({pictures}/{RANKS_PICTURE})"],
+        _movements(results),
+        [f"![maps before and after the attack]({pictures}/{MAPS_PICTURE})"],
+        _reading(results) if full else [],
+        _repeat(),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def shares(results: dict[str, Any], attack: str, quantity: str, *, validation: bool = False) -> dict[str, Interval]:
-    """Shares of rank 2, and of a rank from 2 to 5, with 95 % Wilson intervals.
+def shares(
+    results: dict[str, Any], attack: str, quantity: str, *, validation: bool = False
+) -> dict[str, Interval | None]:
+    """Shares of rank 2, and of a rank from 2 to ``TOP_CLASSES``, with 95 % Wilson intervals; None without images.
 
     Args:
         results: what was measured.
@@ -54,19 +54,21 @@ def shares(results: dict[str, Any], attack: str, quantity: str, *, validation: b
     ranks = np.array(found[quantity])
     if validation:
         ranks = ranks[np.array(results["validation"])[np.array(found["flipped"])]]
+    if not len(ranks):
+        return {"second": None, "top": None}
     return {
         "second": wilson_interval(int((ranks == 2).sum()), len(ranks)),
-        "top": wilson_interval(int(((ranks >= 2) & (ranks <= 5)).sum()), len(ranks)),
+        "top": wilson_interval(int(((ranks >= 2) & (ranks <= TOP_CLASSES)).sum()), len(ranks)),
     }
 
 
-def mean_interval(values: list[float]) -> Interval:
-    """Mean with a 95 % bootstrap interval; each value is of a patient of its own."""
-    return bootstrap_interval(lambda sample: float(np.mean(sample)), np.arange(len(values)), values)
-
-
-def _head(results: dict[str, Any]) -> list[str]:
+def _head(results: dict[str, Any], *, full: bool) -> list[str]:
     n, held_out = results["n_images"], sum(results["validation"])
+    images = [
+        f"{n} images of NIH ChestX-ray14, one a patient and drawn with seed {results['seed']}: {held_out} of",
+        f"patients of the validation split, {n - held_out} of the training split.",
+    ]
+    quick = [f"**A quick run on {n} images of `sample_data`: it shows what the command does, no results.**"]
     return [
         "# Robust activation maps, measured",
         "",
@@ -79,25 +81,26 @@ def _head(results: dict[str, Any]) -> list[str]:
         ),
         "",
         *prose(
-            f"{n} images of NIH ChestX-ray14, one a patient and drawn with seed {results['seed']}: {held_out} of",
-            f"patients of the validation split, {n - held_out} of the training split. Network: `chest_xray_findings`",
-            f"({len(results['classes'])} sigmoid findings, input 128 x 128), weights",
-            f"`{results['weights_sha256']}`. Class means the finding with the largest logit, although findings are no",
-            "exclusive classes and have zero points of their own. Written by `benchmarks/robust_activation_map` with",
-            f"{results['cpu_s'] / 60:.1f} minutes of one CPU thread (torch {results['torch']}).",
+            *(images if full else quick),
+            f"Network: `chest_xray_findings` ({len(results['classes'])} sigmoid findings, input {results['side']} x",
+            f"{results['side']}), weights `{results['weights_sha256']}`. Class means the finding with the largest",
+            "logit, although findings are no exclusive classes and have zero points of their own. Written by",
+            f"`benchmarks/robust_activation_map` with {results['cpu_s'] / 60:.1f} minutes of one CPU thread on",
+            f"{surroundings_text(results['surroundings'])}.",
         ),
     ]
 
 
 def _ranks(results: dict[str, Any]) -> list[str]:
     others = len(results["classes"]) - 1
-    header = ["attack", "class changed", "median l2 (l_inf x 255)", "adversarial class was 2nd", "was 2nd to 5th"]
-    header += ["validation patients only: 2nd, 2nd to 5th", "original class is 2nd", "is 2nd to 5th"]
+    header = ["attack", "class changed", "median l2 (l_inf x 255)", "adversarial class was 2nd", f"was {TOP}"]
+    header += [f"validation patients only: 2nd, {TOP}", "original class is 2nd", f"is {TOP}"]
     rows = [_rank_row(results, attack) for attack in ATTACKS]
-    chance, top = f"*{1 / others:.2f}*", f"*{4 / others:.2f}*"
+    chance, top = (f"*{share:.2f}*" for share in _chance(others))
     rows.append(["*chance: another class at random*", "", "", chance, top, f"{chance}, {top}", chance, top])
-    second, within = PAPER["adversarial_second"], PAPER["adversarial_top"]
-    rows.append(["*the paper, 1,000 classes*", "", "", f"*{second}*", f"*{within}*", "", "", ""])
+    paper = [f"*{PAPER['second']}*", f"*{PAPER['top']}*"]
+    rows.append([f"*the paper, {PAPER_CLASSES:,} classes*", "", "", *paper, "", "", ""])
+    l2, linf = (next(attack for attack in ATTACKS if attack.key == key).radii for key in ("l2", "linf"))
     return [
         "## Ranks",
         "",
@@ -105,13 +108,19 @@ def _ranks(results: dict[str, Any]) -> list[str]:
             "Rank of the attacked image's class among the logits of the clean image, and of the clean image's class",
             "among those of the attacked image; 1 is the largest. Shares are of the images whose class changed, with",
             "95 % Wilson intervals. The paper does not name its attack. Smallest means gradient ascent in a ball that",
-            "grows by a quarter until the class changes (l2 from 0.1, l_inf from 0.2/255); the last attack takes all",
-            "its steps. The loss is the cross-entropy of the softmax of the logits, which lifts the other classes",
-            "by their probability, except in the third row: there it is the runner-up's logit minus that of the class.",
+            f"grows by {l2[1] / l2[0] - 1:.0%} until the class changes (l2 from {l2[0]:g}, l_inf from",
+            f"{255 * linf[0]:g}/255); the last attack takes all its steps. The loss is the cross-entropy of the",
+            "softmax of the logits, which lifts the other classes by their probability, except in the third row: there",
+            "it is the runner-up's logit minus that of the class.",
         ),
         "",
         *table(header, rows),
     ]
+
+
+def _chance(others: int) -> tuple[float, float]:
+    """Chance that one of the other classes at random is the second, and among the top ones."""
+    return 1 / others, min(1.0, (TOP_CLASSES - 1) / others)
 
 
 def _rank_row(results: dict[str, Any], attack: Attack) -> list[str]:
@@ -119,10 +128,11 @@ def _rank_row(results: dict[str, Any], attack: Attack) -> list[str]:
     adversarial = shares(results, attack.key, "rank_of_adversarial")
     held_out = shares(results, attack.key, "rank_of_adversarial", validation=True)
     original = shares(results, attack.key, "rank_of_original")
+    moved = f"{np.median(found['l2']):.2f} ({255 * np.median(found['linf']):.1f})" if any(found["flipped"]) else "-"
     return [
         attack.title,
         f"{sum(found['flipped'])} of {results['n_images']}",
-        f"{np.median(found['l2']):.2f} ({255 * np.median(found['linf']):.1f})",
+        moved,
         _share(adversarial["second"]),
         _share(adversarial["top"]),
         f"{_share(held_out['second'])}, {_share(held_out['top'])}",
@@ -132,118 +142,117 @@ def _rank_row(results: dict[str, Any], attack: Attack) -> list[str]:
 
 
 def _movements(results: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, title in COMPARISONS.items():
-        found = [results["attacks"][attack.key] for attack in ATTACKS]
-        rows.append(
-            [title]
-            + [
-                f"{_share(mean_interval(one['overlap'][name]))}; {np.median(one['spearman'][name]):.2f}"
-                for one in found
-            ]
-        )
+    found = [results["attacks"][attack.key] for attack in ATTACKS]
+    rows = [[title, *(_movement(one, name) for one in found)] for name, title in COMPARISONS.items()]
     rows.append(
         ["**robust minus CAM of the predicted class, overlap, paired**"]
-        + [f"**{_signed(difference(results, attack.key, 'robust', 'cam'))}**" for attack in ATTACKS]
+        + [f"**{_difference(one, 'robust', 'cam')}**" for one in found]
     )
     rows.append(
         ["robust minus CAM of the original class, overlap, paired"]
-        + [_signed(difference(results, attack.key, "robust", "features")) for attack in ATTACKS]
+        + [_difference(one, "robust", "features") for one in found]
     )
+    n_cells = results["n_cells"]
+    flips = [f"{one['noise_flips']} of {sum(one['flipped'])}" for one in found]
     return [
         "## How far the maps move",
         "",
         *prose(
-            f"Mean overlap of the top 10 % of the cells of {CELL_SIZE} pixels (26 of 256; cells that tie at the last",
-            "place count in part) with 95 % bootstrap intervals; then the median Spearman correlation over all cells.",
-            "1 is no movement; two unrelated choices of cells have 0.10 in common. The layer has 4 x 4 positions, and",
-            f"the cells between are interpolated. The robust map is over {TOP_CLASSES} of {len(results['classes'])}",
+            f"Mean overlap of the top {TOP_SHARE:.0%} of the cells of {CELL_SIZE} pixels ({top_cells(n_cells)} of",
+            f"{n_cells}; cells that tie at the last place count in part) with 95 % bootstrap intervals; then the",
+            "median Spearman correlation over all cells. 1 is no movement; two unrelated choices of cells have",
+            f"{top_cells(n_cells) / n_cells:.2f} in common. The layer has {_positions(results)} positions, and the",
+            f"cells between are interpolated. The robust map is over {TOP_CLASSES} of {len(results['classes'])}",
             "classes.",
         ),
         "",
         *table(["maps compared", *(attack.title for attack in ATTACKS)], rows),
         "",
         *prose(
-            "Class changed by the noise of the control, same l2 norm: "
-            + ", ".join(
-                f"{results['attacks'][a.key]['noise_flips']} of {sum(results['attacks'][a.key]['flipped'])}"
-                for a in ATTACKS
-            )
-            + " images, in the order of the columns.",
+            f"Class changed by the noise of the control, same l2 norm: {', '.join(flips)} images, in the order of the",
+            "columns.",
         ),
     ]
 
 
-def difference(results: dict[str, Any], attack: str, first: str, second: str) -> Interval:
-    """Mean difference of two overlaps of the same image, with its interval."""
-    overlaps = results["attacks"][attack]["overlap"]
-    return mean_interval((np.array(overlaps[first]) - np.array(overlaps[second])).tolist())
+def _movement(found: dict[str, Any], name: str) -> str:
+    if not found["overlap"][name]:
+        return "-"
+    return f"{_share(mean_interval(found['overlap'][name]))}; {np.median(found['spearman'][name]):.2f}"
+
+
+def _difference(found: dict[str, Any], first: str, second: str) -> str:
+    overlaps = found["overlap"]
+    if not overlaps[first]:
+        return "-"
+    return interval_text(paired_difference(overlaps[first], overlaps[second]), signed=True)
+
+
+def _positions(results: dict[str, Any]) -> str:
+    rows, columns = results["positions"]
+    return f"{rows} x {columns}"
 
 
 def _reading(results: dict[str, Any]) -> list[str]:
-    """What the full study says; the words are for its numbers."""
+    """What the study says, in its own numbers."""
 
-    def rank(attack: str, which: str, quantity: str = "rank_of_adversarial") -> str:
-        return f"{shares(results, attack, quantity)[which].value:.2f}"
+    def rank(attack: str, which: str, quantity: str = "rank_of_adversarial", *, validation: bool = False) -> str:
+        found = shares(results, attack, quantity, validation=validation)[which]
+        return "-" if found is None else f"{found.value:.2f}"
 
     def same(comparison: str, attack: str = "l2") -> str:
         return f"{np.mean(results['attacks'][attack]['overlap'][comparison]):.2f}"
 
-    untrained = sum(results["validation"])
+    n_classes, untrained = len(results["classes"]), sum(results["validation"])
+    chance, of_paper = _chance(n_classes - 1), _chance(PAPER_CLASSES - 1)
+    last = next(attack for attack in ATTACKS if attack.key == "full")
+    far = f"{255 * last.radii[-1]:g}/255"
     points = (
-        "**The ranks are high for the smallest attacks**, as in the paper. Their class was the clean image's second in "
-        f"{rank('l2', 'second')} (paper: 0.38) and its second to fifth in {rank('l2', 'top')} (paper: 0.64); chance is "
-        "0.10 and 0.40 among 11 classes, 0.001 and 0.004 among 1,000. The attack decides as much as the network does: "
-        f"second is {rank('margin', 'second')} where it is aimed at the runner-up, and {rank('full', 'second')} where "
-        "it goes on to 8/255.",
-        "**That the original class is then second** "
-        f"({rank('l2', 'second', 'rank_of_original')}) follows from stopping at the boundary. The attack that goes on "
-        f"leaves it second in {rank('full', 'second', 'rank_of_original')} and second to fifth in "
-        f"{rank('full', 'top', 'rank_of_original')}, as chance would.",
-        "**The CAM moves because another class is explained.** The maps of the predicted classes have "
-        f"{same('cam')} of their top cells in common, no more than those of two patients ({same('cam_others')}); the "
-        f"maps of these two classes on the clean image have {same('class')}. The original class keeps "
-        f"{same('features')}, and noise of the same norm leaves {same('cam_noise')}.",
-        "**The robust map moves less, and does not stay.** It keeps "
-        f"{same('robust')} against {same('cam')}, but less than the CAM of a class that is held fixed "
-        f"({same('features')}), for which one must know the class. Under the attack to 8/255 it keeps "
-        f"{same('robust', 'full')}, as much as the maps of two patients have in common "
-        f"({same('robust_others', 'full')}). That recovering the map is trivial, as the paper says, is not seen here.",
+        f"**Ranks.** The class of the smallest attack was the clean image's second in {rank('l2', 'second')} (paper: "
+        f"{PAPER['second']}) and its {TOP} in {rank('l2', 'top')} (paper: {PAPER['top']}); chance is {chance[0]:.2f} "
+        f"and {chance[1]:.2f} among {n_classes} classes, {of_paper[0]:.3f} and {of_paper[1]:.3f} among "
+        f"{PAPER_CLASSES:,}. The attack decides too: second is {rank('margin', 'second')} where it is aimed at the "
+        f"runner-up, and {rank('full', 'second')} where it goes on to {far}.",
+        f"**The original class** is then second in {rank('l2', 'second', 'rank_of_original')}, which follows from "
+        "stopping at the boundary. The attack that goes on leaves it second in "
+        f"{rank('full', 'second', 'rank_of_original')} and {TOP} in {rank('full', 'top', 'rank_of_original')}.",
+        "**Another class, or other features?** The CAMs of the predicted classes have "
+        f"{same('cam')} of their top cells in common, those of two patients {same('cam_others')}, those of these two "
+        f"classes on the clean image {same('class')}. The original class keeps {same('features')}, and noise of the "
+        f"same norm leaves {same('cam_noise')}.",
+        f"**The robust map** keeps {same('robust')} where the CAM keeps {same('cam')}, and the CAM of a class that is "
+        f"held fixed, for which one must know the class, {same('features')}. Under the attack to {far} it keeps "
+        f"{same('robust', 'full')}; the maps of two patients have {same('robust_others', 'full')} in common. The paper "
+        "calls recovering the map trivial.",
         "**Why it may differ.** When the first two classes change places, so do their weights 1/2 and 1/4. In "
         "ImageNet, the paper says, the second class is frequently a synonym or close relative of the first, and one "
-        f"would expect their maps to lie together; those of two findings lie apart ({same('class')}). The paper "
+        f"would expect their maps to lie together; of two findings they have {same('class')} in common. The paper "
         "reports ranks and pictures, and no distance between maps.",
-        "**Limits.** One network of one seed, with several findings that are not shown to work (its card); 4 x 4 "
-        f"positions; {results['n_images'] - untrained} patients whose images trained it, without whom the shares are "
-        "alike. An attack shows what breaks and proves no stability: that takes a certificate of the map.",
+        "**Limits.** One network of one seed, with several findings that are not shown to work (its card); "
+        f"{_positions(results)} positions; {results['n_images'] - untrained} patients whose images trained it (without "
+        f"them the first share is {rank('l2', 'second', validation=True)}). An attack shows what breaks and proves no "
+        "stability: that takes a certificate of the map.",
     )
-    lines = ["## What this says", ""]
-    for point in points:
-        lines += textwrap.wrap(f"- {point}", width=118, subsequent_indent="  ", break_on_hyphens=False)
-    return [*lines, ""]
+    return ["## What this says", "", *(line for point in points for line in bullet(point))]
 
 
-def _repeat(results: dict[str, Any]) -> list[str]:
+def _repeat() -> list[str]:
     return [
         "## How to repeat it",
         "",
         "```",
-        "python -m benchmarks.robust_activation_map CHEST_XRAY14_DIR OUTPUT_DIR",
+        "python -m benchmarks.robust_activation_map OUTPUT_DIR --images CHEST_XRAY14_DIR",
         "```",
         "",
         *prose(
             "CHEST_XRAY14_DIR holds the images that the shipped table `chest_xray14_split.csv` lists",
-            "(docs/how-to/train.md). `results.json` in OUTPUT_DIR has the numbers of each image; `--quick` takes 24",
-            "images and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of `sample_data/` (RG1 and",
-            "two films of children, none of ChestX-ray14), with the first attack of the table. Colour is the positive",
-            "part of a map over its own maximum; the outline holds the 10 % of the pixels with the largest values.",
+            "(docs/how-to/train.md). `results.json` in OUTPUT_DIR has the numbers of each image; `--quick` takes the",
+            "films of `sample_data` and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of published",
+            "films, with the first attack of the table. Color is the positive part of a map over its own maximum; the",
+            f"outline holds the {TOP_SHARE:.0%} of the pixels with the largest values.",
         ),
     ]
 
 
-def _share(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+def _share(interval: Interval | None) -> str:
+    return "-" if interval is None else interval_text(interval)

@@ -4,8 +4,8 @@ usage: python -m benchmarks.speed OUTPUT_DIR [--device cpu|cuda] [--quick]
        python -m benchmarks.speed OUTPUT_DIR --page [BENCH_JSON ...]
 
 It writes OUTPUT_DIR/bench.json, anew after every part. ``--page`` measures nothing: it writes docs/performance.md from
-OUTPUT_DIR/bench.json and the files that are named (a run on another machine, say). ``--quick`` takes about a minute
-and shows what the command does; its figures are no results.
+OUTPUT_DIR/bench.json and the files that are named (a run on another machine, say). ``--quick`` shows in seconds what
+the command does and leaves its page in OUTPUT_DIR; its figures are no results.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from typing import Any
 
 import torch
 
+from benchmarks.places import ROOT, SAMPLES
 from benchmarks.speed import memory, page, stages
 from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY
 from benchmarks.speed.goals import goals
-from benchmarks.speed.machine import core_times, stolen_share, surroundings
 from benchmarks.speed.measure import time_model
 from benchmarks.speed.peers import left_out
-from benchmarks.speed.plan import CPU, CUDA, QUICK, ROOT, Plan
+from benchmarks.speed.plan import CPU, CUDA, QUICK, Plan
 from benchmarks.speed.ratios import ratios
-from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.interpreters.context.precision import float32_products
+from monai_robustinterp.study.machine import core_times, stolen_share, surroundings
+from monai_robustinterp.study.report import write_json, write_page
 
 PAGE = ROOT / "docs" / "performance.md"
+PEERS = ("captum", "zennit")
 
 
 def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
     missing, since = left_out(), core_times()
     names = names_on(device, missing)
     results: dict[str, Any] = {
-        **surroundings(device),
+        **surroundings(device, ROOT, packages=PEERS),
         "settings": {**dataclasses.asdict(plan), "dtype": "float32"},
         "left_out": missing,
         "ratios": {},
@@ -56,7 +58,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
     results["memory"] = memory.measure(plan, results["rates"], names, device)
     store(results, output)
     results["dicom"] = stages.breakdown(
-        ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm",
+        SAMPLES / "wg04_rg1_multiple_masses.dcm",
         plan.models[0].key,
         device=device,
         n_samples=plan.dicom_samples,
@@ -74,7 +76,7 @@ def names_on(device: str, missing: Container[str]) -> list[str]:
 
 def store(results: dict[str, Any], output: Path) -> None:
     """Writes bench.json."""
-    atomic_write(output / "bench.json", lambda file: file.write(json_bytes(results)), overwrite=True)
+    write_json(output / "bench.json", results)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -82,9 +84,7 @@ def main(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     if arguments.page is not None:
         found = [json.loads(path.read_text()) for path in (output / "bench.json", *arguments.page)]
-        text = page.page(found)
-        atomic_write(PAGE, lambda file: file.write(text.encode()), overwrite=True)
-        print(f"written: {PAGE}")
+        write_page(PAGE, page.sections(found))
         return
     output.mkdir(parents=True, exist_ok=True)
     # Batch sizes that the inferer finds are kept here and not in the user's cache; child processes inherit it.
@@ -93,13 +93,14 @@ def main(arguments: argparse.Namespace) -> None:
     with float32_products("ieee"):
         results = measure(plan, arguments.device, output)
     print("\n".join(["", *page.machine_section(results), *(goal.line for goal in goals(results))]))
-    print(f"\nwritten: {output / 'bench.json'}")
+    if plan.name == "quick":
+        write_page(output / "performance.md", page.sections([results]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed")
     parser.add_argument("output", type=Path, help="folder of bench.json")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--quick", action="store_true", help="a minute; no results")
+    parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     parser.add_argument("--page", type=Path, nargs="*", metavar="BENCH_JSON", help="write docs/performance.md")
     main(parser.parse_args())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -47,9 +47,9 @@ def bare_as_given(case: Case, n_samples: int, batch_size: int | None) -> Iterato
 @contextmanager
 def ours(case: Case, n_samples: int, batch_size: int | None, *, precision: Precision = "float32") -> Iterator[Run]:
     """The inferer's votes; without a batch size it looks for one itself."""
-    inferer = copy.copy(case.inferer)
-    inferer.recipe.n_samples, inferer.recipe.batch_size, inferer.recipe.precision = n_samples, batch_size, precision
-    yield lambda: inferer.vote(case.image, case.network)
+    settings = {"n_samples": n_samples, "batch_size": batch_size, "precision": precision}
+    recipe = dataclasses.replace(case.inferer.recipe, **settings)
+    yield lambda: recipe.vote([case.image], case.network)
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from benchmarks.certificates.tables import Goal
 from benchmarks.speed.measure import Row
 from benchmarks.speed.plan import DENSENET, TINY, TITLES
 from benchmarks.speed.ratios import BEST_BARE, CAPTUM_DEFAULT, best_rows, models, ratios
+from monai_robustinterp.study.tables import Goal, rounded_down, rounded_up
 
 OVER_CAPTUM, OVER_DEFAULT, OVER_BARE, FAST_OVER_CAPTUM = 1.3, 2.5, 0.95, 4.0
 FLAT, LINEAR = 1.05, 1.1
@@ -33,16 +32,6 @@ def goals(results: dict[str, Any]) -> list[Goal]:
     if LONG_GPU in machine.get("gpu", ""):
         found += _long(rates)
     return found + _flat(memory) + _linear(memory)
-
-
-def rounded_down(value: float, digits: int = 2) -> str:
-    """Decimal text, never above the value."""
-    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
-
-
-def rounded_up(value: float, digits: int = 2) -> str:
-    """Decimal text, never below the value."""
-    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))
 
 
 def _on_cpu(title: str, of_model: dict[str, float], by_cpu_time: dict[str, float]) -> list[Goal]:

@@ -8,26 +8,24 @@ the system or not by the history of the process, which moves peaks by tens of MB
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.places import ROOT
 from benchmarks.speed.contenders import CONTENDERS
 from benchmarks.speed.measure import Row, best_row
 from benchmarks.speed.models import Case, load_case
-from benchmarks.speed.plan import ROOT, TINY, Plan
+from benchmarks.speed.plan import TINY, Plan
+from monai_robustinterp.study import memory
 
 TINY_SIDE, TINY_BATCH = 32, 64
-_MMAP_THRESHOLD = 128 * 1024
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MMAP_THRESHOLD = 128 * 1024
 
 
 def cases(plan: Plan, rates: Sequence[Row], names: Sequence[str]) -> Iterator[Row]:
@@ -58,7 +56,7 @@ def cases(plan: Plan, rates: Sequence[Row], names: Sequence[str]) -> Iterator[Ro
 
 def measure(plan: Plan, rates: Sequence[Row], names: Sequence[str], device: str) -> list[Row]:
     """The cases with ``before_mb``, ``peak_mb`` and ``added_mb``, or ``left_out``, the reason."""
-    if device == "cpu" and not _CLEAR.exists():
+    if not memory.readable(torch.device(device)):
         return [{"part": "none", "left_out": "this system has no /proc/self/clear_refs, which the measurement needs"}]
     rows = []
     for case in cases(plan, rates, names):
@@ -82,40 +80,17 @@ def added_memory(loaded: Case, case: Row) -> dict[str, float]:
     contender, batch = CONTENDERS[case["contender"]], case["batch"]
     with contender(loaded, batch or 1, batch) as run:
         run()
-    gc.collect()
-    before = _start(loaded.image.device)
+    before = memory.reset_peak(loaded.image.device)
     with contender(loaded, case["n_samples"], batch) as run:
         run()
-    peak = _peak(loaded.image.device)
+    peak = memory.peak(loaded.image.device)
     return {"before_mb": before / 1e6, "peak_mb": peak / 1e6, "added_mb": (peak - before) / 1e6}
-
-
-def _start(device: torch.device) -> int:
-    """Resets the peak; returns the bytes that are held."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    # What the warm-up freed goes back to the system first: else the runs that reuse it would seem to need none.
-    ctypes.CDLL(None).malloc_trim(0)
-    _CLEAR.write_text("5")
-    return _status("VmRSS")
-
-
-def _peak(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
-
-
-def _status(key: str) -> int:
-    """Bytes of a line of /proc/self/status."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return 1024 * int(line.split()[1])
 
 
 def _in_child(case: Row) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.speed.memory", json.dumps(case)]
     threads = str(torch.get_num_threads())
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MALLOC_MMAP_THRESHOLD_": str(_MMAP_THRESHOLD)}
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD)}
     child = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         # The system ends a process that takes all its memory with signal 9, without a word.

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.certificates.tables import prose, table
-from benchmarks.speed.goals import goals, rounded_down
+from benchmarks.speed.goals import goals
 from benchmarks.speed.measure import Row
+from benchmarks.speed.memory import MMAP_THRESHOLD
 from benchmarks.speed.plan import TITLES
 from benchmarks.speed.ratios import best_rows, models, ratios
+from monai_robustinterp.study.machine import surroundings_text
+from monai_robustinterp.study.tables import prose, rounded_down, table
 
 NOTES = Path(__file__).with_name("notes.md")
 
@@ -28,36 +30,25 @@ NAMES = {
 }
 
 
-def page(runs: Sequence[dict[str, Any]]) -> str:
-    """The page in Markdown.
+def sections(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The parts of the page.
 
     Args:
         runs: contents of bench.json, one a machine.
     """
-    lines = [*_head(), *(line for results in runs for line in _run(results)), *_repeat()]
     notes = NOTES.read_text().splitlines() if NOTES.exists() else []
-    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+    return [_head(), *(part for results in runs for part in _run(results)), _repeat(), notes]
 
 
 def machine_section(results: dict[str, Any]) -> list[str]:
     """Machine, versions and commit, as a paragraph."""
     machine = results["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    gpu = []
-    if "gpu" in machine:
-        gpu = [
-            f"{machine['gpu']}, CUDA {machine['cuda']}, cuDNN {machine['cudnn']}, products {machine['convolutions']};"
-        ]
-    changed = ", with uncommitted changes" if results["uncommitted_changes"] else ""
     stolen = f"{machine['stolen_share']:.0%} of the cores' time went to other guests of the host meanwhile."
     quick = "**A quick run: it shows what the command does, its figures are no results.**"
     return prose(
         *([quick] if results["settings"]["name"] == "quick" else []),
-        *gpu,
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads,",
-        f"{machine['vector_instructions']}; {versions}; commit {results['commit']}{changed}; {results['date']}.",
-        f"{results['settings']['dtype']}; medians of {results['settings']['repeats']} runs on the grid, of",
-        f"{results['settings']['few_repeats']} where m varies.",
+        f"{surroundings_text(results)}. {results['settings']['dtype']}; medians of",
+        f"{results['settings']['repeats']} runs on the grid, of {results['settings']['few_repeats']} where m varies.",
         *([stolen] if machine["stolen_share"] else []),
         *(f"Left out: {name} ({reason})." for name, reason in results["left_out"].items()),
     )
@@ -90,25 +81,23 @@ def _head() -> list[str]:
             "its cores to others meanwhile it tells more than the clock does; on a GPU it is what the host does beside",
             "it. Peak memory is what a run adds to what was held after loading and",
             "a warm-up: on a CPU in a process of its own, which returns freed tensors to the system at once (glibc's",
-            "mmap threshold held at 128 KiB), on a GPU by torch's allocator.",
+            f"mmap threshold held at {MMAP_THRESHOLD // 1024} KiB), on a GPU by torch's allocator.",
         ),
-        "",
     ]
 
 
-def _run(results: dict[str, Any]) -> list[str]:
+def _run(results: dict[str, Any]) -> list[list[str]]:
     machine = results["machine"]
-    found = goals(results)
     kind = "GPU" if machine["device"] == "cuda" else "CPU"
-    lines = [f"## {kind}: {machine.get('gpu', machine['processor'])}", "", *machine_section(results), ""]
-    lines += ["Goals that were set beforehand, as far as this run can judge them:", ""]
-    lines += [*(goal.line for goal in found), ""]
-    for model in models(results["rates"]):
-        lines += [*_model(results, model), ""]
-    for section in (_series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom):
-        if part := section(results):
-            lines += [*part, ""]
-    return lines
+    parts = [
+        [f"## {kind}: {machine.get('gpu', machine['processor'])}"],
+        machine_section(results),
+        ["Goals that were set beforehand, as far as this run can judge them:"],
+        [goal.line for goal in goals(results)],
+        *(_model(results, model) for model in models(results["rates"])),
+    ]
+    others = (_series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom)
+    return [*parts, *(section(results) for section in others)]
 
 
 def _model(results: dict[str, Any], model: str) -> list[str]:
@@ -232,9 +221,9 @@ def _repeat() -> list[str]:
             "`make bench` writes `bench_output/bench.json`: machine, versions, commit, settings, every repeat of",
             "every batch size, medians, ratios and memory. It takes the GPU if there is one; `--device cpu` keeps it",
             "on the processor. zennit is installed into `bench_peers/` for it alone. `python -m benchmarks.speed",
-            "OUTPUT --quick` is a look in a minute. This page comes from stored runs by `python -m benchmarks.speed",
-            "OUTPUT --page [BENCH_JSON ...]`. Nothing else should run meanwhile: on shared cores figures move by a",
-            "factor of 2, and then only the ratios of one run mean something.",
+            "OUTPUT --quick` is a look. This page comes from stored runs by `python -m benchmarks.speed",
+            "OUTPUT --page [BENCH_JSON ...]`. Nothing else should run meanwhile: on shared cores figures",
+            "move, and then only the ratios of one run mean something.",
         ),
     ]
 

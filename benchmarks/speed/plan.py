@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 CHEST, FINDINGS = "chest_xray_certified_saliency", "chest_xray_findings"
 DENSENET, TINY = "densenet121", "tiny"
@@ -131,13 +128,13 @@ CUDA = Plan(
 )
 QUICK = Plan(
     name="quick",
-    models=(ModelPlan(key=CHEST, side=128, batches=(8, 16), n_samples=16, series=(32,), one_batch=(32,)),),
+    models=(ModelPlan(key=CHEST, side=128, batches=(8,), n_samples=16, series=(24,)),),
     repeats=1,
     few_repeats=1,
     memory_samples=(),
-    tiny_samples=(64, 256),
+    tiny_samples=(),
     sides=(),
     memory_batch=16,
-    memory_names=("ours", "captum"),
-    dicom_samples=32,
+    memory_names=("ours",),
+    dicom_samples=8,
 )

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-
-from monai_robustinterp import SaliencyBundle, load_bundle
-from monai_robustinterp.certificates.certificate import CertifiedResult
-from monai_robustinterp.files import file_sha256
+from monai_robustinterp import CertifiedResult, SaliencyBundle, load_bundle, save
 from monai_robustinterp.run import pipeline
-from monai_robustinterp.smoothing.batching import wait_for
-
-T = TypeVar("T")
-
-
-class _Clock:
-    """Seconds of each stage, which waits for the GPU; a list a stage."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: dict[str, list[float]] = {}
-
-    def __call__(self, stage: str, call: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        result = call()
-        wait_for(self.device)
-        self.seconds.setdefault(stage, []).append(time.perf_counter() - start)
-        return result
+from monai_robustinterp.study.timing import Clock
 
 
 def breakdown(
@@ -51,23 +28,23 @@ def breakdown(
         ``n_samples``, ``source_shape``, and ``stages``, a list of seconds each.
     """
     bundle = load_bundle(model, {"device": f"$torch.device('{device}')", "n_samples": n_samples})
-    clock = _Clock(bundle.device)
+    clock = Clock(bundle.device)
     for _ in range(repeats + 1):
         with TemporaryDirectory(dir=folder) as name:
-            explanation = _in_stages(clock, source, bundle, Path(name))
+            result = _in_stages(clock, source, bundle, Path(name))
     return {
-        "n_samples": explanation.votes.n_samples,
-        "source_shape": [int(size) for size in explanation.meta["spatial_shape"]],
+        "n_samples": result.votes.n_samples,
+        "source_shape": result.record["source"]["shape"],
         "stages": {stage: seconds[1:] for stage, seconds in clock.seconds.items()},
     }
 
 
-def _in_stages(clock: _Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> CertifiedResult:
-    prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle, file_hash=file_sha256(source)))
+def _in_stages(clock: Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> CertifiedResult:
+    prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle))
     votes, spec = clock("noisy copies and votes", lambda: bundle.inferer.vote(prepared.image, bundle.network))
-    explanation = clock(
+    result = clock(
         "certificate, map on the source grid, record",
         lambda: pipeline.finish(prepared, bundle, votes=votes, spec=spec),
     )
-    clock("overlay, secondary capture, files", lambda: pipeline.save(explanation, folder))
-    return explanation
+    clock("overlay, secondary capture, files", lambda: save(result, folder))
+    return result

@@ -37,7 +37,7 @@ class Reached:
 def ascend(objective: Objective, keeps_label: Label, *, radius: float, starts: torch.Tensor, steps: int) -> Reached:
     """Searches the ball for the smallest gap.
 
-    From each start: normalised gradient steps, the first one radius long and then linearly shorter, each projected into
+    From each start: normalized gradient steps, the first one radius long and then linearly shorter, each projected into
     the ball, and halved as long as it flips the predicted label (Levine et al. 2019). The best iterate is kept, and
     every one is evaluated, the last too. Clean labels hold at 0, so a start that flips the label moves towards it.
 

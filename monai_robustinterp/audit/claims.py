@@ -91,7 +91,7 @@ def _largest(case: Case) -> float:
 def _in_units(leaf: Leaf, l2: Real, n_pixels: int) -> dict[str, Leaf]:
     """A radius and what follows from the recorded one."""
     rms = l2 / MP.sqrt(n_pixels)
-    return {"l2": leaf, "rms": _follows(rms), "rms_grey_levels": _follows(255 * rms), "l_inf": _follows(rms)}
+    return {"l2": leaf, "rms": _follows(rms), "rms_gray_levels": _follows(255 * rms), "l_inf": _follows(rms)}
 
 
 def _follows(value: Real) -> Number:

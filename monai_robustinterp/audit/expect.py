@@ -81,14 +81,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class HashOnly:
-    """A value of this type that nothing in the two files determines; ``outcome`` is of what it must fit."""
+    """A value of this type that nothing in the two files determines; ``outcome`` is of what it must fit.
+
+    Attributes:
+        kind: its type.
+        outcome: empty if it fits.
+        form: regular expression that a text must match.
+    """
 
     kind: type
     outcome: str = ""
+    form: str = ""
 
     def problem(self, found: Any) -> str:
         """See :class:`Leaf`."""
         agree = as_number(found) is not None if self.kind is float else type(found) is self.kind
+        if agree and self.form and not re.fullmatch(self.form, found):
+            return "the file has a text of another form"
         return self.outcome if agree else "the file has a value of another type"
 
 

@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from monai_robustinterp.audit.expect import Judged
-from monai_robustinterp.audit.strict import AuditError, strict_json
+from monai_robustinterp.audit.strict import AuditError, bounded_bytes, strict_json
+
+_LARGEST_RECORD = 2**22
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """Reads certificate.json.
 
     Raises:
-        AuditError: if it is no JSON object in UTF-8 with unique keys and finite numbers.
+        AuditError: if it is no JSON object in UTF-8 with unique keys and finite numbers, or none of a record's size.
     """
+    content = bounded_bytes(path, "the certificate", _LARGEST_RECORD)
     try:
-        record = strict_json(Path(path).read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise AuditError(f"the certificate cannot be opened ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+        record = strict_json(content.decode("utf-8"))
+    except ValueError as error:
         raise AuditError(
-            "the certificate cannot be read: it must be JSON in UTF-8 with unique keys and finite numbers."
+            "the certificate cannot be read: it must be JSON in UTF-8 with unique keys and finite numbers, not nested "
+            "deeper than a record is."
         ) from error
     if not isinstance(record, dict):
         raise AuditError("the certificate is no JSON object.")

@@ -73,8 +73,6 @@ def verify(
             not_checked=("everything that follows from the counts",),
         )
     expected, not_checked = _expected(case), []
-    if stored.unknown:
-        not_checked.append(f"{stored.unknown} arrays of the vote file that this audit does not know")
     if input_file is None:
         not_checked.append("the image file (give --input)")
     else:
@@ -111,7 +109,7 @@ def _expected(case: Case) -> dict[str, Any]:
         "finding": surroundings.finding(case),
         "votes": surroundings.votes(case),
         "native": surroundings.native(case),
-        "source": surroundings.source(),
+        "source": surroundings.source(case),
         "provenance": _all_same(votes.provenance),
         "content_sha256": Same(surroundings.content_sha256(case.record)),
     }

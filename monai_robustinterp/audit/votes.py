@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.audit.strict import AuditError, strict_json
+from monai_robustinterp.audit.npz import VOTES_FORMAT, check_names, read_arrays, stored_json
+from monai_robustinterp.audit.strict import AuditError
 
-VOTES_FORMAT = "monai_robustinterp/votes/4"
+NOISE = "gaussian/philox4x32-10/box-muller/1"
+"""The only noise whose law and key this audit knows."""
+
 SPEC_KEYS = (
     *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
     *("precision", "batch_size", "target", "seed", "noise", "looks"),
 )
 _PRECISIONS = ("float32", "tf32", "bfloat16")
-_ARRAYS = (
-    *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "decision"),
-    *("found_copies", "tied_copies", "constant_copies", "spec", "provenance"),
-)
+_LARGEST_BATCH = 2**20  # a replay must not be asked for more
 _MOST_COPIES = 2**32  # the counter of the noise holds fewer
-_OPTIONAL = ("pair_counts", "regions", "region_cells", "region_hits")
+_REGIONS = ("regions", "region_cells", "region_hits")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,6 @@ class StoredVotes:
         counts: votes per cell, in reading order.
         pair_counts: copies that vote for both cells; None if they were not counted.
         spec: the settings, checked.
-        unknown: number of arrays that this audit does not know.
     """
 
     grid: tuple[int, int]
@@ -70,8 +71,7 @@ class StoredVotes:
     pair_counts: list[list[int]] | None
     regions: list[StoredRegion]
     spec: dict[str, Any]
-    provenance: dict[str, Any]
-    unknown: int
+    provenance: dict[str, str]
 
     @property
     def agreeing_copies(self) -> int:
@@ -93,23 +93,17 @@ def read_votes(source: str | Path | Mapping[str, Any]) -> StoredVotes:
     Raises:
         AuditError: if it is no vote file, or lacks something.
     """
-    arrays = {name: _plain(value) for name, value in (source if isinstance(source, Mapping) else _load(source)).items()}
+    given = source if isinstance(source, Mapping) else read_arrays(source)
+    check_names(given)
+    arrays = {name: _plain(value) for name, value in given.items()}
     if arrays.get("format") != VOTES_FORMAT:
         raise AuditError(f"the vote file is not of the format {VOTES_FORMAT!r}, which is the one that is audited.")
     try:
         return _stored(arrays)
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except AuditError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise AuditError("the vote file lacks an array, or one of them has another form.") from error
-
-
-def _load(path: str | Path) -> dict[str, Any]:
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return dict(data)
-    except OSError as error:
-        raise AuditError(f"the vote file cannot be opened ({error.strerror or 'no archive'}).") from error
-    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged bytes
-        raise AuditError("the vote file cannot be read: it is damaged, or no npz file.") from error
 
 
 def _plain(value: Any) -> Any:
@@ -124,7 +118,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
     counts = [_whole(count) for row in rows for count in row]
     if len(counts) != grid[0] * grid[1] or not counts:
         raise ValueError
-    spec = _spec(strict_json(arrays["spec"]))
+    spec = _spec(stored_json(arrays["spec"]))
     top_k = _whole(arrays["top_k"], 1)
     return StoredVotes(
         grid=grid,
@@ -132,7 +126,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         n_samples=_whole(arrays["n_samples"], 1),
         top_k=top_k,
         input_shape=[_whole(side, 1) for side in _listed(arrays["input_shape"], 2)],
-        image_sha256=_of(str, arrays["image_sha256"]),
+        image_sha256=_sha256(arrays["image_sha256"]),
         logits=[_finite(logit) for logit in arrays["logits"]],
         decision=_of(bool, arrays["decision"]),
         found_copies=_whole(arrays["found_copies"]),
@@ -141,8 +135,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         pair_counts=_joint(arrays["pair_counts"], len(counts)) if "pair_counts" in arrays else None,
         regions=_regions(arrays, grid, top_k),
         spec=spec,
-        provenance=_of(dict, strict_json(arrays["provenance"])),
-        unknown=len(set(arrays) - {*_ARRAYS, *_OPTIONAL}),
+        provenance=_provenance(stored_json(arrays["provenance"])),
     )
 
 
@@ -159,15 +152,30 @@ def _spec(spec: Any) -> dict[str, Any]:
         _whole(look, 1)
     if spec["batch_size"] is not None:
         _whole(spec["batch_size"], 1)
+        if spec["batch_size"] > _LARGEST_BATCH:
+            raise ValueError
     if spec["n_samples"] >= _MOST_COPIES:
         raise ValueError
+    _of(str, spec["interpreter"])
     _of(dict, spec["interpreter_settings"])
     _of(bool, spec["explains_target"])
     if spec["precision"] not in _PRECISIONS:
         raise ValueError
     _whole(spec["target"])
     _of(int, spec["seed"])
+    if spec["noise"] != NOISE:
+        raise AuditError(f"the noise of the copies is not {NOISE!r}, which is the one that is audited.")
     return dict(spec)
+
+
+def _provenance(entries: Any) -> dict[str, str]:
+    """Texts by name. The network has a hash, "" if it has no weights here; its files may have one."""
+    if entries["network_sha256"] != "":
+        _sha256(entries["network_sha256"])
+    for name in ("weights_sha256", "config_sha256"):
+        if name in entries:
+            _sha256(entries[name])
+    return {name: _of(str, text) for name, text in _of(dict, entries).items()}
 
 
 def _joint(rows: Any, n_cells: int) -> list[list[int]]:
@@ -175,10 +183,9 @@ def _joint(rows: Any, n_cells: int) -> list[list[int]]:
 
 
 def _regions(arrays: dict[str, Any], grid: tuple[int, int], top_k: int) -> list[StoredRegion]:
-    given = [name for name in _OPTIONAL[1:] if name in arrays]
-    if not given:
+    if not any(name in arrays for name in _REGIONS):
         return []
-    entries = strict_json(arrays["regions"])
+    entries = stored_json(arrays["regions"])
     cells, hits = _listed(arrays["region_cells"], len(entries)), _listed(arrays["region_hits"], len(entries))
     return [
         StoredRegion(
@@ -201,6 +208,13 @@ def _of(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError
     return value
+
+
+def _sha256(value: Any) -> str:
+    text: str = _of(str, value)
+    if not _SHA256.fullmatch(text):
+        raise ValueError
+    return text
 
 
 def _whole(value: Any, least: int = 0) -> int:

@@ -103,7 +103,7 @@ def boundary(q: npt.ArrayLike, *, top_k: int, beta: BetaLike) -> Boundary:
     if abs(flat.sum() - top_k) > 1e-6 * top_k:
         raise ValueError(
             f"the vote map sums to {flat.sum():.9g} and top_k is {top_k}: a vote map sums to top_k. Pass the shares "
-            f"(counts / m), not counts or a map normalised to sum 1."
+            f"(counts / m), not counts or a map normalized to sum 1."
         )
     ordered = -np.sort(-flat)
     return Boundary(inside=ordered[top_k - s : top_k], outside=ordered[top_k : top_k + s], top_k=int(top_k))

@@ -72,7 +72,7 @@ def renyi_radius(q: npt.ArrayLike, *, top_k: int, beta: BetaLike, sigma: float, 
 def boundary_radius(edge: Boundary, *, sigma: float, form: Form = "sound") -> tuple[float, float, float]:
     """Radius, epsilon and order alpha from the deciding cells (true shares, or bounds on them).
 
-    Any order gives a sound radius, so an inexact maximisation over alpha loses a little and never overstates.
+    Any order gives a sound radius, so an inexact maximization over alpha loses a little and never overstates.
     """
     cells = Contest.of(edge)
 
@@ -135,7 +135,7 @@ class Contest:
         contested = edge.contested
         log_a, cells_a = np.unique(np.log(contested.inside / edge.top_k), return_counts=True)
         log_b, cells_b = np.unique(np.log(contested.outside / edge.top_k), return_counts=True)
-        # Neighbouring floats can have one logarithm.
+        # Neighboring floats can have one logarithm.
         if log_a[-1] <= log_b[0]:
             return cls.decided(0.0)
         return cls(log_a, cells_a.astype(float), log_b, cells_b.astype(float), np.union1d(log_a, log_b))

@@ -14,7 +14,7 @@ from monai_robustinterp.types import SmoothingSpec
 CERTIFICATE_FORMAT = "monai_robustinterp/certificate/2"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
-    "in the same unit; rms_grey_levels on its 0-255 scale"
+    "in the same unit; rms_gray_levels on its 0-255 scale"
 )
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from monai_robustinterp.certificates.resize import ResizeNorms
 
-GREY_LEVELS = 255
+GRAY_LEVELS = 255
 
 _DOWN = 1 - 1e-12  # more than the round-off of the few operations behind it
 
@@ -21,13 +21,13 @@ class RadiusUnits:
     Attributes:
         l2: radius over the n values of the network's single-channel input, whose display range is [0, 1].
         rms: the same as root mean square per pixel, l2 / sqrt(n).
-        rms_grey_levels: rms on the 0-255 scale of the network's input.
+        rms_gray_levels: rms on the 0-255 scale of the network's input.
         l_inf: a perturbation of at most this much in every pixel has l2 norm <= l2: l2 / sqrt(n).
     """
 
     l2: float
     rms: float
-    rms_grey_levels: float
+    rms_gray_levels: float
     l_inf: float
 
 
@@ -39,7 +39,7 @@ def radius_units(l2: float, n_pixels: int) -> RadiusUnits:
         n_pixels: n = H * W of the network's input.
     """
     rms = l2 / math.sqrt(n_pixels)
-    return RadiusUnits(l2=l2, rms=rms, rms_grey_levels=rms * GREY_LEVELS, l_inf=rms)
+    return RadiusUnits(l2=l2, rms=rms, rms_gray_levels=rms * GRAY_LEVELS, l_inf=rms)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,16 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
 
 from monai_robustinterp.audit import AuditError, AuditReport, read_record, verify
-from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.bundle import SaliencyBundle, load_bundle, shipped_bundle
+from monai_robustinterp.errors import InputRefused, refusal_reason
+from monai_robustinterp.io.votes_npz import load_votes
+from monai_robustinterp.run.replay import MOST_DIFFERENT, ReplayReport, replay
 
 HELP = "Recompute every number of a certificate from its votes, independently, and compare hashes."
 
@@ -24,10 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the bundle, or the name of a shipped one: the hashes of its configuration and weights are compared",
     )
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="with --input and --bundle (trusted: it is code): draw the copies anew and compare counts and logits",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    if arguments.replay and None in (arguments.input, arguments.bundle):
+        print("monai-robustinterp: --replay needs --input and --bundle, to draw the copies anew.", file=sys.stderr)
+        return 2
     try:
         record = read_record(arguments.certificate)
         bundle = None if arguments.bundle is None else _folder(arguments.bundle)
@@ -36,7 +51,56 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"monai-robustinterp: {error}", file=sys.stderr)
         return 1
     print(table(report))
-    return 0 if report.verified else 1
+    if not report.verified:
+        return 1
+    return _replay(record, arguments) if arguments.replay else 0
+
+
+def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
+    """Replays a verified record; returns the exit code."""
+    try:
+        votes, spec, _ = load_votes(arguments.votes)
+        bundle = _on_device(arguments.bundle, record["provenance"].get("device"))
+        with tqdm(total=spec.n_samples, unit="copy", disable=None, leave=False) as bar:
+            report = replay(record, votes, spec, source=arguments.input, bundle=bundle, progress=bar.update)
+    except Exception as error:  # of a record that may hold any settings, and any image
+        print(f"monai-robustinterp: not replayed: {refusal_reason(error)}", file=sys.stderr)
+        return 1
+    print(replay_table(report, recorded=record["claim"]["l_max"]["l2"]))
+    return 0 if report.confirmed else 1
+
+
+def _on_device(name: Path, recorded: str | None) -> SaliencyBundle:
+    """The bundle on the recorded kind of device, if this machine has one; else where it runs by itself."""
+    bundle = load_bundle(name)
+    if recorded == bundle.device.type or recorded not in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        return bundle
+    return load_bundle(name, {"device": f"$torch.device('{recorded}')"})
+
+
+def replay_table(report: ReplayReport, *, recorded: float) -> str:
+    """What the replay gave, what it did not look at, and the outcome.
+
+    Args:
+        report: of the replay.
+        recorded: certified l2 radius of the record.
+    """
+    lines = [f"not replayed: {what}." for what in report.not_replayed]
+    lines += [f"difference: {sentence}" for sentence in report.differences]
+    if report.l_max is not None:
+        share = report.n_different / report.n_votes
+        lines.append(f"replayed votes: {report.n_different} of {report.n_votes} differ ({share:.4%})")
+        lines.append(f"radius of the replayed counts: {report.l_max!r} (recorded: {recorded!r})")
+    if not report.confirmed:
+        lines.append(f"replay: refused, {len(report.differences)} differences.")
+    elif report.equal:
+        lines.append("replay: equal bit for bit. Source, finding and slope are those of the image and the bundle too.")
+    else:
+        lines.append(
+            f"replay: not equal bit for bit, as it must be on the machine that recorded it; no more differs than the "
+            f"{MOST_DIFFERENT:.1%} that another machine may explain."
+        )
+    return "\n".join(lines)
 
 
 def table(report: AuditReport) -> str:
@@ -56,9 +120,4 @@ def table(report: AuditReport) -> str:
 
 
 def _folder(bundle: Path) -> Path:
-    if bundle.is_dir():
-        return bundle
-    # Only a name needs the rest of the package.
-    from monai_robustinterp.bundle import shipped_bundle
-
-    return shipped_bundle(str(bundle))
+    return bundle if bundle.is_dir() else shipped_bundle(str(bundle))

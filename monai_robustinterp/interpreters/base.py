@@ -21,7 +21,7 @@ class Attribution:
     """Interpretation of a batch.
 
     Attributes:
-        maps: float [B, 1, H, W], raw values, larger = more important; not normalised.
+        maps: float [B, 1, H, W], raw values, larger = more important; not normalized.
         logits: float [B, classes] of the same forward pass.
     """
 

@@ -75,7 +75,7 @@ class DeepLift(Interpreter):
                 f"DeepLIFT's map sums to another value than the change of the logit from the baseline, by "
                 f"{float(error[wrong][0]):.2g} for a change of {float(changes[wrong][0]):.2g}. The network has an "
                 "operation that the rescale rule does not know (a product of features as in swish, gates and "
-                "squeeze-and-excitation, a normalisation by the image's own statistics, attention, a layer that is "
+                "squeeze-and-excitation, a normalization by the image's own statistics, attention, a layer that is "
                 "checkpointed), so the map would be wrong. Use 'integrated_gradients' or 'gradient_shap', which need "
                 "no rules."
             )

@@ -41,7 +41,7 @@ _ROUND_OFF = 1e-6
 class ExtremalPerturbation(MaskInterpreter):
     """The region of a given area that does most for the target's logit.
 
-    The smooth region r in [0, 1] that minimises::
+    The smooth region r in [0, 1] that minimizes::
 
         -logit(x kept in r, perturbed elsewhere) + lambda mean (sort(r) - t)^2      (preserve)
         +logit(x perturbed in r, kept elsewhere) + lambda mean (sort(r) - t)^2      (delete)

@@ -28,7 +28,7 @@ _LEARNING_RATE = 0.1
 class MeaningfulPerturbation(MaskInterpreter):
     """The smallest smooth region whose blurring lowers the target's probability.
 
-    1 - m for the mask m (1 = kept) that minimises::
+    1 - m for the mask m (1 = kept) that minimizes::
 
         p_target(m x + (1 - m) x_r) + sparsity sum|1 - a| + smoothness sum (d_y a^2 + d_x a^2)^(3/2)
 
@@ -37,8 +37,8 @@ class MeaningfulPerturbation(MaskInterpreter):
     the mask (jitter 4). Adam, learning rate 0.1. Pixels are those of the paper's 224 a side: all lengths keep their
     share of the input's shorter side.
 
-    The mask starts as all kept. The authors start from the smallest centred disc that hides the target, which presumes
-    the object at the centre, and makes a choice that round-off can flip. Their gradient leaves out the mask's blur;
+    The mask starts as all kept. The authors start from the smallest centerd disc that hides the target, which presumes
+    the object at the center, and makes a choice that round-off can flip. Their gradient leaves out the mask's blur;
     ours is that of the loss.
 
     Args:

@@ -29,7 +29,7 @@ class RISE(IterativeInterpreter):
     up to a constant, which changes no rank.
 
     What is masked becomes 0, black, in the [0, 1] of the network's input; the paper's zeros are those behind the
-    normalisation, a mean gray.
+    normalization, a mean gray.
 
     Args:
         n_masks: random masks N, each a forward pass a copy.

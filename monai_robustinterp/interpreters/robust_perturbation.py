@@ -36,14 +36,14 @@ _EPSILON = 1e-7
 class RobustPerturbation(MaskInterpreter):
     """What a mask takes away that changes the target's output and no other class's.
 
-    1 - m for the mask m (1 = kept; one value a pixel, all 0 at first) that minimises::
+    1 - m for the mask m (1 = kept; one value a pixel, all 0 at first) that minimizes::
 
         - D_T(p_o || p_pt)  + mean over NT of D(p_o || p_pt)    the target changes, the others do not
         + D_T(p_o || p_rpt) + mean over NT of f(p_rpt)          reversed, the target is back and the others absent
         + sparsity mean|1 - m| + smoothness (s / 300)^2 TV(m)
 
     with p_o, p_pt and p_rpt the probabilities at x, x_pt = m x + (1 - m) x_r and x_rpt = (1 - m) x + m x_r; T the
-    target and NT each other class; TV the mean squared difference of neighbours in a column plus that in a row. Adam,
+    target and NT each other class; TV the mean squared difference of neighbors in a column plus that in a row. Adam,
     learning rate 0.1. The weights suit classifiers with probabilities near 0 and 1: each of the first four terms is at
     most 1, so where the target's probability can change by little, nothing pays for 5 mean|1 - m| and the map is 0.
 
@@ -170,6 +170,6 @@ def others(values: torch.Tensor, target: int) -> torch.Tensor:
 
 
 def total_variation(masks: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of neighbours in a column plus that in a row, [B]."""
+    """Mean squared difference of neighbors in a column plus that in a row, [B]."""
     down, across = (masks.diff(dim=dim).square().mean(dim=(1, 2, 3)) for dim in (2, 3))
     return down + across

@@ -19,7 +19,7 @@ class SmoothMaximum:
     grid points j around pixel u. It is evaluated beyond the image too, by a margin.
 
     Args:
-        step: distance of the grid's points in pixels; each is at the centre of its square.
+        step: distance of the grid's points in pixels; each is at the center of its square.
         sigma: in pixels; the points are those up to sigma, rounded up to steps, and one step more.
         device: where it works.
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from monai_robustinterp.audit.npz import VOTES_FORMAT, read_arrays, stored_json
 from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_json
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
-
-VOTES_FORMAT = "monai_robustinterp/votes/4"
 
 _PLAIN = (
     *("counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits"),
@@ -44,25 +43,18 @@ def votes_bytes(votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str])
 
 
 def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]]:
-    """Reads and checks what :func:`save_votes` wrote; arrays of later versions of the format are ignored.
+    """Reads and checks what :func:`save_votes` wrote, within the bounds of :mod:`monai_robustinterp.audit.npz`.
 
     Raises:
         ValueError: if the file is no vote file, or its counts contradict each other.
     """
-    try:
-        # Opened here: numpy leaves a damaged archive open.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
-            arrays = dict(data)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged archive fails in many ways inside zipfile, zlib and numpy
-        raise ValueError("the vote file is damaged or none: take the votes anew.") from error
-    found = str(arrays.get("format", "none"))
+    arrays = read_arrays(path)
+    found = str(arrays["format"])
     if found != VOTES_FORMAT:
-        raise ValueError(f"the format of the vote file is {found!r}; this version reads {VOTES_FORMAT!r}.")
+        raise ValueError(f"the format of the vote file is {found[:40]!r}; this version reads {VOTES_FORMAT!r}.")
     try:
-        return _votes(arrays), spec_from_json(json.loads(str(arrays["spec"]))), json.loads(str(arrays["provenance"]))
-    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+        return _votes(arrays), spec_from_json(stored_json(str(arrays["spec"]))), stored_json(str(arrays["provenance"]))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError("the vote file lacks an array or a setting: take the votes anew.") from error
 
 
@@ -81,7 +73,7 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         pair_counts=arrays.get("pair_counts"),
         regions=tuple(
             Region(name=str(entry["name"]), cells=cells, seen=float(entry["seen"]))
-            for entry, cells in zip(json.loads(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
+            for entry, cells in zip(stored_json(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
         ),
         region_hits=arrays.get("region_hits"),
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 
 class GrayscaleInput(nn.Module):
-    """Replicates one gray channel and normalises it inside the network.
+    """Replicates one gray channel and normalizes it inside the network.
 
     Noise, perturbations and radii live on the single channel. Drawn on three replicated channels they would certify a
     threat that no image can carry (docs/theory/objects.md, D1), so these steps belong behind the noise.

@@ -103,7 +103,7 @@ def compare(
     precision = bundle.inferer.recipe.precision
     with explaining(bundle.network, precision):
         logits, target = bundle.inferer.recipe.clean_logits(clean, bundle.network)
-        for label, interpreter in _labelled(interpreters):
+        for label, interpreter in _labeled(interpreters):
             report = progress(label, _n_steps(interpreter)) if progress is not None else _silent
             try:
                 check_precision(interpreter, precision)
@@ -122,7 +122,7 @@ def compare(
     )
 
 
-def _labelled(interpreters: Sequence[Interpreter]) -> Iterator[tuple[str, Interpreter]]:
+def _labeled(interpreters: Sequence[Interpreter]) -> Iterator[tuple[str, Interpreter]]:
     seen: dict[str, int] = {}
     for interpreter in interpreters:
         seen[interpreter.name] = number = seen.get(interpreter.name, 0) + 1

@@ -307,7 +307,7 @@ def single_channel(image: torch.Tensor) -> torch.Tensor:
     if image.ndim != 3 or image.shape[0] != 1:
         raise ValueError(
             f"the image has shape {tuple(image.shape)}; it must be [1, H, W]: one channel, before replication and "
-            "normalisation, which belong into the network (networks.GrayscaleInput)."
+            "normalization, which belong into the network (networks.GrayscaleInput)."
         )
     plain = image.as_tensor() if isinstance(image, MetaTensor) else image
     plain = plain.detach().to(torch.float32)

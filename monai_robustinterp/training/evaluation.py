@@ -14,17 +14,15 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
-from monai_robustinterp.noise.counter import CounterNoise, image_sha256
-from monai_robustinterp.training.statistics import (
-    Interval,
+from monai_robustinterp.metrics.classification import (
     area_under_curve,
     auc_interval,
-    bootstrap_interval,
     cohen_kappa,
-    wilson_interval,
     youden_threshold,
 )
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.metrics.intervals import Interval, bootstrap_interval, wilson_interval
+from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.training.tables import LabeledImage
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
@@ -85,7 +83,7 @@ class Group:
         return chosen[..., 1] - chosen[..., 0] if self.output is None else chosen[..., self.output]
 
 
-def opacity_groups(items: Sequence[LabelledImage]) -> list[Group]:
+def opacity_groups(items: Sequence[LabeledImage]) -> list[Group]:
     """One group a source, since a classifier that knows the source must not gain by it, and one of its known adults.
 
     Raises:
@@ -101,7 +99,7 @@ def opacity_groups(items: Sequence[LabelledImage]) -> list[Group]:
     return groups
 
 
-def finding_groups(items: Sequence[LabelledImage], findings: Sequence[str]) -> list[Group]:
+def finding_groups(items: Sequence[LabeledImage], findings: Sequence[str]) -> list[Group]:
     """One group a finding; ``findings[j]`` is logit j.
 
     Raises:
@@ -182,7 +180,7 @@ def _copies(image: torch.Tensor, sigma: float, n_draws: int, seed: int) -> torch
     return image + sigma * noise.normal(torch.arange(n_draws, device=image.device), tuple(image.shape))
 
 
-def _group(name: str, items: Sequence[LabelledImage], labels: Sequence[int | None], output: int | None = None) -> Group:
+def _group(name: str, items: Sequence[LabeledImage], labels: Sequence[int | None], output: int | None = None) -> Group:
     rows = [row for row, label in enumerate(labels) if label is not None]
     counts = Counter(labels[row] for row in rows)
     if not (counts[0] and counts[1]):

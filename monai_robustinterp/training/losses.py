@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from monai_robustinterp.training.tables import LabelledImage
+from monai_robustinterp.training.tables import LabeledImage
 
 
 class FindingsLoss(nn.Module):
@@ -42,7 +42,7 @@ class FindingsLoss(nn.Module):
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
 
-def finding_labels(items: Sequence[LabelledImage], findings: Sequence[str]) -> npt.NDArray[np.float32]:
+def finding_labels(items: Sequence[LabeledImage], findings: Sequence[str]) -> npt.NDArray[np.float32]:
     """Labels [items, findings]: 1, 0 or NaN where they are not known."""
     rows = [[(item["findings"] or {}).get(name) for name in findings] for item in items]
     return np.array(rows, dtype=np.float32)  # None becomes NaN

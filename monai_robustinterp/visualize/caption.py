@@ -103,7 +103,7 @@ def guarantee(certificate: Certificate) -> str:
             "level). Nothing is claimed about this map."
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
-    length = f"{readable(units.l2)} ({readable(units.rms_grey_levels)} of 255 grey levels RMS)"
+    length = f"{readable(units.l2)} ({readable(units.rms_gray_levels)} of 255 gray levels RMS)"
     called = _CALLED[certificate.status]
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "

@@ -1,4 +1,4 @@
-"""One colour scale for vote shares: the overlay and its colour bar are painted by the same function."""
+"""One color scale for vote shares: the overlay and its color bar are painted by the same function."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def to_uint8(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 
 
 def paint(gray: npt.NDArray[np.floating], share: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Blend the colour of each share over a gray picture; the opacity is proportional to the share.
+    """Blend the color of each share over a gray picture; the opacity is proportional to the share.
 
     Args:
         gray: display values in [0, 1], shape [H, W].
         share: vote shares in [0, 1], shape [H, W]; where it is 0 the pixel stays exactly gray.
 
     Returns:
-        RGB picture, uint8, shape [H, W, 3]. A higher share is always the brighter colour, on an absolute scale.
+        RGB picture, uint8, shape [H, W, 3]. A higher share is always the brighter color, on an absolute scale.
     """
     rgb = np.repeat(to_uint8(gray)[..., None], 3, axis=-1)
     painted = share > 0

@@ -1,4 +1,4 @@
-"""The strip below an overlay: colour bar, key of the outline, and text, in a size that suits the picture's width."""
+"""The strip below an overlay: color bar, key of the outline, and text, in a size that suits the picture's width."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def contour_width(height: int, width: int) -> int:
 
 
 def render_strip(width: int, lines: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Draw colour bar, outline key and text, white on black.
+    """Draw color bar, outline key and text, white on black.
 
     Args:
         width: width of the picture that the strip goes under, in pixels.
@@ -73,7 +73,7 @@ def _font(width: int) -> ImageFont.FreeTypeFont:
 
 
 def _draw_bar(image: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: int) -> None:
-    """The colour bar between 0 and 1, blended over a lung-like gray as in the picture itself."""
+    """The color bar between 0 and 1, blended over a lung-like gray as in the picture itself."""
     unit = round(font.size)
     margin = unit // 2
     left, right = margin + unit, image.width - margin - unit

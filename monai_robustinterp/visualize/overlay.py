@@ -1,4 +1,4 @@
-"""The picture for the reader: vote shares in colour over the X-ray, the reported cells outlined, a legend below."""
+"""The picture for the reader: vote shares in color over the X-ray, the reported cells outlined, a legend below."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def render_overlay(
     top_k_mask: npt.NDArray[np.bool_],
     lines: Sequence[str],
 ) -> npt.NDArray[np.uint8]:
-    """Render vote shares over the X-ray, with a strip below that explains the colours and holds the text.
+    """Render vote shares over the X-ray, with a strip below that explains the colors and holds the text.
 
-    The picture keeps its own rows and columns at the top left, and nothing but colour and outline lies on it. Outside
+    The picture keeps its own rows and columns at the top left, and nothing but color and outline lies on it. Outside
     the cells with votes every pixel is the gray value itself. The scale is absolute (0 to 1), so two pictures compare.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ordinary maps side by side: each on its own scale, with its colour bar and the cells that it would vote for."""
+"""Ordinary maps side by side: each on its own scale, with its color bar and the cells that it would vote for."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _show_gray(axes: Axes, gray: npt.NDArray[np.floating], title: str) -> None:
 
 
 def _show_map(figure: Figure, axes: Axes, panel: Panel) -> None:
-    # Symmetric, so that the middle of the colours is 0 and a colour never changes its meaning. Single pixels of a
-    # gradient outshine all others, so the colours end before the largest. 1 for an all-zero map.
+    # Symmetric, so that the middle of the colors is 0 and a color never changes its meaning. Single pixels of a
+    # gradient outshine all others, so the colors end before the largest. 1 for an all-zero map.
     magnitude = np.abs(panel.values)
     scale = float(np.percentile(magnitude, _SATURATED)) or float(magnitude.max()) or 1.0
     picture = axes.imshow(panel.values, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")

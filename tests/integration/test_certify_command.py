@@ -195,7 +195,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     Image.fromarray(np.full((256, 256), 7, np.uint8)).save(folder / "constant.png")
     color = np.zeros((256, 256, 3), np.uint8)
     color[..., 0] = np.arange(256)
-    Image.fromarray(color).save(folder / "colour.png")
+    Image.fromarray(color).save(folder / "color.png")
     Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)).save(folder / "ten_pixels.png")
     Image.fromarray(np.zeros((1, 20_000), np.uint8)).save(folder / "wide.png")
     array = np.random.default_rng(0).random((128, 128, 1)).astype(np.float32)
@@ -213,7 +213,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
         "empty.dcm": "0 bytes",
         "text.png": "no known image format",
         "constant.png": "same value",
-        "colour.png": "colour",
+        "color.png": "color",
         "ten_pixels.png": "10 rows and 10 columns",
         "wide.png": "20000 columns",
         "nan.nii.gz": "NaN",

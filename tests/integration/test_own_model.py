@@ -177,8 +177,8 @@ def test_the_recorded_hash_is_that_of_the_file_that_was_loaded(tmp_path) -> None
     torch.save({key: 2 * value for key, value in load_bundle(overrides=FEW).network.state_dict().items()}, other)
     folder = own_bundle(tmp_path / "own", {"ckpt_path": str(other)})
     shutil.copy(shipped_bundle() / "models" / "model.pt", folder / "models")
-    assert load_bundle(folder, FEW).hashes["weights_sha256"] == file_sha256(other)
-    assert load_bundle(NAME, FEW | {"ckpt_path": str(other)}).hashes["weights_sha256"] == file_sha256(other)
+    assert load_bundle(folder, FEW).files["weights_sha256"] == file_sha256(other)
+    assert load_bundle(NAME, FEW | {"ckpt_path": str(other)}).files["weights_sha256"] == file_sha256(other)
 
 
 def test_a_damaged_torchscript_file_is_refused(tmp_path) -> None:

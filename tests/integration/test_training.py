@@ -179,7 +179,7 @@ def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
         assert figures["n_positive"] >= 5
         assert figures["agreement"]["0.1"]["value"] >= 0.8
         if figures["auc"]["0"]["low"] <= 0.5:
-            # No evidence that the finding is recognised at all: the card must say so by name.
+            # No evidence that the finding is recognized at all: the card must say so by name.
             assert name in card.partition("not shown to work")[0].rpartition("\n\n")[2], name
 
 

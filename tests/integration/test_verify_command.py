@@ -50,6 +50,16 @@ def test_what_certify_wrote_is_verified(folder: Path, capsys: pytest.CaptureFixt
     assert "covered by the content hash only" in out and "source.file_sha256" in out
 
 
+def test_a_replay_on_this_machine_is_equal_bit_for_bit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Early stopping, pairs, hits of regions and bfloat16 too."""
+    assert audit(folder, "--input", SAMPLE, "--bundle", DEFAULT_BUNDLE, "--replay") == 0
+    out, err = capsys.readouterr()
+    assert "replayed votes: 0 of " in out and "replay: equal bit for bit" in out and not err
+    record = json.loads((folder / "certificate.json").read_text())
+    assert ("not replayed: that the cells of the regions" in out) is ("regions" in record)
+    assert ("not replayed: that the looks" in out) is ("sampling" in record)
+
+
 def test_a_false_number_is_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = Path(shutil.copytree(folder, tmp_path / "Doe^John"))
     record = json.loads((changed / "certificate.json").read_text())

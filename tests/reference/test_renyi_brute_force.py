@@ -1,4 +1,4 @@
-"""The sound form against constrained minimisation over every pair of swapped sets, which knows nothing of tau."""
+"""The sound form against constrained minimization over every pair of swapped sets, which knows nothing of tau."""
 
 from __future__ import annotations
 

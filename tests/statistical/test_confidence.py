@@ -22,7 +22,7 @@ def wrong_probabilities(table: Bounds, q: np.ndarray, m: int) -> tuple[np.ndarra
     return binom.sf(first_above - 1, m, q), binom.cdf(last_below, m, q)
 
 
-def least_favourable(table: Bounds) -> np.ndarray:
+def least_favorable(table: Bounds) -> np.ndarray:
     """Truths just beside each bound, where a wrong bound is likeliest."""
     lower = table.lower[table.lower > 0]
     upper = table.upper[table.upper < 1]
@@ -32,7 +32,7 @@ def least_favourable(table: Bounds) -> np.ndarray:
 @pytest.mark.parametrize(("m", "top_k", "wrong"), [(16, 3, 0), (64, 38, 0), (64, 100, 2), (512, 38, 0), (1000, 500, 5)])
 def test_no_truth_makes_a_wrong_bound_likelier_than_its_share(m: int, top_k: int, wrong: int) -> None:
     table = mass_weighted_bounds(np.arange(m + 1), m, top_k=top_k, eta=ETA, wrong=wrong)
-    q = np.concatenate([least_favourable(table), np.logspace(-9, 0, 500)[:-1], 1 - np.logspace(-9, -1, 200)])
+    q = np.concatenate([least_favorable(table), np.logspace(-9, 0, 500)[:-1], 1 - np.logspace(-9, -1, 200)])
     # Summed over both sides and all cells (sum q = k) this is the claim: expected wrong bounds <= eta (r + 1).
     allowed = ETA * (wrong + 1) * q / (2 * top_k)
     for probability in wrong_probabilities(table, q, m):

@@ -1,4 +1,4 @@
-"""The cheapest swap of cells by constrained minimisation, which knows nothing of the closed forms."""
+"""The cheapest swap of cells by constrained minimization, which knows nothing of the closed forms."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,6 +282,27 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "provenance": lambda a: np.array(str(a["provenance"]).replace("1" * 64, "5" * 64)),
     "format": lambda a: np.array("monai_robustinterp/votes/2"),
 }
+
+
+def test_what_both_files_agree_on_must_have_the_form_of_a_run(certified) -> None:
+    """Noise of another protocol, hashes that are none, a network without a name: both files agree on it."""
+    record, arrays, *_ = certified
+    wrong = [
+        *(("spec", "noise", text) for text in ("gaussian/other/1", "", 1)),
+        *(("provenance", name, text) for name in ("weights_sha256", "config_sha256") for text in ("", "1" * 63, 1)),
+        *(("votes", "image_sha256", text) for text in ("", "A" * 64, "a" * 63, "a" * 64 + "\n")),
+        *(("source", name, text) for name in ("file_sha256", "pixel_sha256") for text in ("", "x" * 64, "a" * 65)),
+    ]
+    passed = []
+    for section, name, value in wrong:
+        changed = resealed(record | {section: record[section] | {name: value}})
+        if section in ("spec", "provenance"):
+            forged = arrays | {section: np.array(json.dumps(changed[section]))}
+        else:
+            forged = arrays | ({"image_sha256": np.array(value)} if section == "votes" else {})
+        if not caught(changed, forged):
+            passed.append((section, name, value))
+    assert passed == []
 
 
 def test_every_changed_array_is_caught(certified) -> None:

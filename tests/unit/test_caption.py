@@ -53,7 +53,7 @@ def test_the_guarantee_names_level_unit_confidence_and_share() -> None:
     certificate = make_certificate()
     sentence = guarantee(certificate)
     parts = (
-        *("CERTIFIED, population level", "99.9 %", "l2 norm below L_max", "19 of the 38", "beta 0.5", "grey levels"),
+        *("CERTIFIED, population level", "99.9 %", "l2 norm below L_max", "19 of the 38", "beta 0.5", "gray levels"),
         readable(certificate.l_max),
     )
     assert not [part for part in parts if part not in sentence]

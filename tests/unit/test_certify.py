@@ -182,7 +182,7 @@ def test_units_are_the_same_length_said_in_other_words() -> None:
     delta = np.full((128, 128), units.l_inf)
     assert np.linalg.norm(delta) == pytest.approx(0.64)
     assert units.rms == pytest.approx(np.sqrt(np.mean(delta**2)))
-    assert units.rms_grey_levels == pytest.approx(255 * units.rms)
+    assert units.rms_gray_levels == pytest.approx(255 * units.rms)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def exact_epsilon(q: list[float], top_k: int, s: int, alpha: float) -> mpmath.mp
             mean = small * (sum((v / small) ** order for v in tied) / len(tied)) ** (1 / order)
             if low <= mean <= high:
                 return -mpmath.log(1 + sum(mean - v for v in tied))
-    raise AssertionError("no threshold lies between its neighbours")
+    raise AssertionError("no threshold lies between its neighbors")
 
 
 ORDERS = (math.nextafter(1, 2), 1 + 1e-12, 1 + 1e-9, 1.5, 1e6, 1e12, 1e300, 1.7e308)
@@ -157,7 +157,7 @@ def test_an_order_that_is_none_is_refused(alpha: float) -> None:
             renyi_epsilon([0.9, 0.6, 0.3, 0.2], top_k=2, beta="1", alpha=alpha, form=form)
 
 
-def test_neighbouring_floats_that_share_a_logarithm_are_a_tie() -> None:
+def test_neighboring_floats_that_share_a_logarithm_are_a_tie() -> None:
     """Seen to fail: x < next(x) with one logarithm left no cell to tie."""
     shares = np.random.default_rng(0).uniform(0.34, 0.5, 200)
     above = np.nextafter(shares, 1)
@@ -229,7 +229,7 @@ def test_unanimous_votes_claim_finite_radii_that_grow_with_eta_and_scale_with_si
                 votes = vote_map(counts(m), n_samples=m, top_k=top_k)
                 claimed = np.array([everything(votes, 1.0, "1", eta) for eta in (1e-15, 1e-12, 0.001, 0.5, 1 - 2**-53)])
                 assert np.isfinite(claimed).all() and (claimed >= 0).all()
-                # Renyi maximises over a grid of orders, so it grows up to its 9th digit.
+                # Renyi maximizes over a grid of orders, so it grows up to its 9th digit.
                 assert (np.diff(claimed, axis=0) >= -1e-9).all()
                 for sigma in (1e-6, 1e6):
                     assert everything(votes, sigma, "1", 0.001) == pytest.approx(claimed[2], rel=1e-9)

@@ -90,7 +90,7 @@ class TestReferenceImage:
         found = RobustPerturbation().blend(torch.from_numpy(image))(torch.zeros(1, 1, side, side + 7))
         np.testing.assert_allclose(found.numpy(), (gaussian + median) / 2, atol=1e-6)
 
-    def test_levels_are_linear_between_neighbours(self) -> None:
+    def test_levels_are_linear_between_neighbors(self) -> None:
         levels = noisy(5, 2, 3, 6, 7)
         masks = noisy(2, 1, 6, 7, seed=4)
         masks[0, 0, 0, :3] = torch.tensor([0.0, 1.0, 0.25])

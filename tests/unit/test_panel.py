@@ -1,4 +1,4 @@
-"""The panel of ordinary maps: what is painted where, and that colours never change their meaning."""
+"""The panel of ordinary maps: what is painted where, and that colors never change their meaning."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_maps_without_a_scale_are_drawn(values) -> None:
     assert np.isfinite(painted(values)).all()
 
 
-def test_every_map_has_its_title_colour_bar_outline_and_the_figure_its_disclaimer() -> None:
+def test_every_map_has_its_title_color_bar_outline_and_the_figure_its_disclaimer() -> None:
     figure = figure_of(*[GRAY] * 6)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["input of the network", *(f"map {i}" for i in range(6))]

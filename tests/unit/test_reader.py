@@ -430,7 +430,7 @@ def test_spacing(tmp_path: Path, pixel: Any, imager: Any, expected: list[float],
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
-def test_gray_colour_files_are_read_as_gray(tmp_path: Path, mode: str) -> None:
+def test_gray_color_files_are_read_as_gray(tmp_path: Path, mode: str) -> None:
     shown = chest_like(bits=8).astype(np.uint8)
     array, meta = get(save_png(tmp_path / "image.png", shown, mode))
     np.testing.assert_array_equal(array[0], shown)

@@ -59,13 +59,13 @@ def png(path: Path, pixels: Any, **options: Any) -> Path:
     return raster(path, "PNG", pixels, **options)
 
 
-def png_header(path: Path, width: int, height: int, depth: int = 8, colour: int = 0) -> Path:
+def png_header(path: Path, width: int, height: int, depth: int = 8, color: int = 0) -> Path:
     """A PNG whose header states a size, with next to no data: a decompression bomb."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return with_bytes(path, b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
 
 
@@ -87,7 +87,7 @@ def multi_frame(dataset: Dataset) -> None:
     dataset.NumberOfFrames, dataset.PixelData = 2, dataset.PixelData * 2
 
 
-def colour(dataset: Dataset) -> None:
+def color(dataset: Dataset) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
     dataset.PixelData = dataset.PixelData * 3
 
@@ -152,7 +152,7 @@ def private_syntax(path: Path) -> Path:
     return with_bytes(path, content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0", 1))
 
 
-def colour_photo() -> Any:
+def color_photo() -> Any:
     photo = np.stack([GRAY] * 3, axis=-1)
     photo[40, 40] = (200, 10, 10)
     return photo
@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "half an RLE frame": (lambda p: dicom(p, half_a_frame, transfer_syntax=uid.RLELossless), "RLE Lossless"),
     "half a JPEG-LS frame": (lambda p: dicom(p, half_a_frame, transfer_syntax=uid.JPEGLSLossless), "JPEG-LS"),
     "multi-frame": (lambda p: dicom(p, multi_frame), "NumberOfFrames is 2"),
-    "colour DICOM": (lambda p: dicom(p, colour), "3 samples per pixel"),
+    "color DICOM": (lambda p: dicom(p, color), "3 samples per pixel"),
     "palette": (lambda p: dicom(p, palette), "not plain grayscale"),
     "high bit": (lambda p: dicom(p, elements={"HighBit": 15}), "HighBit 15"),
     "32 bits": (lambda p: dicom(p, elements={"BitsAllocated": 32}), "BitsAllocated is 32"),
@@ -205,17 +205,17 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "constant PNG": (lambda p: png(p, np.zeros((100, 90), np.uint8)), "same value"),
     "small PNG": (lambda p: png(p, GRAY[:, :40]), "100 rows and 40 columns"),
     "huge PNG": (lambda p: png_header(p, 60000, 60000), "60000 rows and 60000 columns"),
-    "16-bit colour PNG": (lambda p: png_header(p, 100, 100, 16, 2), "mode RGB with 16 bits"),
+    "16-bit color PNG": (lambda p: png_header(p, 100, 100, 16, 2), "mode RGB with 16 bits"),
     "bilevel PNG": (lambda p: png(p, GRAY > 128), "mode 1 with 1 bits"),
     "cut PNG": (lambda p: cut(png(p, GRAY), 0.6), "could not be decoded"),
     "animated PNG": (animated, "2 frames"),
-    "colour photo": (lambda p: png(p, colour_photo()), "in colour"),
+    "color photo": (lambda p: png(p, color_photo()), "in color"),
     "transparent": (lambda p: png(p, see_through()), "partly transparent"),
     "transparent gray level": (lambda p: png(p, GRAY, transparency=int(GRAY[50, 50])), "partly transparent"),
     "cut JPEG": (lambda p: cut(raster(p, "JPEG", GRAY), 0.6), "could not be decoded"),
     "volume": (lambda p: nifti(p.with_suffix(".nii"), np.stack([GRAY.T] * 3, axis=-1)), r"shape \(90, 100, 3\)"),
     "four axes": (lambda p: nifti(p.with_suffix(".nii"), GRAY.T[:, None, None, :]), r"shape \(90, 1, 1, 100\)"),
-    "colour NIfTI": (
+    "color NIfTI": (
         lambda p: nifti(p.with_suffix(".nii"), GRAY.T.astype([("R", "u1"), ("G", "u1"), ("B", "u1")])),
         "data type",
     ),
@@ -247,10 +247,10 @@ def test_refused_with_found_rule_and_remedy(tmp_path_factory: pytest.TempPathFac
 
 
 def test_read_never_raises_so_that_no_other_reader_is_tried(tmp_path: Path) -> None:
-    colour_png = png(tmp_path / "photo.png", colour_photo())
-    assert LoadImage()(colour_png).shape == (90, 100, 3), "MONAI's own reader takes it"
+    color_png = png(tmp_path / "photo.png", color_photo())
+    assert LoadImage()(color_png).shape == (90, 100, 3), "MONAI's own reader takes it"
     reader = ChestXRayReader()
-    for path in (colour_png, tmp_path / "absent", tmp_path):
+    for path in (color_png, tmp_path / "absent", tmp_path):
         assert reader.read(path) == path
 
 

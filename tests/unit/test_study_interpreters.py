@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -10,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.certificates.tables import strict
 from benchmarks.interpreters import __main__ as command
 from benchmarks.interpreters import distortion, page
-from benchmarks.interpreters.plan import CHEAPER, Method, methods
+from benchmarks.interpreters.plan import CHEAPER, FULL, QUICK, Method, Plan
 from benchmarks.interpreters.radii import radii
 from benchmarks.interpreters.votes import seconds_per_copy, take_votes
 from monai_robustinterp import CertifiedSaliencyInferer, certify_votes
 from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
+from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter
+from monai_robustinterp.study.tables import strict
 
 
 @pytest.fixture
 def bundle(tiny):
     inferer = CertifiedSaliencyInferer(sigma=0.2, top_k=10, cell_size=4, batch_size=8)
-    hashes = {"weights_sha256": "0" * 64}
-    return SimpleNamespace(network=tiny, inferer=inferer, hashes=hashes, interpreter_arguments={"reference": "mean"})
+    files = {"weights_sha256": "0" * 64}
+    return SimpleNamespace(network=tiny, inferer=inferer, files=files, interpreter_arguments={"reference": "mean"})
 
 
 def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_path) -> None:
@@ -38,19 +40,21 @@ def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_
     np.testing.assert_array_equal(long.counts, whole.counts)
     assert (long.found_copies, long.tied_copies) == (whole.found_copies, whole.tied_copies)
     target = int(bundle.network(image[None]).argmax())
-    bundle.inferer.recipe.n_samples, bundle.inferer.recipe.target = 30, target
-    np.testing.assert_array_equal(whole.counts, bundle.inferer.vote(image, bundle.network)[0].counts)
+    ((votes, _),) = dataclasses.replace(bundle.inferer.recipe, n_samples=30, target=target).vote(
+        [image], bundle.network
+    )
+    np.testing.assert_array_equal(whole.counts, votes.counts)
 
 
 @pytest.mark.parametrize("change", ["weights", "settings", "image"])
 def test_votes_of_other_settings_are_not_gone_on_with(bundle, image, tmp_path, change) -> None:
     take_votes(tmp_path / "votes.npz", bundle, image, 12)
     if change == "weights":
-        bundle.hashes = {"weights_sha256": "1" * 64}
+        bundle.files = {"weights_sha256": "1" * 64}
         with torch.no_grad():
             bundle.network.features[0].weight.copy_(bundle.network.features[0].weight.flip(-1, -2))
     elif change == "settings":
-        bundle.inferer.recipe.sigma = 0.3
+        bundle.inferer.recipe = dataclasses.replace(bundle.inferer.recipe, sigma=0.3)
     else:
         image = image.flip(-1)
     found, _ = take_votes(tmp_path / "votes.npz", bundle, image, 16)
@@ -73,16 +77,18 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     monkeypatch.setattr(command, "method_bundle", lambda method: bundle)
     monkeypatch.setattr(command, "seconds_per_copy", lambda bundle: next(seconds))
-    arguments = {"output": tmp_path, "minutes": 1.0, "share": "1/1", "methods": ["cam", "rise-50-masks"]}
+    arguments = {"output": tmp_path, "minutes": 1.0, "share": "1/1", "quick": False}
+    arguments["methods"] = ["cam", "rise-50-masks"]
     command.main(SimpleNamespace(**arguments, part="seconds"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seconds-cam.json", "seconds-rise-50-masks.json"]
-    cam, cheaper = (method for method in methods() if method.slug in arguments["methods"])
+    cam, cheaper = (method for method in FULL.methods if method.slug in arguments["methods"])
     # What was measured stays for the votes, and is measured anew only when it is asked for.
     assert (command.copies(cam, bundle, 1.0, tmp_path), command.copies(cheaper, bundle, 1.0, tmp_path)) == (20, 15)
     command.main(SimpleNamespace(**arguments | {"methods": ["cam"]}, part="seconds"))
     assert command.copies(cam, bundle, 1.0, tmp_path) == 12
     taken = []
-    monkeypatch.setattr(command, "images", lambda bundle, output: {"one": None, "two": None})
+    monkeypatch.setattr(command, "prepared_by_name", lambda bundle, paths: {"one": None, "two": None})
+    monkeypatch.setattr(command, "counts_sha256", lambda votes: "hash")
     monkeypatch.setattr(command, "take_votes", lambda path, *rest: taken.append(path.name) or (None, None))
     monkeypatch.setattr(command, "radii", lambda *rest: {})
     for share in ("1/2", "2/2"):
@@ -91,11 +97,11 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
 
 
 def test_every_interpreter_has_a_row_and_every_cheaper_one_can_be_made() -> None:
-    assert {method.label for method in methods()} >= set(INTERPRETERS)
+    assert {method.label for method in FULL.methods} >= set(INTERPRETERS)
     for method in CHEAPER:
         made = make_interpreter(method.name, settings=method.settings).settings
         assert dict(method.settings).items() <= made.items()
-    assert len({method.slug for method in methods()}) == len(methods())
+    assert len({method.slug for method in FULL.methods}) == len(FULL.methods)
 
 
 def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None:
@@ -111,21 +117,18 @@ def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None
     assert len(row["reported"]) == 10 and votes.counts.ravel()[row["reported"]].sum() == top.sum()
 
 
-def test_cells_in_common_are_those_of_pairs_of_images() -> None:
-    reported = [frozenset(cells) for cells in ({0, 1}, {0, 2}, {2, 3})]
-    # 1 of 2, 0 of 2, 1 of 2.
-    assert page._same_cells(reported) == "0.33" and page._same_cells(reported[:1]) == "-"
-
-
 def test_each_budget_has_a_table_that_names_what_it_lacks() -> None:
     def row(minutes: float, method: str, image: str) -> dict[str, Any]:
         radii = dict.fromkeys(("plug_in", "renyi", "neyman_pearson", "rerun", "control", "mean_share_of_top_k"), 0.5)
         return {"minutes": minutes, "method": method, "image": image, "n_samples": 10, "reported": [0], **radii}
 
-    labels = [method.label for method in methods()]
+    labels = [method.label for method in FULL.methods]
     full = [row(1, label, image) for label in labels for image in "ab"]
     rows = [*full, row(5, "gradient", "a"), row(5, "gradient", "b"), row(5, "cam", "a")]
-    text = "\n".join(page._certified(rows, dict.fromkeys(labels, 0.3)))
+    bundle = {"sigma": 0.1, "top_k": 38, "n_cells": 256, "beta": "0.5", "eta": 0.001}
+    seconds = dict.fromkeys(labels, 0.3)
+    results = {"plan": {"methods": labels}, "bundle": bundle, "radii": rows, "seconds": seconds}
+    text = "\n".join(page._certified(results))
     first, second = text.split("### 5 CPU minutes an image")
     assert "### 1 CPU minute an image" in first and "Not measured" not in first
     # 10 copies of .3 s each.
@@ -135,18 +138,29 @@ def test_each_budget_has_a_table_that_names_what_it_lacks() -> None:
     assert "`cam`;" in lacking and "`rise`;" in lacking and "`gradient`;" not in lacking
 
 
-def test_what_masks_do_to_the_others_is_told_image_by_image(bundle, image) -> None:
-    rows = distortion.measure(bundle, {"one": image, "two": image.flip(-1)})
-    assert [(row["method"], row["image"]) for row in rows] == [
-        (m, i) for m in distortion.METHODS for i in ("one", "two")
-    ]
-    for row in rows:
-        assert 0 <= row["removed"] <= 1 and 0 <= row["others_change"] <= 1
+def test_what_masks_do_to_the_others_is_told_image_by_image(bundle, image, tmp_path) -> None:
+    images = {"one": image, "two": image.flip(-1)}
+    rows = distortion.measure(bundle, images, QUICK, tmp_path)
+    labels = [method.label for method in QUICK.masks]
+    assert [(row["method"], row["image"]) for row in rows] == [(m, i) for m in labels for i in ("one", "two")]
+    bundle.network.register_forward_pre_hook(lambda module, args: pytest.fail("measured again"))
+    assert distortion.measure(bundle, images, QUICK, tmp_path) == rows
     few = [
-        {**row, "target": 0.5, "target_perturbed": end, "others_change": 0.1} for row, end in zip(rows, (0.3, 0.47) * 2)
+        {**row, "target": 0.5, "target_perturbed": end, "others_change": 0.1, "removed": 0.2}
+        for row, end in zip(rows, (0.3, 0.47) * 2)
     ]
-    text = "\n".join(page._distortion(few))
-    assert "| one | 0.50 to 0.30 | 0.10 | 0.50 |" in text and "| two | 0.50 to 0.47 | 0.10 | - |" in text
+    text = " ".join(page._distortion(few, {"findings": 11}, pictures=False))
+    assert "| one | 0.50 to 0.30 | 0.10 | 0.50 | 20 % |" in text and "| two | 0.50 to 0.47 | 0.10 | - | 20 % |" in text
+    assert "In 1 of 2 images each method makes the finding fall" in text and f"by 0.50 (`{labels[0]}`)" in text
+    assert f"20 % (`{labels[1]}`)" in text and "of the 10 others" in text
+    none = page._distortion([{**row, "target_perturbed": 0.5} for row in few], {"findings": 11}, pictures=False)
+    assert none[-1] == "In none of the 2 images every method makes the finding fall."
+
+
+@pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
+def test_a_plan_measures_masks_of_methods_that_optimize_them(plan: Plan) -> None:
+    for method in plan.masks:
+        assert isinstance(make_interpreter(method.name, settings=method.settings), MaskInterpreter)
 
 
 def test_a_label_is_a_file_name() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.training.tables import LabelledImage, chest_xray14, chexpert, findings_with, kermany
+from monai_robustinterp.training.tables import LabeledImage, chest_xray14, chexpert, findings_with, kermany
 from tests.support.cases import collected
 from tests.support.shared import shared_data
 
@@ -46,11 +46,11 @@ def drawn(patient: str) -> str:
     return "validation" if int(hashlib.sha256(patient.encode()).hexdigest()[:16], 16) % 10 == 0 else "train"
 
 
-def counts(items: list[LabelledImage]) -> Counter[tuple[str, int | None]]:
+def counts(items: list[LabeledImage]) -> Counter[tuple[str, int | None]]:
     return Counter((item["split"], item["opacity"]) for item in items)
 
 
-def assert_no_patient_is_in_both_splits(items: list[LabelledImage]) -> None:
+def assert_no_patient_is_in_both_splits(items: list[LabeledImage]) -> None:
     splits = defaultdict(set)
     for item in items:
         splits[item["patient"]].add(item["split"])
@@ -138,7 +138,7 @@ def test_the_shipped_kermany_split(tmp_path) -> None:
 # ChestX-ray14
 
 
-def xray14(tmp_path: Path, header: str, *rows: str) -> list[LabelledImage]:
+def xray14(tmp_path: Path, header: str, *rows: str) -> list[LabeledImage]:
     folder = touch(tmp_path / "images", *(f"{row.partition(',')[0]}" for row in rows))
     return chest_xray14(folder, write(tmp_path / "table.csv", header, *rows))
 
@@ -164,7 +164,7 @@ def test_opacity_follows_rsna_and_then_the_mined_labels(tmp_path_factory) -> Non
                 assert item["opacity"] == opacity
 
 
-def test_all_14_findings_are_labelled(tmp_path) -> None:
+def test_all_14_findings_are_labeled(tmp_path) -> None:
     header = "Image Index,Finding Labels,Follow-up #,Patient ID"
     items = xray14(
         tmp_path,
@@ -235,7 +235,7 @@ def chexpert_row(path: str, view: str = "Frontal", **labels: str) -> str:
     return ",".join(values.get(name, "") for name in names)
 
 
-def read_chexpert(tmp_path: Path, **labels: str) -> LabelledImage:
+def read_chexpert(tmp_path: Path, **labels: str) -> LabeledImage:
     """The item of one frontal image with these labels, named with _ for a blank."""
     name = "train/patient00001/study1/view1_frontal.jpg"
     table = write(tmp_path / "train.csv", CHEXPERT_HEADER, chexpert_row(f"CheXpert-v1.0-small/{name}", **labels))
@@ -315,8 +315,8 @@ def test_valid_rows_of_chexpert_are_for_validation_and_the_others_drawn(tmp_path
 
 
 def test_findings_are_kept_by_their_positives_over_both_splits() -> None:
-    def item(split: str, findings: dict[str, int | None] | None) -> LabelledImage:
-        return LabelledImage(image="", source="", patient="", split=split, opacity=1, findings=findings)
+    def item(split: str, findings: dict[str, int | None] | None) -> LabeledImage:
+        return LabeledImage(image="", source="", patient="", split=split, opacity=1, findings=findings)
 
     items = [
         item("train", {"Mass": 1, "Edema": 1, "Hernia": 0}),
@@ -359,13 +359,13 @@ def test_a_folder_without_any_match_is_refused(tmp_path, read, lines, shape) -> 
         "train/patient00009/._d.png",
     )
     message = refused(read, folder, write(tmp_path / "table.csv", *lines))
-    assert message.startswith(f"1 labelled names and {2 if read is chexpert else 3} image files (.png, .jpg, .jpeg)")
+    assert message.startswith(f"1 labeled names and {2 if read is chexpert else 3} image files (.png, .jpg, .jpeg)")
     assert f"The folder must hold the {'published tree' if read is chexpert else 'images'}" in message
     assert shape in message
 
 
 def test_a_kermany_folder_without_published_names_is_refused(tmp_path) -> None:
-    assert refused(kermany, touch(tmp_path, "a.png")).startswith("0 labelled names and 1 image files")
+    assert refused(kermany, touch(tmp_path, "a.png")).startswith("0 labeled names and 1 image files")
 
 
 def test_a_missing_folder_is_refused(tmp_path) -> None:

@@ -92,7 +92,7 @@ def test_no_size_below_one() -> None:
 def is_above_the_norm(norm: float, size_in: int, size_out: int) -> bool:
     """Whether norm**2 I - R R' is positive definite, in exact rational arithmetic, for a reduction.
 
-    R R' is tridiagonal then: only neighbouring windows overlap, in one pixel at most.
+    R R' is tridiagonal then: only neighboring windows overlap, in one pixel at most.
     """
     windows = [(i * size_in // size_out, -(-(i + 1) * size_in // size_out)) for i in range(size_out)]
     pivot = Fraction(1)

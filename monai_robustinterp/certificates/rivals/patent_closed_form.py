@@ -20,7 +20,7 @@ LEVEL = "plug-in"
 WHY_NO_BOUND = (
     "For s >= 2 swapped cells the closed form is no lower bound: it is the divergence of one particular swap, which "
     "ties all 2s cells to one value, while the cheapest swap leaves alone the cells that already lie on the right "
-    "side. The radius comes out too large, by up to 6 % where it was measured."
+    "side. The radius comes out too large."
 )
 
 

@@ -1,9 +1,9 @@
-"""Rank scores instead of 0/1 votes: the generalisation of US 11,687,777.
+"""Rank scores instead of 0/1 votes: the generalization of US 11,687,777.
 
 Source: each copy's cells get v_1 >= v_2 >= ... by their rank, sum v = 1, and p = E[v_rank] is the map; v = (1/k, ...,
 1/k, 0, ...) is the top-k vote. Drawing one cell with the scores of a noisy copy as its probabilities has law p, so the
 Renyi bound of T1 (docs/theory/map.md) holds for p as it stands. The score of one cell, brought to [0, 1] by
-(v_rank - v_last) / (v_first - v_last), is a randomised test, for which the mean bound L3 holds as well.
+(v_rank - v_last) / (v_first - v_last), is a randomized test, for which the mean bound L3 holds as well.
 
 Level: plug-in where p is a mean over copies (no claim); with the expected p the radius holds for the expected map:
 every input within it has a top-k of p that shares at least beta k cells.

@@ -56,7 +56,7 @@ def _check_frame(dataset: Dataset) -> tuple[int, int]:
     if samples not in (None, 1) or text(dataset, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputRefused(
             f"The image has {samples} samples per pixel and is not plain grayscale; PhotometricInterpretation must be "
-            "MONOCHROME1 or MONOCHROME2. Colour images (photos, screenshots, results) are not explained: give the "
+            "MONOCHROME1 or MONOCHROME2. Color images (photos, screenshots, results) are not explained: give the "
             "original radiograph."
         )
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")

@@ -22,7 +22,7 @@ from monai_robustinterp.io.read.source_image import (
 )
 
 _ORIENTATION_TAG = 0x0112
-_PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit colour as 8 bits
+_PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit color as 8 bits
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -38,7 +38,7 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
         channels count as one pixel value, and a palette is a lookup table.
 
     Raises:
-        InputRefused: if the file is damaged, animated, transparent, or in colour.
+        InputRefused: if the file is damaged, animated, transparent, or in color.
     """
     try:
         if not (_PNG_END in content if png else has_jpeg_end(content)):
@@ -86,14 +86,14 @@ def _gray_pixels(image: ImageFile, bit_depth: int) -> tuple[npt.NDArray[Any], tu
     if bit_depth > 8 or image.mode not in ("L", "LA", "P", "RGB", "RGBA"):
         raise InputRefused(
             f"The image has mode {image.mode} with {bit_depth} bits a sample; the reader takes 8- or 16-bit grayscale, "
-            "or 8-bit colour files whose channels are equal. Export it as grayscale."
+            "or 8-bit color files whose channels are equal. Export it as grayscale."
         )
     pixels = np.asarray(image.convert("RGBA"))
     if (pixels[..., 3] != 255).any():
         raise InputRefused("The image is partly transparent; every pixel must be opaque. Export it without alpha.")
     if (pixels[..., :1] != pixels[..., 1:3]).any():
         raise InputRefused(
-            "The image is in colour; a radiograph is gray, with equal channels. Give the radiograph itself, neither a "
+            "The image is in color; a radiograph is gray, with equal channels. Give the radiograph itself, neither a "
             "photo nor an overlay."
         )
     return pixels[..., 0].copy(), (f"equal channels of {image.mode} read as gray",)

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.training.tables.common import (
-    LabelledImage,
+    LabeledImage,
     Labels,
     find_images,
-    labelled_images,
+    labeled_images,
     labels_by_key,
     one_of,
     read_table,
@@ -41,7 +41,7 @@ _LAYOUT = (
 )
 
 
-def chest_xray14(folder: str | Path, table: str | Path) -> list[LabelledImage]:
+def chest_xray14(folder: str | Path, table: str | Path) -> list[LabeledImage]:
     """The images of ChestX-ray14.
 
     Opacity follows the RSNA class where there is one: Lung Opacity 1, Normal 0, Not Normal None. Elsewhere the labels
@@ -63,7 +63,7 @@ def chest_xray14(folder: str | Path, table: str | Path) -> list[LabelledImage]:
     rows = read_table(table, columns, optional=("Patient Age", "RSNA Class", "Split"))
     labels = labels_by_key((PurePosixPath(row["Image Index"]).stem, _from_row(row)) for row in rows)
     files = find_images(folder, lambda path: path.stem)
-    return labelled_images("chest_xray14", labels, files=files, layout=_LAYOUT)
+    return labeled_images("chest_xray14", labels, files=files, layout=_LAYOUT)
 
 
 def _from_row(row: dict[str, str]) -> Labels:

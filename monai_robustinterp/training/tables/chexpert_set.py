@@ -7,10 +7,10 @@ from pathlib import Path
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.training.tables.common import (
-    LabelledImage,
+    LabeledImage,
     Labels,
     find_images,
-    labelled_images,
+    labeled_images,
     labels_by_key,
     one_of,
     read_table,
@@ -36,7 +36,7 @@ _LAYOUT = (
 )
 
 
-def chexpert(folder: str | Path, table: str | Path) -> list[LabelledImage]:
+def chexpert(folder: str | Path, table: str | Path) -> list[LabeledImage]:
     """The frontal images of CheXpert; call it once for train.csv and once for valid.csv.
 
     A finding is 1 (present), 0 (absent) or None (uncertain, or not mentioned); where No Finding is 1, what is not
@@ -57,7 +57,7 @@ def chexpert(folder: str | Path, table: str | Path) -> list[LabelledImage]:
     columns = ("Path", _VIEW, _NO_FINDING, "Lung Opacity", *_FINDINGS)
     rows = [row for row in read_table(table, columns) if row[_VIEW] == "Frontal"]
     labels = labels_by_key(_from_row(row) for row in rows)
-    return labelled_images("chexpert", labels, files=find_images(folder, _key), layout=_LAYOUT)
+    return labeled_images("chexpert", labels, files=find_images(folder, _key), layout=_LAYOUT)
 
 
 def _key(path: Path) -> str | None:

@@ -18,7 +18,7 @@ _SPLITS = {"train": "train", "val": "validation", "validation": "validation"}
 Value = TypeVar("Value")
 
 
-class LabelledImage(TypedDict):
+class LabeledImage(TypedDict):
     """One image of a training or validation set with its labels.
 
     Attributes:
@@ -28,7 +28,7 @@ class LabelledImage(TypedDict):
         split: "train" or "validation"; one patient is in one split.
         age: of the patient in years; None where the tables do not say.
         opacity: lung opacity, 1 or 0; None where the tables do not say.
-        findings: finding name to 1, 0 or None (uncertain or not labelled); None where the set has no finding labels.
+        findings: finding name to 1, 0 or None (uncertain or not labeled); None where the set has no finding labels.
     """
 
     image: str
@@ -50,12 +50,12 @@ class Labels(NamedTuple):
     age: int | None = None
 
 
-def findings_with(items: Iterable[LabelledImage], min_positives: int) -> tuple[str, ...]:
+def findings_with(items: Iterable[LabeledImage], min_positives: int) -> tuple[str, ...]:
     """The findings that enough images show, in alphabetical order.
 
     Args:
         items: images of training and validation together; those without finding labels count for nothing.
-        min_positives: the number of images labelled 1, at least, that keeps a finding.
+        min_positives: the number of images labeled 1, at least, that keeps a finding.
     """
     positives = Counter(name for item in items for name, label in (item["findings"] or {}).items() if label == 1)
     return tuple(sorted(name for name, count in positives.items() if count >= min_positives))
@@ -160,9 +160,9 @@ def labels_by_key(labels: Iterable[tuple[str, Labels]]) -> dict[str, Labels]:
     return by_key
 
 
-def labelled_images(
+def labeled_images(
     source: str, labels: Mapping[str, Labels], *, files: Mapping[str, str], layout: str
-) -> list[LabelledImage]:
+) -> list[LabeledImage]:
     """The images that have both a file and labels, in the order of their keys.
 
     Args:
@@ -177,7 +177,7 @@ def labelled_images(
     both = sorted(labels.keys() & files.keys())
     if not both:
         raise InputRefused(
-            f"{len(labels)} labelled names and {len(files)} image files ({', '.join(_SUFFIXES)}) were found, and no "
+            f"{len(labels)} labeled names and {len(files)} image files ({', '.join(_SUFFIXES)}) were found, and no "
             f"file belongs to a label. {layout}"
         )
     items = [_item(source, labels[key], files[key]) for key in both]
@@ -193,9 +193,9 @@ def labelled_images(
     return items
 
 
-def _item(source: str, labels: Labels, path: str) -> LabelledImage:
+def _item(source: str, labels: Labels, path: str) -> LabeledImage:
     patient = f"{source} {labels.patient}"
-    return LabelledImage(
+    return LabeledImage(
         image=path,
         source=source,
         patient=patient,

@@ -6,10 +6,10 @@ import re
 from pathlib import Path, PurePosixPath
 
 from monai_robustinterp.training.tables.common import (
-    LabelledImage,
+    LabeledImage,
     Labels,
     find_images,
-    labelled_images,
+    labeled_images,
     labels_by_key,
     one_of,
     read_table,
@@ -26,7 +26,7 @@ _LAYOUT = (
 )
 
 
-def kermany(folder: str | Path, table: str | Path | None = None) -> list[LabelledImage]:
+def kermany(folder: str | Path, table: str | Path | None = None) -> list[LabeledImage]:
     """The images of the Kermany set; opacity is 1 for pneumonia and 0 for normal.
 
     Patients: "P" and the number after "person" whatever the germ, "N" and the number after "IM-" for normal images
@@ -51,7 +51,7 @@ def kermany(folder: str | Path, table: str | Path | None = None) -> list[Labelle
     else:
         rows = read_table(table, ("image", "patient", "pneumonia", "split"))
         labels = labels_by_key((PurePosixPath(row["image"]).stem, _from_row(row)) for row in rows)
-    return labelled_images("kermany", labels, files=files, layout=_LAYOUT)
+    return labeled_images("kermany", labels, files=files, layout=_LAYOUT)
 
 
 def _from_row(row: dict[str, str]) -> Labels:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.certificates.tables import Goal, prose, table
+from monai_robustinterp.study.machine import surroundings_text
+from monai_robustinterp.study.tables import Goal, prose, table
 
 
 def head(results: dict[str, Any], goals: list[Goal]) -> list[str]:
     """Title, settings, machine, hashes, time and goals."""
-    settings, software, plan = results["settings"], results["software"], results["plan"]
+    settings, plan = results["settings"], results["plan"]
     parts = results["elapsed_s"]
     films = "[these films](../how-to/get-the-films.md)" if plan["name"] == "full" else "`sample_data/`"
     lines = ["# What the certificates are worth, measured", ""]
     if plan["name"] != "full":
         lines += prose(
-            f"**A {plan['name']} run**: fewer images and copies than the study has, and no attack. It shows what the",
-            "command does; `make study-certificates` gives the numbers to cite.",
+            f"**A {plan['name']} run**: fewer images and copies than the study has, and a weak attack. It shows what",
+            "the command does; `make study-certificates` gives the numbers to cite.",
         )
         lines.append("")
     return [
@@ -34,10 +35,9 @@ def head(results: dict[str, Any], goals: list[Goal]) -> list[str]:
         *prose(
             f"Computed in {sum(parts.values()) / 60:.1f} minutes"
             f" ({', '.join(f'{name} {seconds / 60:.1f}' for name, seconds in parts.items())})",
-            f"on {software['machine']}; what an interrupted run had left counts with the time that it took then.",
-            f"Weights `{results['bundle']['weights_sha256']}`, configuration `{results['bundle']['config_sha256']}`;",
-            f"{', '.join(f'{name} {version}' for name, version in software['versions'].items())};",
-            f"commit {software['commit']}.",
+            f"on {surroundings_text(results['surroundings'])}; what an interrupted run had left counts with the",
+            f"time that it took then. Weights `{results['bundle']['weights_sha256']}`, configuration",
+            f"`{results['bundle']['config_sha256']}`.",
         ),
         "",
         "Goals that were set beforehand:",

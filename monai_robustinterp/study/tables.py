@@ -1,4 +1,4 @@
-"""Numbers as text: rounded down, never nicer than they are."""
+"""Numbers as text, rounded down where they are claims; Markdown tables, paragraphs and lists; strict JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
 
 from monai_robustinterp.certificates.units import round_down
+from monai_robustinterp.metrics.intervals import Interval
 
-CONTROL = "*control: a fixed map*"
+_WIDTH = 118
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,37 @@ def cells_spread(cells: Sequence[int]) -> str:
     return f"{statistics.median(cells):g} [{min(cells)}, {max(cells)}]"
 
 
+def count_range(values: Sequence[int]) -> str:
+    """The value, or the smallest and the largest one."""
+    least, most = min(values), max(values)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def interval_text(interval: Interval, *, digits: int = 2, signed: bool = False) -> str:
+    """Value [lower end, upper end]."""
+    form = f"{'+' if signed else ''}.{digits}f"
+    return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def rounded_down(value: float, digits: int = 2) -> str:
+    """Decimal text, never above the value."""
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+
+
+def rounded_up(value: float, digits: int = 2) -> str:
+    """Decimal text, never below the value."""
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))
+
+
 def prose(*sentences: str) -> list[str]:
     """Lines of a paragraph."""
-    return textwrap.wrap(" ".join(sentences), width=118, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(" ".join(sentences), width=_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def bullet(*sentences: str) -> list[str]:
+    """Lines of one point of a list."""
+    text = f"- {' '.join(sentences)}"
+    return textwrap.wrap(text, width=_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

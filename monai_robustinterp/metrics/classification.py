@@ -1,35 +1,14 @@
-"""Statistics of a classifier on a validation set, with intervals that respect that patients have several images."""
+"""How well scores and decisions of a classifier agree with labels: area under the curve, Youden's point, kappa."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+
+from monai_robustinterp.metrics.intervals import Interval, check_level
 
 Scores = npt.NDArray[np.float64]
-_TRIES_PER_RESAMPLE = 10
 _CHUNK = 1000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with a confidence interval.
-
-    Attributes:
-        value: the estimate from all images.
-        low: lower end.
-        high: upper end.
-        level: nominal probability, in (0, 1), that the interval holds the true value.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
 
 
 def area_under_curve(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
@@ -53,7 +32,7 @@ def area_under_curve(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def youden_threshold(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
-    """The score that, as a threshold, maximises sensitivity + specificity - 1 (Youden, Cancer 3:32, 1950).
+    """The score that, as a threshold, maximizes sensitivity + specificity - 1 (Youden, Cancer 3:32, 1950).
 
     An image is called positive where score >= threshold. Of several best scores it is the smallest: the one of highest
     sensitivity.
@@ -74,7 +53,7 @@ def youden_threshold(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Agreement of two yes/no judgements beyond chance (Cohen, Educ. Psychol. Meas. 20:37, 1960).
+    """Agreement of two yes/no judgments beyond chance (Cohen, Educ. Psychol. Meas. 20:37, 1960).
 
     Args:
         first: booleans of shape (n,).
@@ -89,97 +68,11 @@ def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
-        raise ValueError(
-            f"judgements have shapes {a.shape} and {b.shape}: give both for the same images, one at least."
-        )
+        raise ValueError(f"judgments have shapes {a.shape} and {b.shape}: give both for the same images, one at least.")
     n, yes_a, yes_b = a.size, int(a.sum()), int(b.sum())
     agreed = int((a == b).sum()) * n
     by_chance = yes_a * yes_b + (n - yes_a) * (n - yes_b)
     return 1.0 if by_chance == n * n else (agreed - by_chance) / (n * n - by_chance)
-
-
-def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22:209, 1927), without continuity correction.
-
-    It takes trials as independent, which images of one patient are not: it is too narrow where many patients repeat.
-
-    Args:
-        successes: number of successes, 0 to n.
-        n: number of trials, at least 1.
-        level: nominal coverage, in (0, 1).
-
-    Raises:
-        ValueError: an argument is out of its range.
-    """
-    _check_level(level)
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(
-            f"{successes} successes in {n} trials: there must be a trial and no more successes than trials."
-        )
-    z = float(ndtri((1 + level) / 2))
-    share, shrink = successes / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / shrink
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
-    # Without successes, or failures, an end is the bound itself, which rounding would pass.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Interval(share, low, high, level)
-
-
-def bootstrap_interval(
-    statistic: Callable[..., float],
-    patients: npt.ArrayLike,
-    *arrays: npt.ArrayLike,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval of a statistic by resampling patients.
-
-    Patients are drawn with replacement, as many as there are, each with all its images as often as drawn: images of one
-    patient resemble one another, and an interval from resampled images would be too narrow. A resample on which the
-    statistic is not defined (it raises ValueError, as one without a positive image) is drawn anew; the interval is
-    conditional on that. Ends are percentiles of the resampled statistic (Efron and Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 13).
-
-    Args:
-        statistic: called with the rows of each array that a resample has, in place of `arrays`.
-        patients: patient of each image, shape (n,).
-        *arrays: arguments of the statistic, n rows each. The draw does not depend on the order of the rows.
-        n_resamples: number of resamples.
-        level: nominal coverage, in (0, 1).
-        seed: seed of the draws.
-
-    Raises:
-        ValueError: an argument is out of its range, lengths differ, the statistic is not defined on all images, or it
-            is defined on less than one in ten resamples.
-    """
-    _check_level(level)
-    data = [np.asarray(array) for array in arrays]
-    names, owner, n_images = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
-    if n_resamples < 1 or not owner.size or any(len(array) != len(owner) for array in data):
-        raise ValueError(
-            f"{n_resamples} resamples of {len(owner)} patient names with {[len(array) for array in data]} rows: it "
-            "takes one resample and one name at least, and one row of each array for each name."
-        )
-    value = statistic(*data)
-    rows_by_patient, first = np.argsort(owner, kind="stable"), np.cumsum(n_images) - n_images
-    rng = np.random.default_rng(seed)
-    estimates: list[float] = []
-    for _ in range(_TRIES_PER_RESAMPLE * n_resamples):
-        drawn = rng.integers(len(names), size=len(names))
-        rows = rows_by_patient[_ranges(first[drawn], n_images[drawn])]
-        try:
-            estimates.append(statistic(*(array[rows] for array in data)))
-        except ValueError:
-            continue
-        if len(estimates) == n_resamples:
-            low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
-            return Interval(float(value), float(low), float(high), level)
-    raise ValueError(
-        f"the statistic is defined on {len(estimates)} of {_TRIES_PER_RESAMPLE * n_resamples} resamples of "
-        f"{len(names)} patients: it must be on one in ten. Add patients, of the rarer class above all."
-    )
 
 
 def auc_interval(
@@ -207,7 +100,7 @@ def auc_interval(
     Raises:
         ValueError: a class is missing, or an argument is out of its range.
     """
-    _check_level(level)
+    check_level(level)
     wins = np.mean([_wins(*_two_classes(draw, positive)) for draw in scores.T], axis=0)
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -228,12 +121,6 @@ def _wins(positives: Scores, negatives: Scores) -> Scores:
     return wins
 
 
-def _ranges(starts: npt.NDArray[np.intp], lengths: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The numbers start to start + length - 1, for one range after the other."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1])
-
-
 def _two_classes(scores: npt.ArrayLike, positive: npt.ArrayLike) -> tuple[Scores, Scores]:
     """Scores of the positive and of the negative images."""
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
@@ -248,8 +135,3 @@ def _two_classes(scores: npt.ArrayLike, positive: npt.ArrayLike) -> tuple[Scores
             f"{int(mask.sum())} positive and {int((~mask).sum())} negative images: one of each is needed at least."
         )
     return values[mask], values[~mask]
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"the level is {level}: it must be between 0 and 1, as 0.95 is.")

@@ -1,4 +1,4 @@
-"""What a timing depends on: machine, threads, versions, commit."""
+"""What a measurement depends on: machine, threads, versions, commit."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import datetime
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.speed.plan import ROOT
+from monai_robustinterp._version import __version__
 
-PACKAGES = ("monai-robustinterp", "torch", "monai", "captum", "zennit", "numpy")
+_PACKAGES = ("torch", "monai", "numpy", "scipy")
 
 
-def surroundings(device: str) -> dict[str, Any]:
-    """``machine``, ``versions``, ``commit``, ``uncommitted_changes`` and ``date``."""
-    changed = _git("status", "--porcelain")
+def surroundings(device: str, root: Path, *, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """``machine``, ``versions``, ``commit``, ``uncommitted_changes`` and ``date``, JSON values.
+
+    Args:
+        device: "cpu" or "cuda".
+        root: of the repository whose commit is named.
+        packages: others whose versions matter.
+    """
+    changed = _git(root, "status", "--porcelain")
+    names = dict.fromkeys((*_PACKAGES, *packages))
     return {
         "machine": machine(device),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "versions": {"python": platform.python_version(), "monai_robustinterp": __version__}
+        | {name: _version(name) for name in names},
+        "commit": _git(root, "rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": bool(changed) if changed is not None else None,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
@@ -52,6 +61,20 @@ def machine(device: str) -> dict[str, Any]:
     return found
 
 
+def surroundings_text(found: Mapping[str, Any]) -> str:
+    """One sentence without a final stop, from :func:`surroundings`."""
+    place = found["machine"]
+    gpu = ""
+    if "gpu" in place:
+        gpu = f"{place['gpu']}, CUDA {place['cuda']}, cuDNN {place['cudnn']}, products {place['convolutions']}; "
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    changed = ", with uncommitted changes" if found["uncommitted_changes"] else ""
+    return (
+        f"{gpu}{place['processor']}, {_some(place['cores'], 'core')}, {_some(place['threads'], 'thread')}, "
+        f"{place['vector_instructions']}; {versions}; commit {found['commit']}{changed}; {found['date']}"
+    )
+
+
 def core_times() -> tuple[float, ...]:
     """Time of all cores since the start, by use (proc_stat(5)); empty where the system does not say."""
     lines = Path("/proc/stat").read_text().splitlines() if Path("/proc/stat").exists() else []
@@ -61,7 +84,12 @@ def core_times() -> tuple[float, ...]:
 def stolen_share(since: tuple[float, ...]) -> float:
     """Share of the cores' time that the host gave to other guests since ``core_times()`` was as given."""
     spent = [now - before for now, before in zip(core_times(), since)]
-    return spent[7] / sum(spent) if len(spent) == 8 and sum(spent) else 0.0
+    total = sum(spent, start=0.0)
+    return spent[7] / total if len(spent) == 8 and total else 0.0
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _processor() -> str:
@@ -77,10 +105,10 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _git(*arguments: str) -> str | None:
+def _git(root: Path, *arguments: str) -> str | None:
     """Output of a git command; None where there is no repository."""
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return None if done.returncode else done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Wrong bounds, wrong radii and tightness, on mechanisms that are as unfavourable as the theory allows.
+"""Wrong bounds, wrong radii and tightness, on mechanisms that are as unfavorable as the theory allows.
 
 A count of false claims has no power: a claim is false only if several bounds err together. So the wrong bounds
 themselves are counted, on laws of the copies whose expected number of them is near its limit eta (r + 1), and the same
