@@ -43,8 +43,9 @@ def _head(results: dict[str, Any]) -> list[str]:
         *prose(
             "Written by `python -m benchmarks.interpreters OUTPUT_DIR` (`make study-interpreters`). Bundle",
             f"`chest_xray_findings` (DenseNet at {bundle['side']} px, {bundle['findings']} findings,",
-            f"{bundle['activation']}), {len({row['image'] for row in results['radii']})} [films](../how-to/get-the-films.md), each",
-            "explained for the finding with the highest logit; labels without a setting are the defaults of the bundle.",
+            f"{bundle['activation']}), {len({row['image'] for row in results['radii']})}",
+            "[films](../how-to/get-the-films.md), each explained for the finding with the highest logit; labels",
+            "without a setting are the defaults of the bundle.",
         ),
     ]
 
@@ -55,7 +56,8 @@ def _pictures(bundle: dict[str, Any]) -> list[str]:
         "",
         *prose(
             "Answers of all methods to one question, and a map of all classes (`robust_activation_map`), by",
-            "`monai-robustinterp compare sample_data/kermany_person1947_bacteria_4876.jpeg --bundle chest_xray_findings",
+            "`monai-robustinterp compare sample_data/kermany_person1947_bacteria_4876.jpeg",
+            "--bundle chest_xray_findings",
             f"--target Pneumonia --interpreter all --output DIR`. Yellow are the {bundle['top_k']} cells of",
             f"{bundle['cell_size']} px that a noisy copy with this map would vote for. They disagree, and none of them",
             "is certified. The film is of a child, and the network learned its findings from NIH's films, mostly of",
@@ -81,8 +83,8 @@ def _distortion(rows: Sequence[Row], bundle: dict[str, Any], *, pictures: bool) 
         header += [f"`{method}`: finding", "others move by", "for each point of the finding", "image removed"]
     lines = [[image, *(cell for name in names for cell in _cells(found[name]))] for image, found in by_image.items()]
     picture = [
-        "Below, how the mask for pneumonia came about on the child's film above, with what the network says of the image (x), of the perturbed",
-        "one (x_pt) and of the reversed one (x_rpt).",
+        "Below, how the mask for pneumonia came about on the child's film above, with what the network says of the",
+        "image (x), of the perturbed one (x_pt) and of the reversed one (x_rpt).",
     ]
     return [
         "## Do the other findings stay?",
