@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from monai_robustinterp.bundle import DEFAULT_BUNDLE, load_bundle
-from monai_robustinterp.certificates import certify_votes
-from monai_robustinterp.certificates.record import certificate_record
+from monai_robustinterp.certificates import Claim, Origin, certified_result
+from monai_robustinterp.certificates.native import NativeScale, native_record
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256, json_bytes, sealed
-from monai_robustinterp.geometry.native import NativeScale, native_record
 from monai_robustinterp.geometry.regions import parse_region
+from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import certify_image, prepare
@@ -25,7 +25,7 @@ from monai_robustinterp.run.replay import replay
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
-SAMPLE, OTHER = SAMPLES / "nih_dx_no_finding.dcm", SAMPLES / "nih_00001368_000_no_finding.png"
+SAMPLE, OTHER = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm", SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
 
 
 class Run(NamedTuple):
@@ -41,16 +41,23 @@ def made_anew(run: Run, *, votes: dict[str, Any] | None = None, spec: dict[str, 
     """Changed votes or settings with the whole record that follows from them: no number contradicts another one."""
     changed = dataclasses.replace(run.votes, **votes or {})
     settings = dataclasses.replace(run.spec, **spec or {})
-    certificate = certify_votes(changed, settings, beta=run.record["claim"]["beta"], eta=run.record["claim"]["eta"])
     shares = np.exp(changed.logits.astype(np.float64))
     names = ("normal", "pneumonia / lung opacity")
-    record = certificate_record(
-        certificate, changed, finding=names[settings.target], score=float((shares / shares.sum())[settings.target])
+    old = run.record["native"]
+    scale = NativeScale(*(old[name] for name in ("slope", "norm_l2", "norm_l_inf", "rho", "round_off", "reason")))
+    result = certified_result(
+        changed,
+        settings,
+        Claim(beta=run.record["claim"]["beta"], eta=run.record["claim"]["eta"]),
+        finding=names[settings.target],
+        score=float((shares / shares.sum())[settings.target]),
+        origin=lambda certificate: Origin(
+            source=run.record["source"],
+            native=native_record(certificate.l_max, scale, certificate.n_pixels),
+            provenance=run.record["provenance"],
+        ),
     )
-    scale = NativeScale(*(run.record["native"][name] for name in ("slope", "norm_l2", "norm_l_inf", "reason")))
-    rest = {name: run.record[name] for name in ("source", "provenance")}
-    native = {"native": native_record(certificate.l_max, scale, certificate.n_pixels)}
-    return Run(record | native | rest, changed, settings, run.source)
+    return Run(json.loads(json_bytes(result.record)), changed, settings, run.source)
 
 
 def reworded(run: Run, *path: str, value: Any) -> Run:
@@ -97,9 +104,11 @@ def of_the_other_class(run: Run) -> Run:
 def of_another_image(run: Run) -> Run:
     """All that is said of the source is that of another image; votes and logits are not."""
     bundle = load_bundle(DEFAULT_BUNDLE)
-    prepared = prepare(OTHER, bundle, file_hash=file_sha256(OTHER))
-    relabeled = made_anew(run, votes={"image_sha256": image_sha256(prepared.image)})
-    return relabeled._replace(record=relabeled.record | {"source": prepared.origin["source"]}, source=OTHER)
+    image = prepare(OTHER, bundle).image
+    relabeled = made_anew(run, votes={"image_sha256": image_sha256(image)})
+    return relabeled._replace(
+        record=relabeled.record | {"source": source_record(image.meta, image.shape[-2:])}, source=OTHER
+    )
 
 
 FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
