@@ -187,7 +187,8 @@ def main(output: Path, plan: Plan) -> None:
     """Measures, writes ``results.json`` and the page."""
     bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
     recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
-    default = {name: getattr(recipe, name) for name in ("sigma", "cell_size", "top_k")}
+    default = {name: getattr(recipe, name) for name in ("cell_size", "top_k")}
+    default["sigma"] = round(recipe.sigma, 6)  # a float32 as the network has it; the plan's are decimals
     results = {
         "plan": plan.name,
         "default": default | {"beta": claim.beta, "eta": claim.eta},

@@ -116,7 +116,8 @@ class CertifiedSaliencyInferer(Inferer):
             or 1. Its metadata hold the results (:func:`~monai_robustinterp.io.write.result.result_meta`), a list of
             one entry an image.
         """
-        images = decollate_batch(inputs) if isinstance(inputs, MetaTensor) else list(inputs)
+        batched = isinstance(inputs, MetaTensor) and inputs.is_batch
+        images = decollate_batch(inputs) if batched else list(inputs)
         results = [
             self.result(votes, spec, image, network)
             for image, (votes, spec) in zip(images, self.vote_images(images, network))

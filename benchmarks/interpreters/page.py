@@ -43,8 +43,9 @@ def _head(results: dict[str, Any]) -> list[str]:
         *prose(
             "Written by `python -m benchmarks.interpreters OUTPUT_DIR` (`make study-interpreters`). Bundle",
             f"`chest_xray_findings` (DenseNet at {bundle['side']} px, {bundle['findings']} findings,",
-            f"{bundle['activation']}), {len({row['image'] for row in results['radii']})} images, each explained for",
-            "the finding with the highest logit; labels without a setting are the defaults of the bundle.",
+            f"{bundle['activation']}), {len({row['image'] for row in results['radii']})}",
+            "[films](../how-to/get-the-films.md), each explained for the finding with the highest logit; labels",
+            "without a setting are the defaults of the bundle.",
         ),
     ]
 
@@ -55,16 +56,20 @@ def _pictures(bundle: dict[str, Any]) -> list[str]:
         "",
         *prose(
             "Answers of all methods to one question, and a map of all classes (`robust_activation_map`), by",
-            "`monai-robustinterp compare IMAGE --bundle chest_xray_findings --target Pneumonia --interpreter all",
-            f"--output DIR`. Yellow are the {bundle['top_k']} cells of {bundle['cell_size']} px that a noisy copy with",
-            "this map would vote for. They disagree, and none of them is certified. The patient is not among those who",
-            "trained the network. White: the lung opacities that a radiologist drew for the RSNA Pneumonia Detection",
-            "Challenge, not part of the command's picture. One image shows that they differ, not which is better.",
+            "`monai-robustinterp compare sample_data/kermany_person1947_bacteria_4876.jpeg",
+            "--bundle chest_xray_findings",
+            f"--target Pneumonia --interpreter all --output DIR`. Yellow are the {bundle['top_k']} cells of",
+            f"{bundle['cell_size']} px that a noisy copy with this map would vote for. They disagree, and none of them",
+            "is certified. The film is of a child, and the network learned its findings from NIH's films, mostly of",
+            "adults. One image shows that they differ, not which is better.",
         ),
         "",
-        "![all interpreters on a chest X-ray with effusion](../images/interpreters_effusion.png)",
+        "![all interpreters on a chest X-ray with multiple masses](../images/interpreters_masses.png)",
         "",
-        "The same for effusion in an image that the network was trained with.",
+        *prose(
+            "The same for masses in `wg04_rg1_multiple_masses.dcm`, of an adult. Most of the yellow cells lie on the",
+            "spine, the heart and the chest wall.",
+        ),
     ]
 
 
@@ -78,8 +83,8 @@ def _distortion(rows: Sequence[Row], bundle: dict[str, Any], *, pictures: bool) 
         header += [f"`{method}`: finding", "others move by", "for each point of the finding", "image removed"]
     lines = [[image, *(cell for name in names for cell in _cells(found[name]))] for image, found in by_image.items()]
     picture = [
-        "Below, how the mask for pneumonia came about, with what the network says of the image (x), of the perturbed",
-        "one (x_pt) and of the reversed one (x_rpt).",
+        "Below, how the mask for pneumonia came about on the child's film above, with what the network says of the",
+        "image (x), of the perturbed one (x_pt) and of the reversed one (x_rpt).",
     ]
     return [
         "## Do the other findings stay?",

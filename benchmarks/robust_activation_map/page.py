@@ -247,8 +247,9 @@ def _repeat() -> list[str]:
         *prose(
             "CHEST_XRAY14_DIR holds the images that the shipped table `chest_xray14_split.csv` lists",
             "(docs/how-to/train.md). `results.json` in OUTPUT_DIR has the numbers of each image; `--quick` takes the",
-            "films of `sample_data` and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of published",
-            "films, with the first attack of the table. Color is the positive part of a map over its own maximum; the",
+            "films of `sample_data` and leaves page and pictures in OUTPUT_DIR. The pictures of maps are of",
+            "`sample_data/` (RG1 and two films of children), with the first attack of the table. Color is",
+            "the positive part of a map over its own maximum; the",
             f"outline holds the {TOP_SHARE:.0%} of the pixels with the largest values.",
         ),
     ]

@@ -25,13 +25,13 @@ def ceiling(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: float) 
         eta: failure probability per image.
     """
     # A cohort asks for the same one at every image.
-    return _ceiling(
+    return blind_radius(
         votes.counts.size, votes.pair_counts is not None, spec.sigma, spec.n_samples, spec.top_k, spec.looks, beta, eta
     )
 
 
 @lru_cache(maxsize=64)
-def _ceiling(
+def blind_radius(
     n_cells: int,
     pairs: bool,
     sigma: float,
@@ -41,6 +41,7 @@ def _ceiling(
     beta: BetaLike,
     eta: float,
 ) -> float:
+    """The radius of a map that ignores the image, by what it depends on; see :func:`ceiling`."""
     spec = SmoothingSpec(
         sigma=sigma, n_samples=n_samples, top_k=top_k, cell_size=1, interpreter="fixed map", target=0, looks=looks
     )

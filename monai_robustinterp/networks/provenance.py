@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import platform
 import weakref
-import zipfile
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import monai
 import numpy as np
@@ -43,8 +42,8 @@ def provenance(network: nn.Module, image: torch.Tensor, files: Mapping[str, str]
 def network_sha256(network: nn.Module) -> str:
     """SHA-256 of a network's weights in memory: names, types, shapes and values of its state dict, in its order.
 
-    Of a TorchScript module it is the hash of its saved archive, since freezing moves weights into the code. A
-    network without weights in this process has "": it may be a remote classifier.
+    Of a TorchScript module its operations and constants belong to it, since freezing moves weights there. A network
+    without weights in this process has "": it may be a remote classifier.
 
     Args:
         network: any torch module. While its weights do not change they are read once.
@@ -60,21 +59,27 @@ def network_sha256(network: nn.Module) -> str:
         return kept[1]
     digest = hashlib.sha256()
     for name, tensor in state.items():
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name}|".encode())
+        digest.update(_bytes(tensor))
     for script in scripts:
-        for content in _archive(script):
+        for content in _operations(script.inlined_graph):
             digest.update(content)
     found = digest.hexdigest()
     _known[network] = (version, found)
     return found
 
 
-def _archive(script: torch.jit.ScriptModule) -> Iterator[bytes]:
-    """Content of a TorchScript module's archive, by the names of its parts."""
-    buffer = io.BytesIO()
-    torch.jit.save(script, buffer)
-    with zipfile.ZipFile(buffer) as archive:
-        for name in sorted(archive.namelist()):
-            yield name.partition("/")[2].encode()
-            yield archive.read(name)
+def _operations(block: Any) -> Iterator[bytes]:
+    """Kinds and constants of the nodes of a TorchScript graph, in their order; names differ between two equal ones."""
+    for node in block.nodes():
+        yield node.kind().encode()
+        value = node.output().toIValue() if node.kind() == "prim::Constant" else None
+        yield _bytes(value) if isinstance(value, torch.Tensor) else repr(value).encode()
+        for inner in node.blocks():
+            yield from _operations(inner)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return f"{tensor.dtype}|{tuple(tensor.shape)}|".encode() + bytes(
+        tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+    )

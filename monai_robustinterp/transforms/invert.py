@@ -10,7 +10,7 @@ from monai.transforms import Invertd, InvertibleTransform
 
 from monai_robustinterp.errors import InputRefused
 
-_KEPT = ("certificate", "vote_counts")
+_KEPT = ("certificate", "votes", "vote_counts")
 
 
 class InvertSaliencyd(Invertd):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from monai_robustinterp.files import json_bytes
-from tests.unit.test_audit import make_arrays, make_masks, make_record, make_run
+from tests.support.records import make_arrays, make_masks, make_record, make_run
 
 MOST_KIB = 2e9 / 1024
 PROGRAM = """

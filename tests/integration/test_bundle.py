@@ -15,7 +15,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_robustinterp import InputRefused, SecondaryCaptureWriter, load_bundle
+from monai_robustinterp import CertifiedSaliency, InputRefused, SecondaryCaptureWriter, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.transforms import InvertSaliencyd
@@ -151,15 +151,15 @@ def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid
 
     assert shipped_bundle() == BUNDLE
     bundle = load_bundle(overrides={"n_samples": 16, "device": "$torch.device('cpu')"})
-    explanation = pipeline.certify_image(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
-    assert explanation.share.shape == (1955, 1841)
+    result = pipeline.certify_image(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
+    assert result.picture.share.shape == (1955, 1841)
     # Rows were cropped to a square of 1841: 57 at either end are not painted, and the rest is 16 x 16 cells.
-    assert not explanation.share[:57].any() and not explanation.share[-57:].any()
+    assert not result.picture.share[:57].any() and not result.picture.share[-57:].any()
     for row in range(16):
         for column in range(16):
             y, x = 57 + int((row + 0.5) * 1841 / 16), int((column + 0.5) * 1841 / 16)
-            assert explanation.share[y, x] == pytest.approx(explanation.votes.share[row, column], abs=1e-6)
-    area = explanation.top_k_mask.sum() / 1841**2
+            assert result.picture.share[y, x] == pytest.approx(result.votes.share[row, column], abs=1e-6)
+    area = result.picture.top_k_mask.sum() / 1841**2
     assert area == pytest.approx(38 / 256, rel=0.01)
 
 
@@ -232,8 +232,7 @@ def test_the_writer_draws_no_map_over_another_image(tmp_path) -> None:
     film, source = Image.open(ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"), tmp_path / "image.png"
     film.save(source)
     image = bundle.preprocessing({"image": str(source)})["image"]
-    pred = bundle.inferer(image[None], bundle.network)[0]
-    pred.meta["certificate"] = pred.meta["certificate"][0]
+    pred = CertifiedSaliency(bundle.network, bundle.inferer)(image)
     to_source_grid = InvertSaliencyd("pred", transform=bundle.preprocessing, orig_keys="image")
     inverted = to_source_grid({"image": image, "pred": pred})
     writer = SecondaryCaptureWriter()

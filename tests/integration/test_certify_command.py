@@ -29,6 +29,7 @@ from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.records import SCHEMA
 from tests.support.shared import shared_data
+from tests.support.vote_factory import vote_map
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
@@ -45,7 +46,8 @@ def results(output: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "out"
-    assert certify(SAMPLES, output=output, samples=512) == 0
+    # With the defaults, as `make demo` runs it.
+    assert main(["certify", str(SAMPLES), "--output", str(output), "--quiet"]) == 0
     return output
 
 
@@ -75,7 +77,7 @@ def test_the_label_is_certified_with_the_map_and_an_image_without_both_is_not_ca
     assert certify(sample, "--confidence", "0.5", output=tmp_path / "out", samples=96) == 0
     (entry,) = results(tmp_path / "out")
     assert entry["neyman_pearson"] > 0 and entry["label_radius"] > 0
-    assert entry["status"] == "abstain" and entry["reason"].startswith("not certified: abstain")
+    assert entry["status"] == "no confidence" and entry["reason"].startswith("not certified: decision and map leave")
 
 
 def test_each_folder_is_complete_and_consistent(sample_run) -> None:
@@ -117,11 +119,23 @@ def test_the_index_maps_folders_to_sources_and_nothing_else_names_them(sample_ru
 def test_a_second_run_gives_the_same_bytes(tmp_path) -> None:
     source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     for name in ("first", "second"):
-        assert certify(source, "--batch-size", "32" if name == "first" else "13", output=tmp_path / name) == 0
+        assert certify(source, output=tmp_path / name) == 0
     folder = results(tmp_path / "first")[0]["folder"]
     for name in FILES:
         first, second = ((tmp_path / run / folder / name).read_bytes() for run in ("first", "second"))
         assert first == second, name
+
+
+def test_another_batch_size_gives_the_same_votes_and_is_recorded(tmp_path) -> None:
+    source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
+    records = {}
+    for size in (32, 13):
+        assert certify(source, "--batch-size", str(size), output=tmp_path / str(size)) == 0
+        folder = results(tmp_path / str(size))[0]["folder"]
+        records[size] = json.loads((tmp_path / str(size) / folder / "certificate.json").read_text())
+    assert {size: record["spec"].pop("batch_size") for size, record in records.items()} == {32: 32, 13: 13}
+    differing = {key for key in records[32] if records[32][key] != records[13][key]}
+    assert differing == {"content_sha256"}
 
 
 def test_the_capture_lies_in_the_study_of_its_source(tmp_path) -> None:
@@ -154,20 +168,20 @@ def test_a_jpeg_joins_the_study_of_a_reference(tmp_path) -> None:
     assert "SourceImageSequence" not in captures[0] and "SourceImageSequence" not in captures[1]
 
 
-def test_the_table_says_which_map_is_as_steady_as_one_that_ignores_the_image() -> None:
-    numbers = {"score": 0.5, "n_samples": 64, "label_agreement": 1.0, "label_radius": 0.1}
+def test_the_table_has_the_ceiling_and_what_different_images_share() -> None:
+    numbers = {"score": 0.5, "n_samples": 64, "label_agreement": 1.0, "label_radius": 0.1, "renyi": 0.01}
     results = [
-        ImageResult(number=i, status="certified", reason="", finding="x", l_max=l_max, **numbers)
-        for i, l_max in enumerate((0.1, 0.2, 0.0), start=1)
+        ImageResult(number=i, status="certified", reason="", finding="x", ceiling=0.2, **radii, **numbers)
+        for i, radii in enumerate(({"l_max": 0.1, "ceiling_share": 0.5}, {"l_max": 0.2, "ceiling_share": 1.0}), start=1)
     ]
-    control = {"renyi": 0.1, "l_max": 0.2, "rerun": 0.1}
-    lines = table(CohortSummary(inputs=3, max_samples=64, results=results, control=control)).splitlines()
-    assert ["As steady as the control." in line for line in lines[2:5]] == [False, True, False]
-    # Where no copies could certify anything there is nothing to compare.
-    lines = table(
-        CohortSummary(inputs=1, max_samples=64, results=results[2:], control=dict.fromkeys(control, 0.0))
-    ).splitlines()
-    assert "As steady" not in lines[2]
+    summary = CohortSummary(inputs=2, max_samples=64, results=results)
+    lines = table(summary).splitlines()
+    assert "0.1000  0.2000  50 %" in lines[2] and "0.2000  0.2000 100 %" in lines[3]
+    assert "Different images" not in table(summary)
+    for cells in ([5, 5, 0, 0], [5, 0, 5, 0]):
+        summary.reported.add(vote_map(cells, n_samples=5, top_k=2))
+    assert "share 1.0 of 2 reported cells on average; two random sets share 1.0" in table(summary)
+    assert summary.reported.shared() == {"cells": 1.0, "by_chance": 1.0, "top_k": 2, "films": 2}
 
 
 @pytest.mark.parametrize("syntax", ["jpeg2000", "jpegls", "rle"])
@@ -218,7 +232,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
         "nan.nii.gz": "NaN",
         "no_pixels.dcm": "no integer Pixel Data",
         "frames.dcm": "NumberOfFrames is 2",
-        "missing.dcm": "cannot be read",
+        "missing.dcm": "could not be opened",
     }
     return {name: (folder / name, reason) for name, reason in words.items()}
 
@@ -269,12 +283,12 @@ def test_results_are_kept_unless_overwriting_is_asked_for(tmp_path) -> None:
 
 
 def test_a_failure_while_writing_leaves_no_partial_folder(tmp_path, monkeypatch) -> None:
-    from monai_robustinterp.run import pipeline
+    from monai_robustinterp.io.write import result
 
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "save_votes", fail)
+    monkeypatch.setattr(result, "votes_bytes", fail)
     assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", output=tmp_path) == 1
     assert "No space left" in results(tmp_path)[0]["reason"]
     assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "index.json"}
@@ -443,6 +457,6 @@ def test_the_module_runs_as_a_process_with_table_and_progress(tmp_path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert run.returncode == 1
-    assert "L_max" in run.stdout and "refused: the file cannot be read" in run.stdout
+    assert "L_max" in run.stdout and "could not be opened as a file" in run.stdout
     assert "image 1/2" in run.stderr and "samples/s" in run.stderr
     assert "DOE" not in run.stdout + run.stderr

@@ -75,7 +75,7 @@ def test_votes_in_bfloat16_are_those_of_a_plain_loop_under_autocast(tiny, image)
     """Noise, copies, cells and votes as in float32; clean logits, logits and gradients of the network in bfloat16."""
     inferer = make_inferer(precision="bfloat16")
     votes, spec = inferer.vote(image, tiny)
-    copies = torch.from_numpy(make_inferer().stages(image, tiny, target=1, n_copies=24).copies)
+    copies = torch.from_numpy(make_inferer().recipe.stages(image, tiny, target=1, n_copies=24).copies)
     tiny.eval()
     counts, found = np.zeros(64, dtype=int), 0
     for one in copies:
@@ -432,7 +432,7 @@ def test_in_bfloat16_a_map_is_of_one_copy_alone_and_near_that_of_float32(name, w
     cells = [pool_cells(result.maps, 4).flatten(1).topk(10).indices.tolist() for result in (found, expected)]
     shared = [len(set(a) & set(b)) for a, b in zip(*cells)]
     assert sum(shared) >= 0.9 * 80
-    assert make_inferer(interpreter=interpreter, precision="bfloat16").precision == "bfloat16"
+    assert make_inferer(interpreter=interpreter, precision="bfloat16").recipe.precision == "bfloat16"
 
 
 def test_the_others_are_refused_with_those_that_hold() -> None:
@@ -459,10 +459,9 @@ def test_their_own_checks_would_fail(name, tiny) -> None:
 
 
 def test_a_precision_that_was_changed_later_is_refused_too(tiny, image) -> None:
-    inferer = make_inferer(interpreter="cam")
-    inferer.recipe.precision = "bfloat16"
+    recipe = make_inferer(interpreter="cam").recipe
     with pytest.raises(ValueError, match="rounds away"):
-        inferer.vote(image, tiny)
+        dataclasses.replace(recipe, precision="bfloat16")
 
 
 def test_small_changes_of_a_logit_are_no_longer_seen(tiny) -> None:

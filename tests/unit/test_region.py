@@ -129,7 +129,7 @@ def test_each_region_gets_its_part_of_the_eta_that_is_stated(n_regions, looks, p
     for entry, region, hits in zip(statements, votes.regions, votes.region_hits):
         alone = certify_region(hits, 0.1, eta=0.01 / parts)
         assert entry["share_lower"] == pytest.approx(alone.share_lower, rel=1e-9)
-        assert entry["eta"] == 0.01 and "1 - 0.01 over the noise" in entry["status"]
+        assert entry["eta"] == 0.01 and "1 - 0.01 over the noise" in entry["sentence"]
         assert entry["observed"] == votes.counts[region.cells].sum() / 400
         assert (entry["n_cells"], entry["seen"], entry["l2"]) == (region.cells.sum(), region.seen, 0.05)
 
@@ -140,7 +140,7 @@ def test_the_stated_share_is_that_at_the_radius_rounded_down() -> None:
     for entry in region_statements(votes, spec, eta=0.01, l2=0.05):
         exact = norm.cdf(norm.ppf(entry["share_lower"]) - 0.5)
         assert exact - 1e-4 < entry["share_within_l_max"] <= exact < entry["share_lower"] < entry["observed"]
-        assert entry["status"] == (
+        assert entry["sentence"] == (
             "certified (population level): with probability >= 1 - 0.01 over the noise, at least "
             f"{entry['share_within_l_max']:.4f} of the votes are expected in the region at every input of l2 distance "
             "below 0.050000 (of the votes: not of the reported cells, nor of attribution)."
@@ -151,12 +151,12 @@ def test_without_a_radius_of_the_map_the_clean_image_alone_is_spoken_of() -> Non
     votes, spec = votes_and_spec()
     for entry in region_statements(votes, spec, eta=0.01, l2=0.0):
         assert entry["share_lower"] - 1e-4 < entry["share_within_l_max"] <= entry["share_lower"]
-        assert entry["status"].startswith(
+        assert entry["sentence"].startswith(
             "abstain: the map has no radius, so nothing is claimed about any changed input."
         )
         claim = "In the clean image, with probability >= 1 - 0.01 over the noise, at least "
-        assert f"{claim}{entry['share_within_l_max']:.4f} of the votes" in entry["status"]
-        assert "certified" not in entry["status"] and "every input" not in entry["status"]
+        assert f"{claim}{entry['share_within_l_max']:.4f} of the votes" in entry["sentence"]
+        assert "certified" not in entry["sentence"] and "every input" not in entry["sentence"]
 
 
 def test_a_share_of_nothing_is_no_claim() -> None:
@@ -169,11 +169,14 @@ def test_a_share_of_nothing_is_no_claim() -> None:
     for l2 in (0.0, 0.05):
         (entry,) = region_statements(nowhere, spec, eta=0.01, l2=l2)
         assert (entry["observed"], entry["share_lower"], entry["share_within_l_max"]) == (0, 0, 0)
-        assert entry["status"].startswith("abstain: the copies support no share") and "certified" not in entry["status"]
+        assert (
+            entry["sentence"].startswith("abstain: the copies support no share")
+            and "certified" not in entry["sentence"]
+        )
     # 0.00003 of the votes would be printed as 0.0000.
     (entry,) = region_statements(votes, spec, eta=0.01, l2=0.4)
     assert entry["share_within_l_max"] == 0 and entry["share_lower"] > 0
-    assert entry["status"].startswith("abstain") and "within l2 distance 0.400000" in entry["status"]
+    assert entry["sentence"].startswith("abstain") and "within l2 distance 0.400000" in entry["sentence"]
 
 
 def test_votes_and_spec_of_different_runs_are_refused() -> None:

@@ -87,7 +87,7 @@ def make_votes(n_samples: int = 512, top_k: int = 38, side: int = 16, sharpness:
     return vote_map(counts, n_samples=n_samples, top_k=top_k)
 
 
-def make_spec(votes: VoteMap, sigma: float = 0.1) -> SmoothingSpec:
+def make_spec(votes: VoteMap, sigma: float = 0.125) -> SmoothingSpec:
     return spec_of(votes, sigma=sigma)
 
 
