@@ -12,7 +12,7 @@ Activation = Literal["softmax", "sigmoid"]
 """How logits become scores: of exclusive classes, or of independent findings."""
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-"""What the network runs in; ``interpreters.precision`` says what each one means."""
+"""What the network runs in; ``interpreters.context.precision`` says what each one means."""
 
 NOISE_PROTOCOL = "gaussian/philox4x32-10/box-muller/1"
 

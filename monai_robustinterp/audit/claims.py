@@ -1,4 +1,4 @@
-"""What the counts give for the certificates of a record: claim, radii, label, joint, rerun, regions."""
+"""What the counts give for the certificates of a record: claim, radii, label, rerun, regions."""
 
 from __future__ import annotations
 

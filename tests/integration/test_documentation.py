@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,27 @@ from typing import Any
 import pytest
 
 import monai_robustinterp
+from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support import layout_picture
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "monai_robustinterp"
+RUN_AS_WRITTEN = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/how-to/use-in-monai.md",
+    "docs/how-to/certify-a-region.md",
+    "docs/how-to/verify-a-certificate.md",
+)
 
 
 def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/how-to/use-in-monai.md"])
+@pytest.mark.parametrize("page", RUN_AS_WRITTEN)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys) -> None:
     few = {"n_samples": 96, "device": "$__import__('torch').device('cpu')"}
     monkeypatch.setattr(monai_robustinterp, "load_bundle", lambda: load_bundle(overrides=few))
@@ -27,18 +39,52 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "tutorial").mkdir()
     sample = "sample_data/wg04_rg1_multiple_masses.dcm"
     main(["certify", sample, "--output", str(tmp_path / "tutorial"), "--samples", "96", "--quiet"])
-    namespace: dict[str, object] = {}
+    (folder,) = (tmp_path / "tutorial").glob("cxr-*")
+    namespace: dict[str, Any] = {}
     blocks = python_blocks(page)
     assert blocks
     for block in blocks:
         code = block.replace("/tmp/", f"{tmp_path}/").replace('"image.dcm"', f'"{sample}"')
+        for name in ("certificate.json", "votes.npz"):
+            code = code.replace(f'"{name}"', f'"{folder / name}"')
         exec(compile(code, page, "exec"), namespace)
-    if page == "docs/tutorial.md":
-        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-        radii = [float(radius) for _, radius in lines[-5:]]
-        assert radii == sorted(radii, reverse=True)
-    if "monai" in page:
-        assert len(list((tmp_path / "captures").rglob("*.dcm"))) == 1
+    lines = capsys.readouterr().out.splitlines()
+    _CHECKS[page](tmp_path, namespace, lines)
+
+
+def _readme(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    assert lines[-1] == namespace["result"].certificate.sentence
+    assert sorted(path.name for path in (folder / "result").iterdir()) == [
+        "certificate.json",
+        "overlay.dcm",
+        "overlay.png",
+        "votes.npz",
+    ]
+
+
+def _tutorial(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    radii = [float(line.split()[1]) for line in lines[-5:]]
+    assert radii == sorted(radii, reverse=True) and radii[0] > 0
+
+
+def _in_monai(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    assert len(list((folder / "captures").rglob("*.dcm"))) == 1
+    # Of the engine's capture and of a saved result; both sentences end with what the audit says.
+    assert [line.split()[-1] for line in lines if line.endswith(("True", "False"))] == ["True", "True"]
+
+
+def _regions(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    assert lines[-3].startswith("image zone lower image-left")
+    nifti, segmentation = lines[-2].split()[-1], lines[-1].split()[-1]
+    assert nifti == segmentation and len(nifti) == 16, "the same mask as NIfTI and as DICOM has one hash"
+
+
+def _audit(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    report = namespace["report"]
+    assert report.verified and report.not_checked == ("configuration and weights of the network (give --bundle)",)
+
+
+_CHECKS = dict(zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _audit), strict=True))
 
 
 def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
@@ -52,11 +98,15 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
             '"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"'
         )
         exec(compile(code.replace("n_samples=384", "n_samples=4"), page, "exec"), namespace)
-        results.append((namespace["votes"], namespace["certificate"]))
-    assert [votes.n_samples for votes, _ in results] == [4, 4, 4]
-    assert [certificate.spec.target for _, certificate in results[:1]] == [2]
+        results.append(namespace["result"])
+    assert [result.votes.n_samples for result in results] == [4, 4, 4]
+    assert results[0].certificate.spec.target == 2
     # The third network is the second as TorchScript.
-    assert (results[1][0].counts == results[2][0].counts).all() and results[1][0].logits.size == 8
+    assert (results[1].votes.counts == results[2].votes.counts).all() and results[1].votes.logits.size == 8
+    # What the page says of a network in memory: its record passes the audit.
+    monai_robustinterp.save(results[0], tmp_path / "saved")
+    assert verify(read_record(tmp_path / "saved/certificate.json"), tmp_path / "saved/votes.npz").verified
+    assert len({result.record["provenance"]["network_sha256"] for result in results}) == 3
     assert "'gradient'" in capsys.readouterr().out
 
 
@@ -69,11 +119,11 @@ def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
     namespace: dict[str, Any] = {}
     exec(compile(code, page, "exec"), namespace)
-    spec = namespace["certificate"].spec
+    spec = namespace["result"].certificate.spec
     assert (spec.interpreter, spec.interpreter_settings) == ("captum_occlusion", {"side": 32})
     assert "8 of 8 copies had a tie at the k-th value" in capsys.readouterr().out
     # 38 cells of 16 squares of 16 cells each: two squares whole, the rest drawn from a third one.
-    assert set(namespace["votes"].counts.ravel()) > {0, 8}
+    assert set(namespace["result"].votes.counts.ravel()) > {0, 8}
 
 
 def test_the_reference_lists_every_option_and_array() -> None:
@@ -84,3 +134,62 @@ def test_the_reference_lists_every_option_and_array() -> None:
         assert option in text, option
     for name in monai_robustinterp.VoteMap.__dataclass_fields__:
         assert f"`{name}`" in text, name
+
+
+def test_the_table_from_claim_to_test_names_what_exists() -> None:
+    """docs/claims.md: functions of the package, of the audit, and test files."""
+    page = (ROOT / "docs" / "claims.md").read_text()
+    lines = page.split("## From claim to test")[1].split("## Glossary")[0].splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| ") and not line.startswith("| claim")]
+    assert len(rows) > 10
+    missing = []
+    for row in rows:
+        functions, audit, tests = row[2], row[3], row[4]
+        for cell, in_audit in ((functions, False), (audit, True)):
+            missing += [name for name in re.findall(r"`([^`]+)`", cell) if not _exists(name, in_audit=in_audit)]
+        named = re.findall(r"\b(\w+/test_\w+)", tests)
+        missing += [name for name in named if not (ROOT / "tests" / f"{name}.py").exists()]
+        missing += [] if named else [f"a test of {row[0]}"]
+    assert not missing, missing
+
+
+def _exists(name: str, *, in_audit: bool) -> bool:
+    """Whether one module of that last name defines it, in the audit or outside of it."""
+    module, *names = name.split(".")
+    for path in PACKAGE.rglob(f"{module}.py"):
+        if ("audit" in path.relative_to(PACKAGE).parts) != in_audit:
+            continue
+        body: list[ast.stmt] = ast.parse(path.read_text()).body
+        for part in names:
+            found = [node for node in body if getattr(node, "name", "") == part]
+            if not found:
+                break
+            body = getattr(found[0], "body", [])
+        else:
+            return bool(names)
+    return False
+
+
+def test_the_names_of_the_reference_exist() -> None:
+    """The table of Python names, from the top of the package."""
+    table = (ROOT / "docs" / "reference.md").read_text().split("## Python")[1]
+    cells = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
+    named = [name for cell in cells for name in re.findall(r"`((?:ri\.)?[a-z_]+(?:\.\w+)+)", cell)]
+    named = [name for name in named if not name.startswith("inferer.")]
+    assert len(named) > 30
+    missing = []
+    for name in named:
+        module, _, attribute = name.removeprefix("ri.").rpartition(".")
+        owner = importlib.import_module(f"monai_robustinterp.{module}".rstrip("."))
+        if not hasattr(owner, attribute) and importlib.util.find_spec(f"{owner.__name__}.{attribute}") is None:
+            missing.append(name)
+    assert not missing, missing
+
+
+def test_the_layers_of_the_contributing_page_are_those_of_the_code() -> None:
+    page = layout_picture.PAGE.read_text()
+    assert layout_picture.block(page) == layout_picture.expected_block(), "run python -m tests.support.layout_picture"
+    paths = re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", page.split("## The walk")[1])
+    assert len(paths) > 20
+    missing = [path for path in paths if not (PACKAGE / path).exists()]
+    assert not missing, missing

@@ -36,7 +36,7 @@ class ChestXRayReader(ImageReader):
 
     The format is found from the content. DICOM values are those after modality LUT and VOI LUT table (or sigmoid), with
     MONOCHROME1 inverted and padding black; a linear window is recorded as ``display_min`` and ``display_max``, and
-    ``ScaleDisplayRange`` applies it. NIfTI orientation follows the rule in ``io/nifti_file.py``.
+    ``ScaleDisplayRange`` applies it. NIfTI orientation follows the rule in ``io/read/nifti_file.py``.
 
     Each image's meta dictionary has the same keys, with "" and NaN for what is unknown:
 

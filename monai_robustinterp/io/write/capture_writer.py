@@ -23,7 +23,8 @@ class SecondaryCaptureWriter(ImageWriter):
     """Writes certified vote maps as DICOM secondary captures over their source image.
 
     ``import monai_robustinterp`` registers it for ``dcm``, so ``SaveImage(output_ext=".dcm")`` finds it. The map must
-    be on the source grid (invert the preprocessing first) and carry the inferer's ``certificate`` in its metadata.
+    be on the source grid (invert the preprocessing first) and carry the inferer's ``certificate`` and ``votes`` in its
+    metadata. Beside NAME.dcm it writes NAME.certificate.json and NAME.votes.npz.
 
     Args:
         output_dtype: not used; the capture is 8-bit RGB.
