@@ -156,8 +156,9 @@ def _other_image(
     if (votes.image_sha256, *votes.input_shape) != (image_sha256(prepared.image), *prepared.image.shape[-2:]):
         yield "votes.image_sha256 is not that of the network's input that is made of the image file."
     scale = native_scale(bundle.preprocessing, prepared.image.meta, votes.input_shape)
-    slope, reason = record["native"]["slope"], record["native"]["reason"]
-    if reason != scale.reason or not _close(slope, scale.slope):
+    recorded = record["native"]
+    factors = ((recorded["slope"], scale.slope), (recorded["rho"], scale.rho))
+    if recorded["reason"] != scale.reason or not all(_close(stated, found) for stated, found in factors):
         yield "native is not that of the image file and the preprocessing."
 
 

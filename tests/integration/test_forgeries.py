@@ -14,8 +14,10 @@ import pytest
 from monai_robustinterp.bundle import DEFAULT_BUNDLE, load_bundle
 from monai_robustinterp.certificates import Claim, Origin, certified_result
 from monai_robustinterp.certificates.native import NativeScale, native_record
+from monai_robustinterp.certificates.resize import display_round_off, resize_round_off
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256, json_bytes, sealed
+from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
@@ -37,14 +39,23 @@ class Run(NamedTuple):
     source: Path = SAMPLE
 
 
-def made_anew(run: Run, *, votes: dict[str, Any] | None = None, spec: dict[str, Any] | None = None) -> Run:
+def scale_of(run: Run) -> NativeScale:
+    return NativeScale(**{field.name: run.record["native"][field.name] for field in dataclasses.fields(NativeScale)})
+
+
+def made_anew(
+    run: Run,
+    *,
+    votes: dict[str, Any] | None = None,
+    spec: dict[str, Any] | None = None,
+    scale: NativeScale | None = None,
+) -> Run:
     """Changed votes or settings with the whole record that follows from them: no number contradicts another one."""
     changed = dataclasses.replace(run.votes, **votes or {})
     settings = dataclasses.replace(run.spec, **spec or {})
     shares = np.exp(changed.logits.astype(np.float64))
     names = ("normal", "pneumonia / lung opacity")
-    old = run.record["native"]
-    scale = NativeScale(*(old[name] for name in ("slope", "norm_l2", "norm_l_inf", "rho", "round_off", "reason")))
+    scale = scale or scale_of(run)
     result = certified_result(
         changed,
         settings,
@@ -105,10 +116,18 @@ def of_another_image(run: Run) -> Run:
     """All that is said of the source is that of another image; votes and logits are not."""
     bundle = load_bundle(DEFAULT_BUNDLE)
     image = prepare(OTHER, bundle).image
-    relabeled = made_anew(run, votes={"image_sha256": image_sha256(image)})
+    scale = native_scale(bundle.preprocessing, image.meta, run.votes.input_shape)
+    relabeled = made_anew(run, votes={"image_sha256": image_sha256(image)}, scale=scale)
     return relabeled._replace(
         record=relabeled.record | {"source": source_record(image.meta, image.shape[-2:])}, source=OTHER
     )
+
+
+def of_another_display_range(run: Run) -> Run:
+    """With less round-off than the pixels' way to the network's input has."""
+    side = min(run.record["source"]["shape"])
+    lost = resize_round_off((side, side), run.votes.input_shape, display=display_round_off(1e-9))
+    return made_anew(run, scale=dataclasses.replace(scale_of(run), rho=1e-9, round_off=lost))
 
 
 FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
@@ -119,9 +138,9 @@ FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
     "another image": ("replay", of_another_image),
     "votes moved into the reported cells": ("replay", lambda run: made_anew(run, votes=sharper(run.votes))),
     "copies counted twice": ("replay", doubled),
-    "one more copy finds it": (
+    "one copy fewer finds it": (
         "replay",
-        lambda run: made_anew(run, votes={"found_copies": run.votes.found_copies + 1}),
+        lambda run: made_anew(run, votes={"found_copies": run.votes.found_copies - 1}),
     ),
     "another precision": ("replay", lambda run: made_anew(run, spec={"precision": "bfloat16"})),
     "the other class": ("replay", of_the_other_class),
@@ -133,6 +152,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
     "another status": ("verify", lambda run: reworded(run, "status", value="certified: all is well.")),
     "another finding": ("replay", lambda run: reworded(run, "finding", "name", value="effusion")),
     "no warnings of the reader": ("replay", lambda run: reworded(run, "source", "warnings", value="x")),
+    "another display range": ("replay", of_another_display_range),
     "L_max 10 % larger": ("verify", lambda run: reworded(run, "claim", "l_max", "l2", value=lambda l2: 1.1 * l2)),
 }
 

@@ -63,9 +63,9 @@ class SecondaryCaptureWriter(ImageWriter):
             meta_dict: the source's metadata of ChestXRayReader, with the inferer's ``certificate``.
             kwargs: not used.
         """
-        if not meta_dict or "certificate" not in meta_dict or "pixel_sha256" not in meta_dict:
+        if not meta_dict or not {"certificate", "votes", "pixel_sha256"} <= meta_dict.keys():
             raise ValueError(
-                "the map's metadata lack the certificate or the source: load with ChestXRayReader, map with "
+                "the map's metadata lack the certificate, its votes or the source: load with ChestXRayReader, map with "
                 "CertifiedSaliencyInferer and keep the MetaTensor's metadata."
             )
         self._meta = meta_dict
