@@ -68,11 +68,11 @@ def _whose(error: BaseException) -> str:
         trace = trace.tb_next
     if not _NETWORK_RUNS.isdisjoint(modules):
         return "the network"
-    last = max((i for i, module in enumerate(modules) if module.startswith("monai_robustinterp")), default=-1)
-    called = modules[last + 1].partition(".")[0] if 0 <= last < len(modules) - 1 else ""
+    ours = [i for i, module in enumerate(modules) if module.startswith("monai_robustinterp")]
+    below = modules[ours[-1] + 1 :] if ours else []
     # An interpreter of this package calls libraries, and one from elsewhere is called by it.
-    elsewhere = modules[last] in _INTERPRETER_CALLS and called not in ("", "torch", "monai", "numpy")
-    return "the interpreter" if elsewhere else ""
+    elsewhere = bool(below) and below[0].partition(".")[0] not in ("torch", "monai", "numpy")
+    return "the interpreter" if elsewhere and modules[ours[-1]] in _INTERPRETER_CALLS else ""
 
 
 def refusal_reason(error: Exception) -> str:

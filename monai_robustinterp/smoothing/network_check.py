@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.networks.callable_classifier import CallableClassifier
 from monai_robustinterp.types import Precision
 
 ROUND_OFF = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 5e-2}
@@ -86,10 +87,13 @@ def check_logits(
 
 
 def _refuse_probabilities(network: nn.Module, outputs: torch.Tensor, image: torch.Tensor) -> None:
-    if not _within_0_and_1(outputs):
+    functions = [module for module in network.modules() if isinstance(module, CallableClassifier)]
+    # Of a function that is said to return probabilities the adapter has made logits.
+    if not _within_0_and_1(outputs) or any(function.returns != "logits" for function in functions):
         return
     exclusive = outputs.shape[1] > 1 and bool(((outputs.sum(dim=1) - 1).abs() < _SUMS_TO_ONE).all())
-    if not exclusive and next(network.parameters(), None) is not None:
+    # A function may be a remote one, which gets images only.
+    if not exclusive and not functions:
         generator = torch.Generator().manual_seed(0)
         probes = _FAR * torch.randn((_PROBES, *image.shape), generator=generator).to(image.device)
         outputs = torch.cat([outputs, _logits(network, probes)])
@@ -105,7 +109,8 @@ def _refuse_probabilities(network: nn.Module, outputs: torch.Tensor, image: torc
 
 
 def _within_0_and_1(outputs: torch.Tensor) -> bool:
-    return bool(((outputs >= 0) & (outputs <= 1)).all())
+    # All zero is what a network gives that says nothing.
+    return bool(((outputs >= 0) & (outputs <= 1)).all() and (outputs > 0).any())
 
 
 def _differ(first: torch.Tensor, second: torch.Tensor, allowed: float) -> bool:
@@ -139,11 +144,11 @@ def _refuse_channels(network: nn.Module, image: torch.Tensor, error: Exception) 
     ) from error
 
 
-class _Types(TorchDispatchMode):
+class _Types(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the floating-point types of fewer bits than float32 that operators give, those inside scripts too."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: set[torch.dtype] = set()
 
     def __torch_dispatch__(
