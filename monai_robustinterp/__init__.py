@@ -25,6 +25,7 @@ from monai_robustinterp.io import save as save
 from monai_robustinterp.networks import GrayscaleInput as GrayscaleInput
 from monai_robustinterp.run.cohort import certify_cohort as certify_cohort
 from monai_robustinterp.run.pipeline import certify_image as certify_image
+from monai_robustinterp.smoothing.input_check import InputStatistics as InputStatistics
 from monai_robustinterp.transforms import CertifiedSaliency as CertifiedSaliency
 from monai_robustinterp.transforms import CertifiedSaliencyd as CertifiedSaliencyd
 from monai_robustinterp.types import SmoothingSpec as SmoothingSpec

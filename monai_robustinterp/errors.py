@@ -11,6 +11,9 @@ _OUT_OF_MEMORY = (
     # Of NVIDIA's libraries; the last one is what torch says when no convolution of cuDNN finds room to work in.
     *("_STATUS_ALLOC_FAILED", "_ALLOCATION_FAILED", "unable to find an engine"),
 )
+_NETWORK_RUNS = frozenset({"torch.nn.modules.module", "torch.autograd", "torch.autograd.graph"})
+_INTERPRETER_CALLS = ("monai_robustinterp.interpreters.base", "monai_robustinterp.run.compare")
+_LONGEST_MESSAGE = 300
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,22 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _whose(error: BaseException) -> str:
+    """Whose code failed, by the calls that led to the error; "" if it is this package's, or not known."""
+    modules = []
+    trace = error.__traceback__
+    while trace is not None:
+        modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    if not _NETWORK_RUNS.isdisjoint(modules):
+        return "the network"
+    ours = [i for i, module in enumerate(modules) if module.startswith("monai_robustinterp")]
+    below = modules[ours[-1] + 1 :] if ours else []
+    # An interpreter of this package calls libraries, and one from elsewhere is called by it.
+    elsewhere = bool(below) and below[0].partition(".")[0] not in ("torch", "monai", "numpy")
+    return "the interpreter" if elsewhere and modules[ours[-1]] in _INTERPRETER_CALLS else ""
+
+
 def refusal_reason(error: Exception) -> str:
     """Why one input or method of many was not done, in a sentence without patient data."""
     ours = own_message(error)
@@ -66,4 +85,8 @@ def refusal_reason(error: Exception) -> str:
     if out_of_memory(error):
         return "the device ran out of memory: take a smaller batch size, a smaller image or another device."
     logger.debug("unexpected failure", exc_info=error)
+    if whose := _whose(error):
+        # Network and interpreter are given tensors only, so that their messages can quote no text of a file.
+        words = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+        return f"{whose} raised {type(error).__name__}: {words or 'without a message'}"
     return f"unexpected {type(error).__name__} in {raised_in(error)}; please report it."

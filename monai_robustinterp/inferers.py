@@ -20,7 +20,8 @@ from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.write.result import result_meta
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.networks.provenance import provenance
-from monai_robustinterp.smoothing.recipe import Progress, Recipe
+from monai_robustinterp.smoothing.input_check import InputStatistics
+from monai_robustinterp.smoothing.recipe import Progress, Recipe, single_channel
 from monai_robustinterp.types import Activation, Region, SmoothingSpec, VoteMap
 
 
@@ -53,6 +54,7 @@ class CertifiedSaliencyInferer(Inferer):
         batch_size: noisy copies per forward pass; it changes nothing but speed, up to float round-off. None takes the
             fastest one, which is found once on each machine (:mod:`monai_robustinterp.smoothing.batching`). Where
             memory ends it is halved. The record has the one that was used.
+        expected: statistics of the images that the network was trained on; an image unlike them gets a warning.
 
     Attributes:
         recipe: how votes are taken.
@@ -81,6 +83,7 @@ class CertifiedSaliencyInferer(Inferer):
         seed: int = 0,
         precision: Precision = "float32",
         batch_size: int | None = None,
+        expected: InputStatistics | None = None,
     ) -> None:
         super().__init__()
         findings = Findings(activation, tuple(class_names))
@@ -100,6 +103,7 @@ class CertifiedSaliencyInferer(Inferer):
             batch_size=batch_size,
             pairs=pairs,
             looks=() if until_radius is None else _looks(eta, n_samples, until_radius, max_samples),
+            expected=expected,
         )
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -160,7 +164,10 @@ class CertifiedSaliencyInferer(Inferer):
             regions: of the map, fixed before the noise, whose hits are counted.
 
         Raises:
-            ValueError: if the image is not [1, H, W] and finite, or the cells do not fit.
+            InputRefused: if the image is none in the display range [0, 1].
+            TypeError: if the image is no tensor.
+            ValueError: if the image is not [1, H, W] and finite, the cells do not fit, or the network is none that can
+                be smoothed (:mod:`~monai_robustinterp.smoothing.network_check`).
             NonFiniteMapError: if an interpretation has NaN or infinite values.
         """
         return self.vote_images([image], network, progress, regions=regions)[0]
@@ -188,7 +195,7 @@ class CertifiedSaliencyInferer(Inferer):
         images = list(images)
         for image in images:
             # A claim that is none is refused before any work.
-            swap_count(self.recipe.top_k, self.claim.beta, self.recipe.check_grid(image))
+            swap_count(self.recipe.top_k, self.claim.beta, self.recipe.check_grid(single_channel(image)))
         return self.recipe.vote(images, network, progress, regions=regions, enough=self._enough)
 
     def result(

@@ -128,6 +128,7 @@ class VoteMap:
         pair_counts: copies that vote for cell a and for cell b, int64 [c, c]; None if they were not counted.
         regions: regions whose hits were counted.
         region_hits: entry [i, j] is the number of copies that cast j of their k votes in region i, int64 [R, k + 1].
+        input_warnings: what is doubtful in the network's input, one sentence each.
     """
 
     counts: npt.NDArray[np.int64]
@@ -143,6 +144,7 @@ class VoteMap:
     pair_counts: npt.NDArray[np.int64] | None = None
     regions: tuple[Region, ...] = ()
     region_hits: npt.NDArray[np.int64] | None = None
+    input_warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         total = int(self.counts.sum())

@@ -48,7 +48,9 @@ def fresh_votes(
         seed: of the fresh noise.
         n_samples: fresh copies m'.
     """
-    other = dataclasses.replace(recipe, target=target, seed=seed, n_samples=n_samples, looks=(), pairs=False)
+    other = dataclasses.replace(
+        recipe, target=target, seed=seed, n_samples=n_samples, looks=(), pairs=False, any_input=True
+    )
     ((votes, _),) = other.vote([image], network)
     return votes
 

@@ -39,6 +39,7 @@ _OPTIONAL = {
     "regions": ("U", 0, _TEXT),
     "region_cells": ("b1", 3, _MAP),
     "region_hits": ("i8", 2, _MAP),
+    "input_warnings": ("U", 0, _TEXT),
 }
 _ARRAYS = {**_REQUIRED, **_OPTIONAL}
 

@@ -135,9 +135,11 @@ def of_a_region(share: float, *, eta: float, l2: float) -> str:
     return f"certified (population level): {claim} at every input of l2 distance below {floored(l2, 6)} {scope}"
 
 
-def notes(*, tied: int, constant: int, n_samples: int, explains_target: bool, at_ceiling: bool) -> list[str]:
-    """What is noted of the map's classes, of its radius, of ties and of constant maps."""
-    sentences = [] if explains_target else [_ALL_CLASSES]
+def notes(
+    *, of_input: list[str], tied: int, constant: int, n_samples: int, explains_target: bool, at_ceiling: bool
+) -> list[str]:
+    """What is noted of the input, of the map's classes, of its radius, of ties and of constant maps."""
+    sentences = of_input + ([] if explains_target else [_ALL_CLASSES])
     if at_ceiling:
         sentences.append(_AT_THE_CEILING)
     if tied:

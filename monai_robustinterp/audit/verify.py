@@ -94,6 +94,7 @@ def _expected(case: Case) -> dict[str, Any]:
         "radii": claims.radii(case),
         "notes": _all_same(
             sentences.notes(
+                of_input=votes.input_warnings,
                 tied=votes.tied_copies,
                 constant=votes.constant_copies,
                 n_samples=votes.n_samples,

@@ -70,6 +70,7 @@ class StoredVotes:
     constant_copies: int
     pair_counts: list[list[int]] | None
     regions: list[StoredRegion]
+    input_warnings: list[str]
     spec: dict[str, Any]
     provenance: dict[str, str]
 
@@ -134,6 +135,7 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         constant_copies=_whole(arrays["constant_copies"]),
         pair_counts=_joint(arrays["pair_counts"], len(counts)) if "pair_counts" in arrays else None,
         regions=_regions(arrays, grid, top_k),
+        input_warnings=[_of(str, text) for text in _of(list, stored_json(arrays.get("input_warnings", "[]")))],
         spec=spec,
         provenance=_provenance(stored_json(arrays["provenance"])),
     )

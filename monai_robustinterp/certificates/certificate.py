@@ -113,7 +113,7 @@ class Certificate:
         map_sentence: what is claimed of the map alone.
         label: the certificate of the decision, from the same copies at the same eta.
         label_and_map: both together.
-        notes: further sentences (ties, constant maps, a radius at the ceiling).
+        notes: further sentences (a doubtful input, ties, constant maps, a radius at the ceiling).
         spec: the smoothing.
     """
 

@@ -85,7 +85,9 @@ def _map_sentence(l_max: float, required: int, n_cells: int, spec: SmoothingSpec
 
 
 def _notes(votes: VoteMap, spec: SmoothingSpec, l_max: float, highest: float) -> tuple[str, ...]:
-    notes = [] if spec.explains_target else [ALL_CLASSES]
+    notes = list(votes.input_warnings)
+    if not spec.explains_target:
+        notes.append(ALL_CLASSES)
     if 0 < highest <= l_max:
         notes.append(AT_THE_CEILING)
     if votes.tied_copies:

@@ -81,7 +81,7 @@ def table(comparison: Comparison) -> str:
     lines = [f"{finding['name']}: score {finding['score']:.2f} (not calibrated)"]
     lines += [f"  {plain.label:<24} {plain.elapsed_s:8.2f} s" for plain in comparison.maps]
     lines += [f"  {label:<24} refused: {reason}" for label, reason in comparison.refused.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *comparison.input_warnings])
 
 
 class ProgressBars:

@@ -76,6 +76,7 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
             for entry, cells in zip(stored_json(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
         ),
         region_hits=arrays.get("region_hits"),
+        input_warnings=tuple(str(text) for text in stored_json(str(arrays.get("input_warnings", "[]")))),
     )
 
 
@@ -89,4 +90,6 @@ def _fields(votes: VoteMap) -> dict[str, Any]:
             "region_cells": np.stack([region.cells for region in votes.regions]),
             "region_hits": votes.region_hits,
         }
+    if votes.input_warnings:
+        fields["input_warnings"] = json.dumps(votes.input_warnings)
     return fields

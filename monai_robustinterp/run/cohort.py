@@ -39,8 +39,8 @@ class ImageResult:
         rerun_radius: within which a second run reports as many of the cells; 0 is no claim.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         n_samples: copies taken.
-        warnings: what the reader warned of.
-        notes: what the certificate notes: ties, constant maps.
+        warnings: what the reader warned of, and what is doubtful in the network's input.
+        notes: what else the certificate notes: ties, constant maps.
         elapsed_s: seconds of work on it, reading and writing included. Images overlap, so these add up to more than the
             run took.
     """
@@ -173,7 +173,7 @@ def _result(image: ImageRun) -> ImageResult:
     result = image.result
     if result is None:
         return ImageResult(number=image.number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
-    certificate, finding = result.certificate, result.record["finding"]
+    certificate, finding, of_input = result.certificate, result.record["finding"], result.votes.input_warnings
     return ImageResult(
         number=image.number,
         folder=image.folder,
@@ -192,8 +192,8 @@ def _result(image: ImageRun) -> ImageResult:
         renyi=certificate.radius("population", "renyi").l2,
         neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
         n_samples=certificate.spec.n_samples,
-        warnings=result.record["source"]["warnings"],
-        notes=" ".join(certificate.notes),
+        warnings="; ".join(text for text in (result.record["source"]["warnings"], *of_input) if text),
+        notes=" ".join(note for note in certificate.notes if note not in of_input),
         elapsed_s=image.elapsed_s,
     )
 

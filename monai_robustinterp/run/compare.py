@@ -68,6 +68,7 @@ class Comparison:
         logits: of the image, float32 [classes].
         maps: one a method that gave a map, in order, at least one.
         refused: label of each other method, and why it gave none.
+        input_warnings: what is doubtful in the image.
     """
 
     image: MetaTensor
@@ -76,6 +77,7 @@ class Comparison:
     logits: Array
     maps: tuple[PlainMap, ...]
     refused: dict[str, str]
+    input_warnings: tuple[str, ...] = ()
 
 
 def compare(
@@ -99,6 +101,7 @@ def compare(
     """
     image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
     clean = image.as_tensor().detach().to(torch.float32)
+    input_warnings = bundle.inferer.recipe.check_input(clean)
     maps, refused = [], {}
     precision = bundle.inferer.recipe.precision
     with explaining(bundle.network, precision):
@@ -119,6 +122,7 @@ def compare(
         logits=logits[0].cpu().numpy(),
         maps=tuple(maps),
         refused=refused,
+        input_warnings=input_warnings,
     )
 
 
@@ -236,6 +240,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "logits": [float(logit) for logit in comparison.logits],
         "maps": maps,
         "refused": [{"label": label, "reason": reason} for label, reason in comparison.refused.items()],
+        "input_warnings": list(comparison.input_warnings),
         "source": source_record(comparison.image.meta, comparison.image.shape[-2:]),
         "provenance": provenance(bundle.network, comparison.image, bundle.files),
     }

@@ -136,6 +136,7 @@ def _inferer(
         seed=spec.seed,
         precision=spec.precision,
         batch_size=spec.batch_size or bundle.inferer.recipe.batch_size,
+        expected=bundle.inferer.recipe.expected,
     )
 
 
@@ -195,6 +196,8 @@ def _other_votes(stored: VoteMap, again: VoteMap, precision: str) -> Iterator[st
         yield "the logits of the clean image are other ones."
     if stored.decision != again.decision:
         yield "the decision on the clean image is the opposite."
+    if stored.input_warnings != again.input_warnings:
+        yield "the warnings of the network's input are other ones."
     if stored.pair_counts is not None and again.pair_counts is not None:
         # A vote that is moved changes k - 1 of the k (k - 1) / 2 pairs of its copy: twice its share of the votes.
         pairs = int(np.abs(np.triu(stored.pair_counts - again.pair_counts, 1)).sum()) // 2

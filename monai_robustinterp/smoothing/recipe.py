@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -12,11 +13,12 @@ from torch import nn
 from monai_robustinterp.certificates.pairs import MAX_CELLS
 from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
 from monai_robustinterp.interpreters.base import attribute_copies
-from monai_robustinterp.interpreters.passes import target_logits
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
+from monai_robustinterp.smoothing.input_check import InputStatistics, check_input
+from monai_robustinterp.smoothing.network_check import check_logits, first_logits
 from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
 from monai_robustinterp.types import (
     NOISE_PROTOCOL,
@@ -42,12 +44,14 @@ class Case:
         spec: how its copies are taken; its number of copies is that of the last look.
         tally: its counts.
         logits: of the clean image, float [1, classes].
+        input_warnings: of the image.
         votes: what the last look at the tally gave.
     """
 
     spec: SmoothingSpec
     tally: VoteTally
     logits: torch.Tensor
+    input_warnings: tuple[str, ...]
     votes: VoteMap = dataclasses.field(init=False)
 
     def look(self, batch_size: int) -> None:
@@ -59,7 +63,7 @@ class Case:
         Raises:
             NonFiniteMapError: if a map or a logit of a copy is NaN or infinite.
         """
-        self.votes = self.tally.votes(self.logits)
+        self.votes = self.tally.votes(self.logits, self.input_warnings)
         self.spec = dataclasses.replace(self.spec, n_samples=self.tally.n_samples, batch_size=batch_size)
 
 
@@ -80,6 +84,8 @@ class Recipe:
         batch_size: noisy copies per forward pass; None takes the fastest one.
         pairs: count which cells each copy votes for together.
         looks: sample sizes, ascending, at which sampling may stop; empty if there is one only.
+        expected: statistics of the images that the network was trained on; an image unlike them gets a warning.
+        any_input: take votes of inputs that are no radiographs in [0, 1] too: of perturbed ones, say.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -97,6 +103,8 @@ class Recipe:
     batch_size: int | None = None
     pairs: bool = False
     looks: tuple[int, ...] = ()
+    expected: InputStatistics | None = None
+    any_input: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", float32_sigma(self.sigma))
@@ -135,14 +143,27 @@ class Recipe:
             regions: whose hits are counted.
 
         Raises:
-            ValueError: if the image is not [1, H, W] and finite, the cells do not fit, the logits are none or one is
-                not finite, or the target is none of them.
+            InputRefused: if the image is none in the display range
+                (:func:`~monai_robustinterp.smoothing.input_check.check_input`).
+            ValueError: if the image is not [1, H, W] and finite, the cells do not fit, or as :meth:`clean_logits`.
         """
         # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
         clean = single_channel(image).clone()
         self.check_grid(clean)
+        found = self.check_input(clean)
         logits, target = self.clean_logits(clean, network)
-        return Case(self.spec(target), self.tally(clean, target, regions=regions), logits)
+        return Case(self.spec(target), self.tally(clean, target, regions=regions), logits, found)
+
+    def check_input(self, clean: torch.Tensor) -> tuple[str, ...]:
+        """Warnings of an image [1, H, W], which are raised as such too.
+
+        Raises:
+            InputRefused: see :meth:`case`.
+        """
+        found = () if self.any_input else check_input(clean, self.expected)
+        for sentence in found:
+            warnings.warn(sentence, UserWarning, stacklevel=2)
+        return found
 
     def check_grid(self, image: torch.Tensor) -> int:
         """The number of cells of an image [..., H, W].
@@ -172,12 +193,13 @@ class Recipe:
             Logits [1, classes], and the target: the given one, or their arg-max.
 
         Raises:
-            ValueError: if they are no logits or too few, one is not finite, or the target is none of them.
+            ValueError: if they are no logits or too few, one is not finite, the target is none of them, or the network
+                is none that can be smoothed (:mod:`~monai_robustinterp.smoothing.network_check`).
         """
-        with torch.no_grad():
-            logits = target_logits(network(clean[None].clone()), self.target or 0)
+        logits = first_logits(network, clean, target=self.target or 0, precision=self.precision)
         check_finite_logits(logits)
         self.findings.check(logits)
+        check_logits(network, clean, logits, sigma=self.sigma, precision=self.precision)
         return logits, int(logits.argmax()) if self.target is None else self.target
 
     def tally(
@@ -302,8 +324,14 @@ def single_channel(image: torch.Tensor) -> torch.Tensor:
     """The plain float32 tensor [1, H, W] of an image.
 
     Raises:
+        TypeError: if it is no tensor.
         ValueError: if it is not [1, H, W] and finite.
     """
+    if not isinstance(image, torch.Tensor):
+        raise TypeError(
+            f"the image is a {type(image).__name__}; it must be a torch.Tensor [1, H, W]. Of a numpy array [H, W] pass "
+            "torch.from_numpy(array)[None]."
+        )
     if image.ndim != 3 or image.shape[0] != 1:
         raise ValueError(
             f"the image has shape {tuple(image.shape)}; it must be [1, H, W]: one channel, before replication and "

@@ -109,11 +109,12 @@ class VoteTally:
                 "float32."
             )
 
-    def votes(self, logits: torch.Tensor) -> VoteMap:
+    def votes(self, logits: torch.Tensor, input_warnings: tuple[str, ...] = ()) -> VoteMap:
         """The counts so far.
 
         Args:
             logits: of the clean image, [1, classes].
+            input_warnings: of the clean image.
 
         Raises:
             NonFiniteMapError: see :meth:`check_finite`.
@@ -135,6 +136,7 @@ class VoteTally:
             pair_counts=None if self.pair_counts is None else self.pair_counts.cpu().numpy().copy(),
             regions=self.regions,
             region_hits=self.hits.cpu().numpy().copy() if self.regions else None,
+            input_warnings=input_warnings,
         )
 
     def _cells(self, region: Region) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import numpy as np
@@ -102,7 +103,9 @@ def identity_run(**changes: object) -> tuple[CertifiedSaliencyInferer, Quadratic
     network = Quadratic(torch.eye(12), torch.full((12,), 100.0))
     image = torch.from_numpy(SHARES).float().reshape(1, 3, 4)
     settings = {"sigma": 0.5, "n_samples": 4000, "top_k": 4, "cell_size": 1, "beta": "0.75", "batch_size": 2000}
-    return CertifiedSaliencyInferer(target=1, **(settings | changes)), network, image
+    inferer = CertifiedSaliencyInferer(target=1, **(settings | changes))
+    inferer.recipe = dataclasses.replace(inferer.recipe, any_input=True)
+    return inferer, network, image
 
 
 def identity_breaking_radius() -> float:

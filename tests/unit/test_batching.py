@@ -171,16 +171,16 @@ def test_where_nothing_can_be_written_it_is_found_in_each_run(monkeypatch, tmp_p
 def test_only_a_long_run_is_searched_and_a_second_one_is_not(monkeypatch, tmp_path, tiny, image, rows) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     make_inferer(batch_size=None).vote(image, tiny)
-    assert rows == [1, 16, 16] and not list(tmp_path.rglob("*.json"))
+    assert rows == [1, 2, 16, 16] and not list(tmp_path.rglob("*.json"))
     rows.clear()
     monkeypatch.setattr(
         "monai_robustinterp.smoothing.batching.find_batch_size", lambda take, device, sizes: take(3) or 32
     )
     votes, _ = make_inferer(batch_size=None, n_samples=260).vote(image, tiny)
-    assert rows == [1, 3, *[32] * 9]
+    assert rows == [1, 2, 3, *[32] * 9]
     rows.clear()
     again, _ = make_inferer(batch_size=None, n_samples=260).vote(image, tiny)
-    assert rows == [1, *[32] * 9]
+    assert rows == [1, 2, *[32] * 9]
     # The copies of the search are not counted.
     assert same(votes, again) and same(votes, make_inferer(n_samples=260).vote(image, tiny)[0])
 
@@ -196,7 +196,8 @@ def test_a_classifier_without_weights_gets_no_copies_of_a_search(monkeypatch, im
 
     interpreter = RISE(n_masks=2, activation="softmax")
     make_inferer(interpreter=interpreter, batch_size=None, n_samples=256).vote(image, CallableClassifier(classify))
-    assert sum(seen) == 1 + 256 * 3
+    # The clean image, and two copies that show what the classifier is.
+    assert sum(seen) == 1 + 2 + 256 * 3
 
 
 def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, tmp_path, tiny, image) -> None:
@@ -208,8 +209,8 @@ def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, 
     tiny.register_forward_pre_hook(lambda _, args: copies.append(args[0].detach().clone()))
     make_inferer(batch_size=None).vote(image, tiny)
     assert max(map(len, copies)) == 16
-    # A clean image, twice one copy, three batches of 8 and of 16; then the run, of 20 copies in two full batches.
-    *searched, first, last = copies[1:]
+    # A clean image, two copies that show what the network is, twice one copy, three batches of 8 and of 16; then the run, of 20 copies in two full batches.
+    *searched, first, last = copies[2:]
     assert len(first) == len(last) == 16 and {len(batch) for batch in searched} <= {1, 8, 16}
     assert not any(torch.equal(one, other) for one in first for other in torch.cat(searched))
 
@@ -230,7 +231,7 @@ def test_a_batch_goes_on_with_the_next_image_and_nothing_changes(tiny, image, ro
     inferer = make_inferer()
     done: list[int] = []
     together = inferer.vote_images(images, tiny, done.append)
-    assert rows == [1, 1, 1, 16, 16, 16, 16] and done == [16, 16, 16, 12]
+    assert rows == [1, 2] * 3 + [16] * 4 and done == [16, 16, 16, 12]
     for (votes, spec), alone in zip(together, images):
         expected, expected_spec = inferer.vote(alone, tiny)
         assert same(votes, expected) and spec == expected_spec
@@ -247,22 +248,22 @@ class Brightness(nn.Module):
 
 def test_images_of_other_targets_and_shapes_do_not_share_a_batch(image) -> None:
     bright_left, bright_right = image.clone(), image.clone()
-    bright_left[..., :16] += 3
-    bright_right[..., 16:] += 3
+    bright_left[..., 16:] *= 0.1
+    bright_right[..., :16] *= 0.1
     images = [bright_left, bright_right, torch.cat([bright_left] * 2, dim=1)]
     network, seen = Brightness(), []
     network.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
     inferer = make_inferer(target=None)
     together = inferer.vote_images(images, network)
     assert [spec.target for _, spec in together] == [0, 1, 0]
-    assert seen[3:] == [(16, 1, 32, 32), (4, 1, 32, 32)] * 2 + [(16, 1, 64, 32), (4, 1, 64, 32)]
+    assert seen[-6:] == [(16, 1, 32, 32), (4, 1, 32, 32)] * 2 + [(16, 1, 64, 32), (4, 1, 64, 32)]
     for (votes, _), alone in zip(together, images):
         assert same(votes, inferer.vote(alone, network)[0])
 
 
 def test_with_early_stopping_each_image_stops_by_itself(tiny, image) -> None:
     inferer = make_inferer(n_samples=16, until_radius=0.02, max_samples=256, eta=0.05)
-    images = [image, 0.3 * image, 2 * image]
+    images = [image, 0.3 * image, image.flip(-1)]
     together = inferer.vote_images(images, tiny)
     for (votes, spec), alone in zip(together, images):
         expected, expected_spec = inferer.vote(alone, tiny)
@@ -300,14 +301,14 @@ def test_where_memory_ends_the_batch_is_halved_and_the_votes_are_the_same(tiny, 
     network, done = Small(tiny, 5, error), []
     votes, _ = make_inferer().vote(image, network, done.append)
     assert same(votes, expected)
-    assert network.rows == [1, 16, 8, 4, 4, 4, 4, 4] and sum(done) == 20
+    assert network.rows == [1, 2, 16, 8, 4, 4, 4, 4, 4] and sum(done) == 20
 
 
 def test_the_next_images_start_with_what_fitted(tiny, image) -> None:
     network = Small(tiny, 5, OUT_OF_MEMORY[0])
     inferer = make_inferer(until_radius=1e-9, max_samples=20)  # images one after the other
     inferer.vote_images([image, image.flip(-1)], network)
-    assert network.rows == [1, 1, 16, 8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert network.rows == [1, 2, 1, 2, 16, 8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
 
 
 def test_one_copy_too_many_is_an_error_and_so_is_every_other(tiny, image) -> None:
@@ -316,7 +317,7 @@ def test_one_copy_too_many_is_an_error_and_so_is_every_other(tiny, image) -> Non
     network = Small(tiny, 5, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
         make_inferer().vote(image, network)
-    assert network.rows == [1, 16]
+    assert network.rows == [1, 2, 16]
 
 
 def test_a_batch_is_counted_as_a_whole_or_not_at_all(monkeypatch, tiny, image) -> None:
@@ -364,7 +365,7 @@ class BrokenFrom(nn.Module):
 
     def __init__(self, network: nn.Module, first: int, *, maps: bool) -> None:
         super().__init__()
-        self.network, self.first, self.maps, self.seen = network, first, maps, -1
+        self.network, self.first, self.maps, self.seen = network, first, maps, -3
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.network(x)

@@ -45,7 +45,7 @@ SOON_S = 0.5
 @pytest.fixture(scope="module")
 def bundle() -> SaliencyBundle:
     """The shipped one around a network that answers fast."""
-    bundle = load_bundle(overrides={"n_samples": N_SAMPLES, "device": "$torch.device('cpu')"})
+    bundle = load_bundle(overrides={"n_samples": N_SAMPLES, "device": "$torch.device('cpu')", "input_statistics": ""})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         bundle.network = TinyClassifier(classes=2).eval()
