@@ -101,8 +101,8 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: Mask) 
     pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, ~padding), dataset, ~padding), dataset)
     if not padding.any():
         return pixels
-    values = np.where(padding, pixels.low, pixels.values)
-    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
+    pixels.values[padding] = pixels.low
+    return replace(pixels, padded=True, steps=(*pixels.steps, "padding set to black"))
 
 
 def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
@@ -111,7 +111,7 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
     tables = items(dataset, "ModalityLUTSequence")
     if tables and not is_empty(tables[0]):
         table = look_up(stored, tables[0], lowest=-(2.0 ** (bits - 1)) if signed else 0.0)
-        used = range_in_use(table.values[exposed], bits=table.bits, signed=False)
+        used = range_in_use(table.values, exposed, bits=table.bits, signed=False)
         whole = used.bits == table.bits
         return DisplayedPixels(
             values=table.values,
@@ -130,9 +130,12 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
     if (slope, intercept) == (1.0, 0.0):
         return pixels
     ends = sorted((slope * pixels.low + intercept, slope * pixels.high + intercept))
+    # In place here and below: the largest image takes 800 MB.
+    values = np.multiply(pixels.values, slope, out=pixels.values)
+    values += intercept
     return replace(
         pixels,
-        values=stored * slope + intercept,
+        values=values,
         low=ends[0],
         high=ends[1],
         source=f"{pixels.source}, rescaled",
@@ -154,14 +157,14 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
 
 def _stored_range(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
     """Stored pixels as they are, with the range that the header states or that their bits have."""
-    values, counted = stored.astype(np.float64), stored[exposed]
+    values = stored.astype(np.float64)
     low, high = stored_integer(dataset, "SmallestImagePixelValue"), stored_integer(dataset, "LargestImagePixelValue")
     stated = low is not None and high is not None and low < high
-    if low is not None and high is not None and stated and low <= counted.min() and counted.max() <= high:
+    if low is not None and high is not None and stated and not (exposed & ((stored < low) | (stored > high))).any():
         source = "header: SmallestImagePixelValue, LargestImagePixelValue"
         return DisplayedPixels(values=values, low=low, high=high, source=source, content=_STATED_RANGE)
     bits = integer(dataset, "BitsStored") or 16
-    used = range_in_use(counted, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
+    used = range_in_use(stored, exposed, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
     whole = used.bits == bits
     return DisplayedPixels(
         values=values,
@@ -185,7 +188,7 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
         if isinstance(voi, str):
             unused.append(voi)
             continue
-        fit = range_fit(voi.values[exposed], voi.low, voi.high)
+        fit = range_fit(voi.values, exposed, voi.low, voi.high)
         if fit.fits:
             margin = fit.margin / (voi.slope / (voi.high - voi.low)) if voi.slope > 0 else math.inf
             content = _ANOTHER_RANGE if misfits else ""
@@ -198,11 +201,11 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
     content = pixels.content
     if misfits and pixels.low < pixels.high:
         content = _ANOTHER_RANGE
-        whole = range_fit(pixels.values[exposed], pixels.low, pixels.high)
+        whole = range_fit(pixels.values, exposed, pixels.low, pixels.high)
         most, voi = max(misfits, key=lambda misfit: misfit[0])
         if not whole.fits and most > whole.deviation:
             return replace(voi, content=content, warnings=(*voi.warnings, *unused))
-        unused.append(f"the {pixels.source} is shown")
+        unused[-1] += f"; the {pixels.source} is shown"
     warnings = (*pixels.warnings, *unused, *filter(None, (pixels.range_warning,)))
     return replace(pixels, content=content, warnings=warnings)
 
@@ -271,6 +274,5 @@ def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixel
     if photometric != "MONOCHROME1" and shape != "INVERSE":
         return pixels
     reason = photometric if photometric == "MONOCHROME1" else "PresentationLUTShape INVERSE"
-    return replace(
-        pixels, values=pixels.low + pixels.high - pixels.values, steps=(*pixels.steps, f"inverted ({reason})")
-    )
+    values = np.subtract(pixels.low + pixels.high, pixels.values, out=pixels.values)
+    return replace(pixels, values=values, steps=(*pixels.steps, f"inverted ({reason})"))

@@ -59,7 +59,9 @@ def look_up(values: npt.NDArray[Any], item: Dataset, *, lowest: float) -> Looked
     elif first < 0 <= lowest:
         first += 2**16
         warnings += ("a lookup table's first value is signed for unsigned values: its 16 bits are read unsigned",)
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, table.size - 1)
+    rounded = np.rint(values, dtype=np.float64)
+    rounded -= first
+    index = np.clip(rounded, 0, table.size - 1, out=rounded).astype(np.int32)
     used = _output_bits(table, bits)
     if used != bits:
         warnings += (

@@ -64,7 +64,7 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
             "The file is damaged: copy or export it again."
         ) from None
     bits = 8 * stored.dtype.itemsize
-    used = range_in_use(stored, bits=bits, signed=False)
+    used = range_in_use(stored, np.ones(stored.shape, dtype=bool), bits=bits, signed=False)
     warnings = (
         unequal,
         _ROTATED if rotated else "",
