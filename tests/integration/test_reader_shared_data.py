@@ -105,6 +105,7 @@ def test_12_bit_jpeg_equals_dcmtk_but_for_values_beyond_the_stored_bits(tmp_path
     assert meta["transfer_syntax_uid"] == "1.2.840.10008.1.2.4.51"
 
 
+@pytest.mark.filterwarnings("ignore:PatientOrientation says")
 def test_an_ankle_is_read_with_a_warning_and_refused_when_strict() -> None:
     path = shared_data("dicom/RG3_RLE_extremity.dcm")
     with pytest.warns(UserWarning, match="BodyPartExamined is EXTREMITY"):
