@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ class NativeScale:
         rho: largest of |black|, |white| and |intercept| over the width of the display range; None likewise.
         round_off: bound of the l2 norm of the float32 round-off on the way (L11, L12); None likewise.
         reason: a sentence why there is no bound; "" otherwise.
+        margin_l2: l2 norm of a change of the stored pixels within which the display range stays the one in use.
+        margin_l_inf: the same for the largest absolute value.
     """
 
     slope: float | None
@@ -34,12 +37,16 @@ class NativeScale:
     rho: float | None
     round_off: float | None
     reason: str
+    margin_l2: float = math.inf
+    margin_l_inf: float = math.inf
 
 
 def no_scale(reason: str) -> NativeScale:
     """No bound, and a sentence why."""
     return NativeScale(None, None, None, None, None, NO_NATIVE + reason)
 
+
+_BEYOND_MARGIN = "the display range depends on the content, and pixels within the radius could have another one."
 
 UNKNOWN_SCALE = no_scale("the image was preprocessed outside of the package, in a way that is not known to it.")
 """Of an image that came as a tensor."""
@@ -61,6 +68,8 @@ def native_record(l2: float, scale: NativeScale, n_pixels: int) -> dict[str, Any
     if scale.slope and scale.norm_l2 and scale.norm_l_inf and scale.round_off:
         norms = ResizeNorms(scale.norm_l2, scale.norm_l_inf)
         radius = native_radius(l2, norms=norms, slope=scale.slope, n_pixels=n_pixels, round_off=scale.round_off)
+        if radius.l2 > scale.margin_l2 or radius.l_inf > scale.margin_l_inf:
+            return native_record(l2, no_scale(_BEYOND_MARGIN), n_pixels)
         record = {"l2": radius.l2, "l_inf": radius.l_inf}
     return record | {
         "norm_l2": scale.norm_l2,

@@ -24,7 +24,7 @@ from monai_robustinterp.geometry.regions import RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
-from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
+from monai_robustinterp.run.cohort import SAME_FILM, CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.types import Precision
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
@@ -150,14 +150,15 @@ def table(summary: CohortSummary) -> str:
         )
     if summary.saved_share > 0:
         lines.append(f"Early stopping took {1 - summary.saved_share:.1%} of {summary.max_samples} copies an image.")
-    if summary.ignored_files:
-        lines.append(f"{summary.ignored_files} other files in the folders were passed over.")
+    if summary.passed_over:
+        kinds = "; ".join(f"{count} {kind}" for kind, count in summary.passed_over.items())
+        lines.append(f"Passed over in the folders: {kinds}.")
     return "\n".join(lines)
 
 
 def _row(result: ImageResult) -> str:
-    if result.status == "refused":
-        return f"{result.number:>3}  refused: {result.reason}"
+    if result.status in ("refused", SAME_FILM):
+        return f"{result.number:>3}  {result.status}: {result.reason}"
     label, renyi, l_max, ceiling, rerun = (
         f"{readable(l2 or 0.0):>7}"
         for l2 in (result.label_radius, result.renyi, result.l_max, result.ceiling, result.rerun_radius)

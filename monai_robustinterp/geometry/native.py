@@ -38,12 +38,16 @@ def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: t
     if reason:
         return no_scale(reason)
     height, width = (int(size) for size in meta["spatial_shape"])
+    margin = float(meta["display_margin"])
+    margins = margin, margin / math.sqrt(height * width)
     if any(type(step) is CropCenterSquared for step in preprocessing.transforms):
+        if float(meta["pixel_aspect"]) != 1:
+            return no_scale("the pixels are not square, and the norm of the crop that is square in mm is not known.")
         height = width = min(height, width)
     rows, columns = (area_resize_matrix(*sizes) for sizes in zip((height, width), input_shape))
     norms, rho = resize_norms(rows, columns), float(meta["display_rho"])
     round_off = resize_round_off((height, width), input_shape, display=display_round_off(rho))
-    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, rho, round_off, "")
+    return NativeScale(float(meta["display_slope"]), norms.l2, norms.l_inf, rho, round_off, "", *margins)
 
 
 def _no_slope(meta: Mapping[str, Any]) -> str:

@@ -19,6 +19,9 @@ from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.read_ahead import ImageRun, ReadAhead
 from monai_robustinterp.run.reported import ReportedSets
 
+SAME_FILM = "same film"
+"""Status of a file that was there before in the same run."""
+
 _SUMMARY, _INDEX = "summary.json", "index.json"
 
 
@@ -29,8 +32,8 @@ class ImageResult:
     Attributes:
         number: position in the run, from 1.
         folder: name of the result folder; empty if refused.
-        status: "refused", or the certificate's: "certified" (map and decision), "map only", "abstain", ...
-        reason: why it was refused, or the certificate's sentence.
+        status: "refused", "same film", or the certificate's: "certified" (map and decision), "map only", "abstain", ...
+        reason: why it was refused, which image is the same film, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
         label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
         l_max: the certified radius of the map: the largest population one; 0 is no claim.
@@ -74,14 +77,14 @@ class CohortSummary:
     Attributes:
         inputs: how many inputs there are; fewer results mean that the run is not complete.
         results: one an input, in order.
-        ignored_files: files in the given folders that were passed over.
+        passed_over: how many files in the given folders are no films, by what they are.
         max_samples: copies at which the sampling of an image ends in any case.
         reported: the reported sets, for what different films share.
     """
 
     inputs: int = 0
     results: list[ImageResult] = field(default_factory=list)
-    ignored_files: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     max_samples: int = 0
     reported: ReportedSets = field(default_factory=ReportedSets)
 
@@ -139,7 +142,7 @@ def certify_cohort(
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
     summary = CohortSummary(
-        inputs=len(sources), ignored_files=found.ignored, max_samples=bundle.inferer.recipe.max_samples
+        inputs=len(sources), passed_over=found.passed_over, max_samples=bundle.inferer.recipe.max_samples
     )
     kept: dict[str, str] = {}
     # At once and again and again: a folder that cannot be written fails early, and a killed run can be read.
@@ -149,7 +152,7 @@ def certify_cohort(
         summary.results.append(_result(image))
         if image.result is not None:
             summary.reported.add(image.result.votes)
-        if image.result is None and image.folder and (output / image.folder).is_dir():
+        if image.result is None and not image.same_as and image.folder and (output / image.folder).is_dir():
             kept[image.folder] = str(image.path.absolute())
         if lists_are_due(len(summary.results)):
             _write_lists(output, summary, sources, kept)
@@ -172,7 +175,8 @@ def certify_cohort(
 def _result(image: ImageRun) -> ImageResult:
     result = image.result
     if result is None:
-        return ImageResult(number=image.number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
+        status = SAME_FILM if image.same_as else "refused"
+        return ImageResult(number=image.number, status=status, reason=image.reason, elapsed_s=image.elapsed_s)
     certificate, finding, of_input = result.certificate, result.record["finding"], result.votes.input_warnings
     return ImageResult(
         number=image.number,
@@ -205,14 +209,18 @@ def lists_are_due(results: int) -> bool:
 
 def _write_lists(output: Path, summary: CohortSummary, sources: Sequence[Path], kept: Mapping[str, str]) -> None:
     """Writes the summary and the index; ``kept`` maps folders of earlier runs to their sources."""
-    certified = sum(result.status == "certified" for result in summary.results)
+    certified, same = (
+        sum(result.status == status for result in summary.results) for status in ("certified", SAME_FILM)
+    )
     totals = {
         "inputs": summary.inputs,
         "complete": len(summary.results) == summary.inputs,
         "certified": certified,
-        "abstained": len(summary.results) - certified - summary.refused,
+        "abstained": len(summary.results) - certified - same - summary.refused,
         "refused": summary.refused,
-        "ignored_files": summary.ignored_files,
+        "same_film": same,
+        "ignored_files": sum(summary.passed_over.values()),
+        "passed_over": dict(summary.passed_over),
         "max_samples": summary.max_samples,
         "saved_share": summary.saved_share,
     }

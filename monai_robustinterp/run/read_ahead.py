@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,10 +34,7 @@ from monai_robustinterp.types import SmoothingSpec, VoteMap
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
 
-_EXISTS = (
-    "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
-    "output folder."
-)
+_EXISTS = "results of this file exist in {} (of an earlier run): pass --overwrite, or choose another output folder."
 
 
 @dataclass(kw_only=True)
@@ -52,6 +49,7 @@ class ImageRun:
         votes: after the network, with how they were taken.
         result: after writing; None if it was refused.
         reason: why it was refused; "" if it was not.
+        same_as: number of an image of this run that is the same file and has its result; 0 if there is none.
         elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
     """
 
@@ -62,6 +60,7 @@ class ImageRun:
     votes: tuple[VoteMap, SmoothingSpec] | None = None
     result: CertifiedResult | None = None
     reason: str = ""
+    same_as: int = 0
     elapsed_s: float = 0.0
 
     @contextmanager
@@ -90,6 +89,7 @@ class ReadAhead:
         overwrite: replace results of an earlier run of the same file.
         save: writes a result into an empty folder.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
+        written: result folders of this run, and the number of the image of each.
     """
 
     bundle: SaliencyBundle
@@ -98,6 +98,7 @@ class ReadAhead:
     overwrite: bool
     save: Callable[[CertifiedResult, Path], None]
     done: Callable[[ImageRun], None]
+    written: dict[str, int] = field(default_factory=dict)
 
     def certify(self, images: Sequence[Path], *, show_progress: bool) -> None:
         """Certifies the images.
@@ -160,9 +161,13 @@ class ReadAhead:
                 with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
                     self.save(result, folder)
                 image.result = result
+                self.written[image.folder] = image.number
         self.done(image)
 
     def _refuse_existing(self, image: ImageRun) -> None:
+        image.same_as = self.written.get(image.folder, 0)
+        if image.same_as:
+            raise InputRefused(f"the same film as {image.same_as}.")
         if (self.output / image.folder).exists() and not self.overwrite:
             raise InputRefused(_EXISTS.format(image.folder))
 

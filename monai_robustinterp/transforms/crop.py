@@ -11,7 +11,11 @@ from monai.transforms import Crop, Cropd
 
 
 class CropCenterSquare(Crop):
-    """Crops [C, H, W] to its central square of side min(H, W); the inverse pads with zeros."""
+    """Crops [C, H, W] to the largest central part that is square; the inverse pads with zeros.
+
+    Square is what has as many rows as columns, or the same extent both ways where ``pixel_aspect`` of the metadata says
+    that the pixels are not square. A resize to a square then gives square pixels.
+    """
 
     def __call__(self, img: torch.Tensor, lazy: bool | None = None) -> torch.Tensor:
         """Crops.
@@ -21,8 +25,11 @@ class CropCenterSquare(Crop):
             lazy: see :class:`monai.transforms.Crop`.
         """
         shape = img.peek_pending_shape() if hasattr(img, "peek_pending_shape") else img.shape[1:]
-        side = min(shape)
-        slices = self.compute_slices(roi_center=[size // 2 for size in shape], roi_size=[side] * len(shape))
+        aspect = float(getattr(img, "meta", {}).get("pixel_aspect", 1.0))
+        side = min(shape[0] * aspect, shape[1])
+        # round() of a whole number is that number: square pixels have whole sides.
+        size = [max(1, round(side / aspect)), max(1, round(side))]
+        slices = self.compute_slices(roi_center=[length // 2 for length in shape], roi_size=size)
         cropped: torch.Tensor = super().__call__(img, slices=slices, lazy=self.lazy if lazy is None else lazy)
         return cropped
 

@@ -24,7 +24,7 @@ from tests.support.shared import require_tool, shared_data
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader", "ignore:.*nvImageCodec")
 
-UNDECODABLE = "RG3_JPLY_extremity.dcm"
+JPEG_12_BITS = "RG3_JPLY_extremity.dcm"  # pydicom's plugins do not decode it
 # file, display range, spacing source, body part of the meta dictionary, all read off the headers
 DICOM_FILES = {
     "CR-MONO1-10-chest.dcm": (38, 1061, "none", "CHEST"),
@@ -35,7 +35,7 @@ DICOM_FILES = {
     "RSNA_jpegbaseline_CR.dcm": (0, 255, "PixelSpacing", "CHEST"),
     "derived_CR-MONO1-10-chest_J2KLossless.dcm": (38, 1061, "none", "CHEST"),
     "derived_CR-MONO1-10-chest_RLE.dcm": (38, 1061, "none", "CHEST"),
-    "highdicom_dog_thorax_DX.dcm": (0, 255, "PixelSpacing", "THORAX"),
+    "highdicom_dog_thorax_DX.dcm": (0, 255, "PixelSpacing", "CHEST"),
 }
 
 
@@ -45,10 +45,10 @@ def get(path: Path) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
 
 def test_every_shared_dicom_file_is_expected_here() -> None:
     found = {path.name for path in shared_data("dicom").iterdir()}
-    assert found == {*DICOM_FILES, UNDECODABLE}
+    assert found == {*DICOM_FILES, JPEG_12_BITS}
 
 
-@pytest.mark.filterwarnings("ignore:BodyPartExamined is EXTREMITY")
+@pytest.mark.filterwarnings("ignore:BodyPartExamined is EXTREMITY", "ignore:PatientOrientation says")
 @pytest.mark.parametrize("name", DICOM_FILES)
 def test_dicom_equals_pydicom_windowed_and_inverted(name: str) -> None:
     path = shared_data(f"dicom/{name}")
@@ -90,11 +90,22 @@ def test_air_is_dark_in_a_monochrome1_chest() -> None:
     assert spine.mean() > lung.mean() + 0.05 * (meta["display_max"] - meta["display_min"])
 
 
-def test_the_12_bit_jpeg_is_refused_clearly() -> None:
-    with pytest.raises(InputRefused, match=r"JPEG Extended.*dcmdjpeg"):
-        LoadImage(reader=ChestXRayReader())(shared_data(f"dicom/{UNDECODABLE}"))
+@pytest.mark.filterwarnings("ignore:BodyPartExamined is EXTREMITY", "ignore:PatientOrientation says")
+def test_12_bit_jpeg_equals_dcmtk_but_for_values_beyond_the_stored_bits(tmp_path: Path) -> None:
+    path, decoded = shared_data(f"dicom/{JPEG_12_BITS}"), tmp_path / "decoded.dcm"
+    subprocess.run([require_tool("dcmdjpeg"), str(path), str(decoded)], check=True)
+    dataset = dcmread(decoded)
+    overshooting = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
+    assert overshooting.max() == 1024  # of 10 bits stored: taken modulo 1024 it would be black
+    expected = (38 + 1061) - np.minimum(overshooting, 1023).astype(np.float32)
+    array, meta = get(path)
+    np.testing.assert_array_equal(array[0], expected)
+    original, _ = get(shared_data("dicom/RG3_RLE_extremity.dcm"))
+    assert np.abs(array - original).max() < 50 and np.abs(array - original).mean() < 2
+    assert meta["transfer_syntax_uid"] == "1.2.840.10008.1.2.4.51"
 
 
+@pytest.mark.filterwarnings("ignore:PatientOrientation says")
 def test_an_ankle_is_read_with_a_warning_and_refused_when_strict() -> None:
     path = shared_data("dicom/RG3_RLE_extremity.dcm")
     with pytest.warns(UserWarning, match="BodyPartExamined is EXTREMITY"):

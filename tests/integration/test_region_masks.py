@@ -457,7 +457,7 @@ REFUSED = [
     (other_values, "neither 0 nor 1"),
     (one_group_for_two_frames, "describes 1 frames and has 2"),
     (no_uid_in_the_reference, "AttributeError"),
-    (another_type, "SegmentationType not a code"),
+    (another_type, "SegmentationType not a term"),
 ]
 
 

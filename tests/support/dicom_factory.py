@@ -59,7 +59,7 @@ def make_dx(
     bits_allocated: int = 16,
     marker: str = "top-left",
     seed: int = 0,
-    spacing_mm: tuple[float, float] = (0.2, 0.25),
+    spacing_mm: tuple[float, float] = (0.2, 0.203),
     transfer_syntax: UID = uid.ExplicitVRLittleEndian,
     elements: Mapping[str, Any] | None = None,
 ) -> Path:

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "data"
+_SHARED = Path(__file__).resolve().parents[3] / "shared"
+_DEFAULT = _SHARED / "data"
 
 
 def shared_data(name: str) -> Path:
@@ -17,6 +18,14 @@ def shared_data(name: str) -> Path:
     path = Path(os.environ.get("MONAI_ROBUSTINTERP_SHARED_DATA", _DEFAULT)) / name
     if not path.exists():
         _missing(f"shared data {name} is not at {path}: set MONAI_ROBUSTINTERP_SHARED_DATA")
+    return path
+
+
+def shared_case(name: str) -> Path:
+    """Path of a file of the shared cases, given relative to their folder (MONAI_ROBUSTINTERP_SHARED_CASES)."""
+    path = Path(os.environ.get("MONAI_ROBUSTINTERP_SHARED_CASES", _SHARED / "cases")) / name
+    if not path.exists():
+        _missing(f"shared case {name} is not at {path}: set MONAI_ROBUSTINTERP_SHARED_CASES")
     return path
 
 

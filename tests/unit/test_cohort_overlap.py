@@ -315,17 +315,22 @@ def test_a_failed_read_and_a_failed_write_stop_nothing(images, bundle, tmp_path,
     assert written["totals"]["complete"] and written["totals"]["refused"] == 3
 
 
-def test_the_same_file_again_is_refused_before_its_votes(images, bundle, tmp_path, stages) -> None:
+def test_the_same_file_again_is_passed_over_before_its_votes(images, bundle, tmp_path, stages) -> None:
     """Although the first one is not written when the second is read."""
     shutil.copy(images[0], images[1])
     stages.before["write 1"] = lambda: comes(stages.ended["read 2"])
     first, second, third = certify(images[:3], tmp_path / "out", bundle).results
-    assert (first.status, second.status, third.status) == ("abstain", "refused", "abstain")
-    assert second.reason.startswith(f"results of this file exist in {first.folder} (an earlier run, or the same file")
+    assert (first.status, second.status, third.status) == ("abstain", "same film", "abstain")
+    assert second.reason == "the same film as 1."
     assert not second.folder and not stages.began["vote 3"].is_set()
-    # As before: of two results one replaces the other.
-    again = certify(images[:2], tmp_path / "out", bundle, overwrite=True).results
-    assert [result.folder for result in again] == [first.folder] * 2
+    totals = json.loads((tmp_path / "out" / "summary.json").read_text())["totals"]
+    assert [totals[name] for name in ("inputs", "abstained", "refused", "same_film")] == [3, 2, 0, 1]
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert index["folders"][first.folder] == str(images[0])
+    again = certify(images[:2], tmp_path / "out", bundle, overwrite=True)
+    assert [result.folder for result in again.results] == [first.folder, ""] and again.refused == 0
+    earlier = certify(images[:2], tmp_path / "out", bundle)
+    assert earlier.refused == 2 and all("of an earlier run" in result.reason for result in earlier.results)
 
 
 def test_the_same_file_again_is_certified_if_the_first_was_not(images, bundle, tmp_path, stages) -> None:
@@ -399,7 +404,8 @@ def test_the_bar_ends_full_whatever_was_refused(images, bundle, tmp_path, stages
     images[0].write_bytes(b"no picture")
     shutil.copy(images[1], images[2])
     stages.before["write 2"] = full
-    assert sum(map(bool, reasons(certify_cohort(images, tmp_path / "out", bundle=bundle)))) == 3
+    statuses = [result.status for result in certify_cohort(images, tmp_path / "out", bundle=bundle).results]
+    assert statuses == ["refused", "abstain", "same film", "refused", "abstain"]
     assert bar.last.n == bar.last.total == 3 * N_SAMPLES
     assert "image 5/5" in capsys.readouterr().err
 

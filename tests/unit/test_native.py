@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -111,6 +112,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "linear": {"elements": VOI},
     "exact mono1": {"elements": VOI | {"VOILUTFunction": "LINEAR_EXACT", "WindowWidth": 8000}, "mono1": True},
     "rescaled": {"elements": VOI | RESCALED | {"WindowWidth": 3000}},
+    # The sigmoid is nearly linear where pixels reach only its middle, which must not be too flat to be shown.
     "sigmoid": {"elements": VOI | {"VOILUTFunction": "SIGMOID", "WindowWidth": 60_000}},
     "sigmoid rescaled mono1": {
         "elements": VOI | RESCALED | {"VOILUTFunction": "SIGMOID", "WindowWidth": 22_000},
@@ -134,12 +136,33 @@ def test_no_change_of_a_dicom_file_moves_the_input_further(tmp_path_factory: pyt
                 options = KINDS[kind]
                 # MONOCHROME1 is stored as 65535 - shown: the stored pixels lie in the middle of the window.
                 center = 65_535 - 30_000 if options.get("mono1") else 30_000
+                spread, room = (2200, 300) if "sigmoid" in kind else (300, 2000)
                 check_the_bound(
                     functools.partial(written, bits_stored=16, **options),
-                    stored_16_bit(shape, center, 300),
-                    2000,
+                    stored_16_bit(shape, center, spread),
+                    room,
                     tmp_path,
                 )
+
+
+def test_no_radius_beyond_the_margin_of_the_display_range() -> None:
+    scale = NativeScale(slope=0.001, norm_l2=0.5, norm_l_inf=1.0, rho=1.0, round_off=0.001, reason="")
+    radius = native_record(0.102, scale, 128 * 128)
+    assert radius["l2"] and radius["l_inf"] and radius["reason"] == ""
+    for margins in ({"margin_l2": 0.99 * radius["l2"]}, {"margin_l_inf": 0.99 * radius["l_inf"]}):
+        record = native_record(0.102, dataclasses.replace(scale, **margins), 128 * 128)
+        assert record["l2"] is record["l_inf"] is record["slope"] is None
+        assert "could have another one" in record["reason"]
+    within = dataclasses.replace(scale, margin_l2=radius["l2"], margin_l_inf=radius["l_inf"])
+    assert native_record(0.102, within, 128 * 128) == radius
+
+
+def test_margins_and_pixels_that_are_not_square() -> None:
+    margins = META | {"display_margin": 600.0}
+    scale = native_scale(shipped(), margins, SHAPE)
+    assert (scale.margin_l2, scale.margin_l_inf) == (600.0, pytest.approx(600 / math.sqrt(300 * 262)))
+    assert "not square" in native_scale(shipped(), META | {"pixel_aspect": 0.5}, SHAPE).reason
+    assert native_scale(in_order(0, 1, 3, 4)(), META | {"pixel_aspect": 0.5}, SHAPE).reason == ""
 
 
 def test_no_change_of_a_png_moves_the_input_further(tmp_path: Path) -> None:
@@ -151,7 +174,8 @@ def test_no_change_of_a_png_moves_the_input_further(tmp_path: Path) -> None:
     check_the_bound(write, stored_16_bit((200, 150), 128, 5).astype(np.uint8), 40, tmp_path)
 
 
-META = {"spatial_shape": np.array([300, 262]), "display_slope": 0.25, "display_rho": 1.0, "display_slope_reason": ""}
+META = {"spatial_shape": np.array([300, 262]), "pixel_aspect": 1.0, "display_slope": 0.25, "display_rho": 1.0}
+META |= {"display_margin": math.inf, "display_slope_reason": ""}
 Chain = Callable[[], Compose]
 
 

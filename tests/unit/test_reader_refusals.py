@@ -89,7 +89,8 @@ def multi_frame(dataset: Dataset) -> None:
 
 def color(dataset: Dataset) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.PixelData = dataset.PixelData * 3
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = color_photo().tobytes()
 
 
 def palette(dataset: Dataset) -> None:
@@ -186,9 +187,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "half an RLE frame": (lambda p: dicom(p, half_a_frame, transfer_syntax=uid.RLELossless), "RLE Lossless"),
     "half a JPEG-LS frame": (lambda p: dicom(p, half_a_frame, transfer_syntax=uid.JPEGLSLossless), "JPEG-LS"),
     "multi-frame": (lambda p: dicom(p, multi_frame), "NumberOfFrames is 2"),
-    "color DICOM": (lambda p: dicom(p, color), "3 samples per pixel"),
+    "color DICOM": (lambda p: dicom(p, color), "image is in color"),
     "palette": (lambda p: dicom(p, palette), "not plain grayscale"),
-    "high bit": (lambda p: dicom(p, elements={"HighBit": 15}), "HighBit 15"),
+    "high bit": (lambda p: dicom(p, elements={"HighBit": 3}), "HighBit 3"),
     "32 bits": (lambda p: dicom(p, elements={"BitsAllocated": 32}), "BitsAllocated is 32"),
     "bits missing": (lambda p: dicom(p, elements={"BitsStored": None}), "BitsStored None"),
     "rows missing": (lambda p: dicom(p, elements={"Rows": None}), "Rows or Columns is missing"),
@@ -292,13 +293,14 @@ def test_no_text_value_reaches_warnings_log_or_message(
         SECRET,
     )
     odd |= {"SeriesInstanceUID": SECRET, "PatientName": SECRET, "PatientOrientation": SECRET * 5}
-    path = make_dx(tmp_path / "image.dcm", elements=odd)
+    path = make_dx(tmp_path / "image.dcm", elements=odd | {"AnatomicRegionSequence": None})
     with caplog.at_level(logging.DEBUG):
         _, meta = ChestXRayReader().get_data(path)
         with pytest.raises(InputRefused) as refusal:
             ChestXRayReader(strict=True).get_data(path)
-    assert meta["warnings"].count("not a code") == 2
+    assert meta["warnings"].count("not a term") == 2
     assert meta["view_position"] == SECRET
+    assert meta["body_part"] == ""
     said = [str(w.message) for w in recwarn] + [r.getMessage() for r in caplog.records]
     said += [str(refusal.value), meta["warnings"], meta["intensity_path"], meta["display_source"]]
     assert not [text for text in said if "Doe" in text]

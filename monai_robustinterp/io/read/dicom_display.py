@@ -7,6 +7,7 @@ Linear windows are not applied, since they clip: they are recorded as the range 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +17,28 @@ from pydicom.dataset import Dataset
 from scipy.special import expit
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_header import first_item, integer, numbers, shown_code, stored_integer, text
+from monai_robustinterp.io.read.dicom_header import integer, items, numbers, shown_term, stored_integer, text
+from monai_robustinterp.io.read.display_fit import (
+    BITS_DEPEND_ON_CONTENT,
+    MOST_CLIPPED,
+    bits_warning,
+    range_fit,
+    range_in_use,
+)
+from monai_robustinterp.io.read.lookup_table import is_empty, look_up
 from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, DisplaySlope, affine_slope, no_slope
 
 _WIDTHS = 2.0**20
+_MOST_TRIED = 8  # tables, and windows, of one file
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+_STATED_RANGE = (
+    "the header's smallest and largest pixel value are the display range only while all pixels lie between them, so it "
+    "depends on the content."
+)
+_ANOTHER_RANGE = "a table or window of the header does not fit the pixels, so the display range depends on the content."
 
 FloatImage = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +52,11 @@ class DisplayedPixels:
         source: where the range came from.
         slope: largest change of a value per stored unit; NaN after a lookup table.
         intercept: what the rescale added.
-        fixed_range: whether the range is the same for all pixels with this header.
+        content: why the range depends on the content; "" if it does not within ``margin``.
+        margin: l2 norm of a change of the stored pixels within which the range stays this one.
         padded: whether pixels were set to black.
         steps: what was applied to the stored pixels, in order.
+        range_warning: what is odd about a range that no table or window stated; "" if nothing is.
         warnings: sentences about what was odd.
     """
 
@@ -47,9 +66,11 @@ class DisplayedPixels:
     source: str
     slope: float = 1.0
     intercept: float = 0.0
-    fixed_range: bool = True
+    content: str = ""
+    margin: float = math.inf
     padded: bool = False
     steps: tuple[str, ...] = ("stored values",)
+    range_warning: str = ""
     warnings: tuple[str, ...] = ()
 
     def display_slope(self) -> DisplaySlope:
@@ -58,21 +79,18 @@ class DisplayedPixels:
             return no_slope(LOOKUP_TABLE)
         if self.padded:
             return no_slope("pixels at the padding value become black: a pixel that takes or leaves it jumps.")
-        if not self.fixed_range:
-            return no_slope(
-                "the header's smallest and largest pixel value are the display range only while all pixels lie between "
-                "them, so it depends on the content."
-            )
-        return affine_slope(self.slope, self.low, self.high, intercept=self.intercept)
+        if self.content:
+            return no_slope(self.content)
+        return affine_slope(self.slope, self.low, self.high, intercept=self.intercept, margin=self.margin)
 
 
-def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDArray[np.bool_]) -> DisplayedPixels:
+def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: Mask) -> DisplayedPixels:
     """Apply the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2 up to, and without, a linear window.
 
     Args:
         stored: stored pixels, shape [H, W].
         dataset: their header.
-        padding: pixels outside the exposed field, shape [H, W]; they become black.
+        padding: pixels outside the exposed field, shape [H, W], not all of them; they become black.
 
     Returns:
         Values with air dark.
@@ -80,45 +98,49 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.ND
     Raises:
         InputRefused: if a lookup table is malformed.
     """
-    pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, padding), dataset), dataset)
+    pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, ~padding), dataset, ~padding), dataset)
     if not padding.any():
         return pixels
-    values = np.where(padding, pixels.low, pixels.values)
-    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
+    pixels.values[padding] = pixels.low
+    return replace(pixels, padded=True, steps=(*pixels.steps, "padding set to black"))
 
 
-def padding_mask(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Pixels at PixelPaddingValue, or from there to PixelPaddingRangeLimit; bool, shape [H, W]."""
-    first = stored_integer(dataset, "PixelPaddingValue")
-    if first is None:
-        return np.zeros(stored.shape, dtype=bool)
-    last = stored_integer(dataset, "PixelPaddingRangeLimit")
-    low, high = sorted((first, first if last is None else last))
-    return (stored >= low) & (stored <= high)
-
-
-def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDArray[np.bool_]) -> DisplayedPixels:
+def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
     """Modality LUT or rescale, with the range that holds where there is no VOI."""
-    item, _ = first_item(dataset, "ModalityLUTSequence")
-    if item is not None:
-        values, top = _lookup(stored, item)
-        steps = ("stored values", "modality LUT")
-        source = "full output range of the modality LUT"
-        return DisplayedPixels(values=values, low=0.0, high=top, source=source, slope=math.nan, steps=steps)
-    low, high, source, fixed = _stored_range(stored[~padding], dataset)
+    bits, signed = integer(dataset, "BitsStored") or 16, integer(dataset, "PixelRepresentation") == 1
+    tables = items(dataset, "ModalityLUTSequence")
+    if tables and not is_empty(tables[0]):
+        table = look_up(stored, tables[0], lowest=-(2.0 ** (bits - 1)) if signed else 0.0)
+        used = range_in_use(table.values, exposed, bits=table.bits, signed=False)
+        whole = used.bits == table.bits
+        return DisplayedPixels(
+            values=table.values,
+            low=0.0,
+            high=used.high,
+            source="full output range of the modality LUT" if whole else f"{used.bits}-bit range in use",
+            slope=math.nan,
+            steps=("stored values", "modality LUT"),
+            range_warning="" if whole else bits_warning(used.bits, table.bits),
+            warnings=table.warnings,
+        )
+    pixels = _stored_range(stored, dataset, exposed)
+    if tables:
+        pixels = replace(pixels, warnings=("ModalityLUTSequence has an empty item: it is ignored",))
     slope, intercept = _rescale(dataset)
     if (slope, intercept) == (1.0, 0.0):
-        values = stored.astype(np.float64)
-        return DisplayedPixels(values=values, low=low, high=high, source=source, fixed_range=fixed)
-    ends = sorted((slope * low + intercept, slope * high + intercept))
-    return DisplayedPixels(
-        values=stored * slope + intercept,
+        return pixels
+    ends = sorted((slope * pixels.low + intercept, slope * pixels.high + intercept))
+    # In place here and below: the largest image takes 800 MB.
+    values = np.multiply(pixels.values, slope, out=pixels.values)
+    values += intercept
+    return replace(
+        pixels,
+        values=values,
         low=ends[0],
         high=ends[1],
-        source=f"{source}, rescaled",
+        source=f"{pixels.source}, rescaled",
         slope=abs(slope),
         intercept=intercept,
-        fixed_range=fixed,
         steps=("stored values", f"rescale slope {slope:g} intercept {intercept:g}"),
     )
 
@@ -133,64 +155,114 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     return pair[0], pair[1]
 
 
-def _stored_range(stored: npt.NDArray[Any], dataset: Dataset) -> tuple[float, float, str, bool]:
-    """Range, its source, and whether it is the same for all pixels with this header."""
+def _stored_range(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
+    """Stored pixels as they are, with the range that the header states or that their bits have."""
+    values = stored.astype(np.float64)
     low, high = stored_integer(dataset, "SmallestImagePixelValue"), stored_integer(dataset, "LargestImagePixelValue")
-    stated = (float(low), float(high)) if low is not None and high is not None and low < high else None
-    if stated and stated[0] <= stored.min() and stored.max() <= stated[1]:
-        return *stated, "header: SmallestImagePixelValue, LargestImagePixelValue", False
+    stated = low is not None and high is not None and low < high
+    if low is not None and high is not None and stated and not (exposed & ((stored < low) | (stored > high))).any():
+        source = "header: SmallestImagePixelValue, LargestImagePixelValue"
+        return DisplayedPixels(values=values, low=low, high=high, source=source, content=_STATED_RANGE)
     bits = integer(dataset, "BitsStored") or 16
-    offset = 2 ** (bits - 1) if integer(dataset, "PixelRepresentation") == 1 else 0
-    return float(-offset), float(2**bits - 1 - offset), f"full {bits}-bit range", not stated
+    used = range_in_use(stored, exposed, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
+    whole = used.bits == bits
+    return DisplayedPixels(
+        values=values,
+        low=used.low,
+        high=used.high,
+        source=f"full {bits}-bit range" if whole else f"{used.bits}-bit range in use",
+        content=_STATED_RANGE if stated else "" if whole else BITS_DEPEND_ON_CONTENT,
+        margin=used.margin,
+        range_warning="" if whole else bits_warning(used.bits, bits),
+    )
 
 
-def _with_voi(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:
-    """The first VOI LUT table if there is one, else the first window, else the fallback range as it is."""
-    item, count = first_item(dataset, "VOILUTSequence")
-    if item is not None:
-        name = f"VOI LUT table 1 of {count}"
-        values, top = _lookup(pixels.values, item)
-        steps = (*pixels.steps, name)
-        return replace(pixels, values=values, low=0.0, high=top, source=name, slope=math.nan, steps=steps)
+def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> DisplayedPixels:
+    """The first VOI LUT table that fits the pixels, else the first such window, else the fallback range as it is.
+
+    Where none of them fits, the fallback neither, the one that shows most is taken.
+    """
+    unused: list[str] = []
+    misfits: list[tuple[float, DisplayedPixels]] = []
+    for voi in _voi(pixels, dataset):
+        if isinstance(voi, str):
+            unused.append(voi)
+            continue
+        fit = range_fit(voi.values, exposed, voi.low, voi.high)
+        if fit.fits:
+            margin = fit.margin / (voi.slope / (voi.high - voi.low)) if voi.slope > 0 else math.inf
+            content = _ANOTHER_RANGE if misfits else ""
+            return replace(voi, content=content, margin=margin, warnings=(*voi.warnings, *unused))
+        misfits.append((0.0 if fit.clipped >= MOST_CLIPPED else fit.deviation, voi))
+        unused.append(
+            f"{voi.source} does not fit the pixels: {fit.clipped:.0%} of them would be black or white, with a standard "
+            f"deviation of {fit.deviation:.3f}"
+        )
+    content = pixels.content
+    if misfits and pixels.low < pixels.high:
+        content = _ANOTHER_RANGE
+        whole = range_fit(pixels.values, exposed, pixels.low, pixels.high)
+        most, voi = max(misfits, key=lambda misfit: misfit[0])
+        if not whole.fits and most > whole.deviation:
+            return replace(voi, content=content, warnings=(*voi.warnings, *unused))
+        unused[-1] += f"; the {pixels.source} is shown"
+    warnings = (*pixels.warnings, *unused, *filter(None, (pixels.range_warning,)))
+    return replace(pixels, content=content, warnings=warnings)
+
+
+def _voi(pixels: DisplayedPixels, dataset: Dataset) -> Iterator[DisplayedPixels | str]:
+    """What the header offers, in order; a sentence for what cannot be used."""
+    tables = items(dataset, "VOILUTSequence")
+    for number, item in enumerate(tables[:_MOST_TRIED], start=1):
+        name = f"VOI LUT table {number} of {len(tables)}"
+        if is_empty(item):
+            yield f"{name} is empty: it is ignored"
+            continue
+        table = look_up(pixels.values, item, lowest=min(pixels.low, pixels.intercept))
+        yield replace(
+            pixels,
+            values=table.values,
+            low=0.0,
+            high=2.0**table.bits - 1,
+            source=name,
+            slope=math.nan,
+            steps=(*pixels.steps, name),
+            warnings=(*pixels.warnings, *table.warnings),
+        )
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not centers and not widths:
-        return pixels
-    if not centers or not widths:
-        return replace(pixels, warnings=("WindowCenter or WindowWidth is missing or no number; the window is ignored",))
-    return _with_window(pixels, centers[0], widths[0], len(centers), text(dataset, "VOILUTFunction") or "LINEAR")
+    if bool(centers) != bool(widths):
+        yield "WindowCenter or WindowWidth is missing or no number; the window is ignored"
+    function = text(dataset, "VOILUTFunction") or "LINEAR"
+    for number, (center, width) in enumerate(zip(centers[:_MOST_TRIED], widths), start=1):
+        yield _window(pixels, center, width, f"window {number} of {len(centers)}", function)
 
 
-def _with_window(pixels: DisplayedPixels, center: float, width: float, count: int, function: str) -> DisplayedPixels:
-    name = f"window 1 of {count} ({function})"
+def _window(pixels: DisplayedPixels, center: float, width: float, name: str, function: str) -> DisplayedPixels | str:
+    shown = f"{name} ({function})"
     if function == "SIGMOID" and width > 0:
-        values = expit(4 * (pixels.values - center) / width)
         # expit is steepest at 0, where its slope is 1/4. Far from 0 its argument would be rounded to steps (L11).
         near = max(abs(center), abs(pixels.intercept)) <= _WIDTHS * width
         return replace(
             pixels,
-            values=values,
+            values=expit(4 * (pixels.values - center) / width),
             low=0.0,
             high=1.0,
-            source=name,
+            source=shown,
             slope=pixels.slope / width if near else math.inf,
             intercept=0.0,
-            fixed_range=True,
-            steps=(*pixels.steps, name),
+            steps=(*pixels.steps, shown),
         )
+    low = high = center
     if function == "LINEAR":
         low, high = center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
     elif function == "LINEAR_EXACT":
         low, high = center - width / 2, center + width / 2
-    else:
-        low = high = center
     if not low < high:
-        warning = (
-            f"window 1 of {count} has function {shown_code(function)} and width {width:g}; LINEAR needs a width above "
+        return (
+            f"{name} has function {shown_term(function, _FUNCTIONS)} and width {width:g}; LINEAR needs a width above "
             "1, LINEAR_EXACT and SIGMOID above 0; the window is ignored"
         )
-        return replace(pixels, warnings=(warning,))
-    steps = (*pixels.steps, f"{name} recorded, not applied")
-    return replace(pixels, low=low, high=high, source=name, fixed_range=True, steps=steps)
+    return replace(pixels, low=low, high=high, source=shown, steps=(*pixels.steps, f"{shown} recorded, not applied"))
 
 
 def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:
@@ -202,33 +274,5 @@ def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixel
     if photometric != "MONOCHROME1" and shape != "INVERSE":
         return pixels
     reason = photometric if photometric == "MONOCHROME1" else "PresentationLUTShape INVERSE"
-    return replace(
-        pixels, values=pixels.low + pixels.high - pixels.values, steps=(*pixels.steps, f"inverted ({reason})")
-    )
-
-
-def _lookup(values: npt.NDArray[Any], item: Dataset) -> tuple[FloatImage, float]:
-    """Map values through a table; those outside it take its first or last entry. Also gives the largest output."""
-    try:
-        entries, first, bits = (int(v) for v in item.LUTDescriptor)
-        table = _table_entries(item, entries % 2**16 or 2**16)
-    except Exception:  # malformed tables fail in many ways inside pydicom
-        raise InputRefused(
-            "A lookup table (modality or VOI LUT) of the file is malformed; its descriptor and data must agree. "
-            "Export the image again, with a window instead of a table."
-        ) from None
-    if first >= 2**15 and values.min() < 0:
-        first -= 2**16  # a signed first value that was written as US
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, table.size - 1)
-    return table[index].astype(np.float64), float(2**bits - 1)
-
-
-def _table_entries(item: Dataset, count: int) -> npt.NDArray[Any]:
-    element: Any = item.get_item("LUTData")  # raw bytes, whatever the value representation says
-    if len(element.value) >= 2 * count:
-        table = np.frombuffer(element.value, dtype="<u2" if element.is_little_endian else ">u2")
-    else:
-        table = np.frombuffer(element.value, dtype=np.uint8)  # 8-bit entries, two to a word
-    if table.size < count:
-        raise ValueError("the table is shorter than its descriptor says")
-    return table[:count]
+    values = np.subtract(pixels.low + pixels.high, pixels.values, out=pixels.values)
+    return replace(pixels, values=values, steps=(*pixels.steps, f"inverted ({reason})"))

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import io
-
-from pydicom import dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_display import displayed_pixels, padding_mask
-from monai_robustinterp.io.read.dicom_header import admission_concerns, header_meta, pixel_spacing
+from monai_robustinterp.io.read.dicom_admission import admission_concerns, body_part, display_oddities
+from monai_robustinterp.io.read.dicom_dataset import parse_dicom
+from monai_robustinterp.io.read.dicom_display import displayed_pixels
+from monai_robustinterp.io.read.dicom_header import header_meta, pixel_aspect, pixel_spacing
+from monai_robustinterp.io.read.dicom_padding import find_padding
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
 from monai_robustinterp.io.read.header_text import HeaderText
-from monai_robustinterp.io.read.source_image import SourceImage, check_content
+from monai_robustinterp.io.read.source_image import SourceImage, check_content, no_slope
+
+_NOT_SQUARE = (
+    "the pixels are {:.3g} times as high as wide: the crop takes the part that is square in mm, and preprocessing "
+    "without it squeezes the image"
+)
+# Of gray values; captures in color often keep those of their source.
+_GRAYSCALE = (
+    "ModalityLUTSequence",
+    "PresentationLUTShape",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "VOILUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+)
 
 
 def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     """Read one DICOM file.
 
     Args:
-        content: of a file with the DICM prefix.
+        content: of a file that begins like DICOM.
         strict: refuse, instead of warn about, what seems to be no chest radiograph for presentation.
 
     Returns:
@@ -28,9 +43,9 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     Raises:
         InputRefused: if it is no readable grayscale radiograph.
     """
-    dataset = _parse(content)
+    dataset, found = parse_dicom(content)
     # Copied before decoding: pydicom's decoders convert some of these elements.
-    header = header_meta(dataset)
+    header = header_meta(dataset) | {"body_part": body_part(dataset)}
     stored = stored_pixels(dataset)
     concerns = admission_concerns(dataset)
     if strict and concerns:
@@ -38,32 +53,32 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
             f"{'; '.join(concerns)}. A strict reader takes chest radiographs for presentation only: give another "
             "image, or read with strict=False if the header is wrong and the image was looked at."
         )
-    padding = padding_mask(stored, dataset)
-    check_content(stored[~padding])  # one value beside padding is no content either
-    pixels = displayed_pixels(stored, dataset, padding)
+    padding = find_padding(stored.values, dataset)
+    check_content(stored.values[~padding.mask])  # one value beside padding is no content either
+    if stored.in_color:
+        _delete_grayscale(dataset)
+    pixels = displayed_pixels(stored.values, dataset, padding.mask)
     spacing_mm, spacing_source = pixel_spacing(dataset)
+    aspect = pixel_aspect(dataset, spacing_mm)
+    oddities = display_oddities(dataset) + ([] if aspect == 1 else [_NOT_SQUARE.format(aspect)])
     return SourceImage(
-        stored_pixels=stored,
+        stored_pixels=stored.values,
         values=pixels.values,
         display_min=pixels.low,
         display_max=pixels.high,
         display_source=pixels.source,
-        intensity_path=pixels.steps,
-        slope=pixels.display_slope(),
+        intensity_path=(*pixels.steps[:1], *filter(None, (stored.step,)), *pixels.steps[1:]),
+        slope=no_slope(stored.content) if stored.content else pixels.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
         spacing_source=spacing_source,
+        pixel_aspect=aspect,
         dicom_header=HeaderText.of(content),
         header=header,
-        warnings=(*concerns, *pixels.warnings),
+        warnings=(*concerns, *oddities, *found, *stored.warnings, *filter(None, (padding.warning,)), *pixels.warnings),
     )
 
 
-def _parse(content: bytes) -> FileDataset:
-    try:
-        return dcmread(io.BytesIO(content))  # no name to log: file names may hold patient names
-    except Exception as error:  # pydicom's parser raises many types for damaged files, some with values in the text
-        raise InputRefused(
-            f"The DICOM file could not be parsed ({type(error).__name__}); it must be complete and follow PS3.10. "
-            "The file is damaged: copy or export it again."
-        ) from None
+def _delete_grayscale(dataset: Dataset) -> None:
+    for keyword in _GRAYSCALE:
+        dataset.pop(keyword, None)

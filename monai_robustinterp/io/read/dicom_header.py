@@ -1,24 +1,21 @@
-"""The DICOM header as plain values, and the question whether this is a chest radiograph at all."""
+"""The DICOM header as plain values."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import MutableSequence
+from collections.abc import Collection, MutableSequence
 
 from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-MODALITIES = ("CR", "DX", "RG")
-SECONDARY_CAPTURE_MODALITIES = (*MODALITIES, "OT", "SC")
-CHEST_PREFIXES = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM")
+SQUARE_WITHIN = 0.02
+"""Share by which row and column spacing may differ for pixels that count as square."""
+MOST_ASPECT = 4.0
 
 _META_KEYWORDS = {
     "modality": "Modality",
-    "body_part": "BodyPartExamined",
     "view_position": "ViewPosition",
     "patient_orientation": "PatientOrientation",
     "photometric_interpretation": "PhotometricInterpretation",
@@ -27,7 +24,7 @@ _META_KEYWORDS = {
     "series_instance_uid": "SeriesInstanceUID",
     "study_instance_uid": "StudyInstanceUID",
 }
-HEADER_KEYS = (*_META_KEYWORDS, "laterality", "transfer_syntax_uid")
+HEADER_KEYS = (*_META_KEYWORDS, "body_part", "laterality", "transfer_syntax_uid")
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -74,15 +71,14 @@ def stored_integer(dataset: Dataset, keyword: str) -> int | None:
     return value + 2**16 if value < 0 else value
 
 
-def first_item(dataset: Dataset, keyword: str) -> tuple[Dataset | None, int]:
-    """The first item of a sequence, None if there is none, and the number of items.
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; empty if it is absent.
 
     Raises:
         InputRefused: if the sequence cannot be parsed.
     """
     try:
-        items = dataset.get(keyword) or []
-        return (items[0] if items else None), len(items)
+        return list(dataset.get(keyword) or [])
     except Exception as error:
         raise InputRefused(
             f"{keyword} could not be parsed ({type(error).__name__}); a DICOM sequence must be complete. "
@@ -90,9 +86,9 @@ def first_item(dataset: Dataset, keyword: str) -> tuple[Dataset | None, int]:
         ) from None
 
 
-def shown_code(value: str) -> str:
-    """The code itself where it is one; other text may hold anything, so it is not repeated."""
-    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "not a code"
+def shown_term(value: str, terms: Collection[str]) -> str:
+    """The value if it is one of the standard's terms; other text may name the patient, so it is not repeated."""
+    return "missing" if not value else value if value in terms else "not a term of the standard"
 
 
 def header_meta(dataset: Dataset) -> dict[str, str]:
@@ -101,6 +97,25 @@ def header_meta(dataset: Dataset) -> dict[str, str]:
     meta["laterality"] = text(dataset, "ImageLaterality") or text(dataset, "Laterality")
     meta["transfer_syntax_uid"] = text(dataset.file_meta, "TransferSyntaxUID")
     return meta
+
+
+def pixel_aspect(dataset: Dataset, spacing_mm: tuple[float, float]) -> float:
+    """Row spacing over column spacing: of the spacing in mm, else PixelAspectRatio, else 1; 1 within 2 % of it.
+
+    Raises:
+        InputRefused: if it is above 4 or below a quarter.
+    """
+    ratio = numbers(dataset, "PixelAspectRatio")
+    pair = ratio if math.isnan(spacing_mm[0]) and len(ratio) == 2 and min(ratio) > 0 else spacing_mm
+    aspect = pair[0] / pair[1]
+    if math.isnan(aspect) or abs(aspect - 1) <= SQUARE_WITHIN:
+        return 1.0
+    if not 1 / MOST_ASPECT <= aspect <= MOST_ASPECT:
+        raise InputRefused(
+            f"The pixels are {aspect:.3g} times as high as wide; this must be {1 / MOST_ASPECT:g} to {MOST_ASPECT:g}. "
+            "Check PixelSpacing, ImagerPixelSpacing and PixelAspectRatio, and export the file again."
+        )
+    return aspect
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float], str]:
@@ -113,24 +128,3 @@ def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float], str]:
         if len(values) == 2 and min(values) > 0:
             return (values[0], values[1]), keyword
     return UNKNOWN_SPACING, "none"
-
-
-def admission_concerns(dataset: Dataset) -> list[str]:
-    """Why this may be no chest radiograph for presentation: one sentence each.
-
-    Modality CR, DX and RG are radiographs. A Secondary Capture may also say OT or SC, as film digitizers do. A missing
-    body part is no concern, since many archives leave it out.
-    """
-    concerns = []
-    modality, body_part = text(dataset, "Modality"), text(dataset, "BodyPartExamined")
-    captured = text(dataset, "SOPClassUID") == SECONDARY_CAPTURE
-    if modality not in (SECONDARY_CAPTURE_MODALITIES if captured else MODALITIES):
-        concerns.append(
-            f"Modality is {shown_code(modality) if modality else 'missing'}; radiographs have {', '.join(MODALITIES)} "
-            "(Secondary Capture: also OT, SC)"
-        )
-    if body_part and not body_part.upper().startswith(CHEST_PREFIXES):
-        concerns.append(f"BodyPartExamined is {shown_code(body_part)}; the networks are for the chest")
-    if text(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        concerns.append("PresentationIntentType is FOR PROCESSING; the networks are for images for presentation")
-    return concerns

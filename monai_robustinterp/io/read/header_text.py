@@ -25,7 +25,7 @@ class HeaderText(str):
     def of(cls, content: bytes) -> HeaderText:
         """The header of a DICOM file with this content."""
         stream = io.BytesIO(content)
-        dataset = dcmread(stream, stop_before_pixels=True)
+        dataset = dcmread(stream, stop_before_pixels=True, force=True)
         # A deflated data set was inflated to another stream: its header ends where the file does.
         deflated = dataset.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1.99"
         return cls(base64.b64encode(content if deflated else content[: stream.tell()]).decode())
@@ -36,4 +36,4 @@ NO_HEADER = HeaderText()
 
 def parse_header(text: str) -> FileDataset:
     """The header of a :class:`HeaderText`, without pixels."""
-    return dcmread(io.BytesIO(base64.b64decode(text)), stop_before_pixels=True)
+    return dcmread(io.BytesIO(base64.b64decode(text)), stop_before_pixels=True, force=True)

@@ -31,11 +31,11 @@ from pydicom.uid import UID, SegmentationStorage
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.derived.safe_values import quiet_pydicom
-from monai_robustinterp.io.read.dicom_header import integer, numbers, shown_code, text
+from monai_robustinterp.io.read.dicom_header import integer, numbers, shown_term, text
 from monai_robustinterp.io.read.nifti_file import read_nifti
 
 Mask = npt.NDArray[np.bool_]
-
+_TYPES, _MOVED = ("BINARY", "FRACTIONAL", "LABELMAP"), ("NO", "REORIENTED_ONLY")
 _HEAD_BYTES = 540  # the longer of the two NIfTI headers
 _SAME_PLACE = 0.1  # of a pixel: more than single-precision headers lose, less than any real shift
 
@@ -170,7 +170,7 @@ def _check_segmentation(dataset: Dataset, meta: Mapping[str, Any]) -> None:
     kind = text(dataset, "SegmentationType")
     if text(dataset, "SOPClassUID") != SegmentationStorage or kind not in ("BINARY", "FRACTIONAL"):
         raise InputRefused(
-            f"The DICOM mask has SegmentationType {shown_code(kind) if kind else 'missing'}; it must be a Segmentation "
+            f"The DICOM mask has SegmentationType {shown_term(kind, _TYPES)}; it must be a Segmentation "
             "object of type BINARY or FRACTIONAL. Export it as one (label maps, contours and images are not read)."
         )
     if not meta["sop_instance_uid"]:
@@ -261,8 +261,8 @@ def _check_alignment(sources: list[Dataset]) -> None:
         preserved = text(item, "SpatialLocationsPreserved")
         if preserved not in ("", "YES"):
             raise InputRefused(
-                f"SpatialLocationsPreserved of the segmentation is {shown_code(preserved)}; its pixels must be those "
-                "of the image (YES, or not stated). Draw the mask on the image itself."
+                f"SpatialLocationsPreserved of the segmentation is {shown_term(preserved, _MOVED)}; its pixels must be "
+                "those of the image (YES, or not stated). Draw the mask on the image itself."
             )
 
 

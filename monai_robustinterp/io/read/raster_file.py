@@ -12,8 +12,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.display_fit import BITS_DEPEND_ON_CONTENT, UsedRange, bits_warning, range_in_use
+from monai_robustinterp.io.read.gray_channels import NO_CHANNEL_SLOPE, gray_of_channels
 from monai_robustinterp.io.read.source_image import (
     LOOKUP_TABLE,
+    DisplaySlope,
     SourceImage,
     affine_slope,
     check_size,
@@ -23,6 +26,7 @@ from monai_robustinterp.io.read.source_image import (
 
 _ORIENTATION_TAG = 0x0112
 _PNG_BIT_DEPTH = 24  # offset of what Pillow does not say: it reads 16-bit color as 8 bits
+_ROTATED = "The EXIF orientation asks for a rotation; it is not applied, rows and columns are as stored"
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -50,7 +54,7 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
             if frames != 1:
                 raise InputRefused(f"The file has {frames} frames; one radiograph has one. Extract the frame.")
             mode, sample_bits = image.mode, content[_PNG_BIT_DEPTH] if png else 8
-            stored, step = _gray_pixels(image, sample_bits)
+            stored, step, unequal = _gray_pixels(image, sample_bits)
             rotated = image.getexif().get(_ORIENTATION_TAG, 1) != 1
     except InputRefused:
         raise
@@ -59,30 +63,44 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
             f"The image file could not be decoded ({type(error).__name__}); it must be a complete PNG or JPEG. "
             "The file is damaged: copy or export it again."
         ) from None
-    white = 2.0 ** (8 * stored.dtype.itemsize) - 1
-    # Pillow spreads samples of fewer than 8 bits over 0 to 255.
-    slope = affine_slope(white / (2**sample_bits - 1), 0.0, white)
-    warning = "The EXIF orientation asks for a rotation; it is not applied, rows and columns are as stored"
+    bits = 8 * stored.dtype.itemsize
+    used = range_in_use(stored, np.ones(stored.shape, dtype=bool), bits=bits, signed=False)
+    warnings = (
+        unequal,
+        _ROTATED if rotated else "",
+        bits_warning(used.bits, bits) if used.bits != bits else "",
+    )
     return SourceImage(
         stored_pixels=stored,
         values=stored,
         display_min=0.0,
-        display_max=white,
-        display_source=f"full {8 * stored.dtype.itemsize}-bit range",
+        display_max=used.high,
+        display_source=f"full {bits}-bit range" if used.bits == bits else f"{used.bits}-bit range in use",
         intensity_path=("stored values", *step),
-        slope=no_slope(LOOKUP_TABLE) if mode == "P" else slope,
+        slope=_slope(used, bits, sample_bits, palette=mode == "P", unequal=bool(unequal)),
         file_format="image",
-        warnings=(warning,) if rotated else (),
+        warnings=tuple(filter(None, warnings)),
     )
 
 
-def _gray_pixels(image: ImageFile, bit_depth: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """Pixels as uint8 or uint16, shape [H, W], and the step that was needed."""
+def _slope(used: UsedRange, bits: int, sample_bits: int, *, palette: bool, unequal: bool) -> DisplaySlope:
+    if palette:
+        return no_slope(LOOKUP_TABLE)
+    if unequal:
+        return no_slope(NO_CHANNEL_SLOPE)
+    if used.bits != bits:
+        return no_slope(BITS_DEPEND_ON_CONTENT)
+    # Pillow spreads samples of fewer than 8 bits over 0 to 255.
+    return affine_slope(used.high / (2**sample_bits - 1), 0.0, used.high, margin=used.margin)
+
+
+def _gray_pixels(image: ImageFile, bit_depth: int) -> tuple[npt.NDArray[Any], tuple[str, ...], str]:
+    """Pixels as uint8 or uint16, shape [H, W], the step that was needed, and a warning of unequal channels."""
     plain = "transparency" not in image.info
     if image.mode == "L" and plain:
-        return np.array(image), ()
+        return np.array(image), (), ""
     if image.mode.startswith("I;16") and plain:
-        return np.array(image).astype(np.uint16), ()
+        return np.array(image).astype(np.uint16), (), ""
     if bit_depth > 8 or image.mode not in ("L", "LA", "P", "RGB", "RGBA"):
         raise InputRefused(
             f"The image has mode {image.mode} with {bit_depth} bits a sample; the reader takes 8- or 16-bit grayscale, "
@@ -91,9 +109,6 @@ def _gray_pixels(image: ImageFile, bit_depth: int) -> tuple[npt.NDArray[Any], tu
     pixels = np.asarray(image.convert("RGBA"))
     if (pixels[..., 3] != 255).any():
         raise InputRefused("The image is partly transparent; every pixel must be opaque. Export it without alpha.")
-    if (pixels[..., :1] != pixels[..., 1:3]).any():
-        raise InputRefused(
-            "The image is in color; a radiograph is gray, with equal channels. Give the radiograph itself, neither a "
-            "photo nor an overlay."
-        )
-    return pixels[..., 0].copy(), (f"equal channels of {image.mode} read as gray",)
+    gray = gray_of_channels(pixels[..., :3])
+    equal = "nearly equal" if gray.warning else "equal"
+    return gray.pixels, (f"{equal} channels of {image.mode} read as gray",), gray.warning

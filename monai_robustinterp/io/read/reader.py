@@ -20,6 +20,7 @@ from monai.data.image_reader import ImageReader
 from monai.utils.misc import ensure_tuple
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.dicom_dataset import is_dicom
 from monai_robustinterp.io.read.dicom_file import read_dicom
 from monai_robustinterp.io.read.dicom_header import HEADER_KEYS
 from monai_robustinterp.io.read.nifti_file import read_nifti
@@ -42,15 +43,17 @@ class ChestXRayReader(ImageReader):
 
     - ``filename_or_obj``, ``spatial_shape`` (H, W), ``original_channel_dim`` (0), ``affine`` and ``original_affine``
       (4 x 4: spacing in mm in the image plane, 1 where unknown; no patient space), ``spacing_mm`` [row, column],
-      ``spacing_source`` (PixelSpacing, ImagerPixelSpacing, NIfTI pixdim, none);
-    - ``modality``, ``body_part``, ``view_position``, ``laterality``, ``patient_orientation``,
+      ``spacing_source`` (PixelSpacing, ImagerPixelSpacing, NIfTI pixdim, none), ``pixel_aspect`` (height of a pixel
+      over its width; 1 where unknown or within 2 % of it);
+    - ``modality``, ``body_part`` (a term of the standard), ``view_position``, ``laterality``, ``patient_orientation``,
       ``photometric_interpretation``, ``sop_class_uid``, ``sop_instance_uid``, ``series_instance_uid``,
       ``study_instance_uid``, ``transfer_syntax_uid``;
     - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
     - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
       rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
       table, pixels at the padding value, or a range that depends on the content. ``display_rho``: the largest of
-      |black|, |white| and |intercept| over the width of the range, which bounds the round-off;
+      |black|, |white| and |intercept| over the width of the range, which bounds the round-off. ``display_margin``: l2
+      norm of a change of the stored pixels within which both hold, since the range is chosen for the pixels;
     - ``intensity_path``: what was applied to the stored pixels, in order; ``pixel_sha256``: hash of the decoded stored
       pixels (row by row, little-endian, in their integer type);
     - ``file_sha256``: hash of the file; ``dicom_header``: the header that was read with the pixels, a
@@ -117,8 +120,6 @@ def _head(path: Path) -> bytes:
 
 def _file_format(head: bytes) -> str:
     """Name of the format of a file that begins with ``head``; "" if it is none that this reader knows."""
-    if head[128:132] == b"DICM":
-        return "DICOM"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
@@ -130,7 +131,7 @@ def _file_format(head: bytes) -> str:
     if head.startswith(b"\x1f\x8b"):
         inner = _file_format(_unzipped(head))
         return f"{inner}.gz" if inner.startswith("NIfTI") else ""
-    return ""
+    return "DICOM" if is_dicom(head) else ""
 
 
 def _unzipped(head: bytes) -> bytes:
@@ -163,8 +164,8 @@ def _read_source(content: bytes, *, strict: bool) -> SourceImage:
     if kind:
         return read_nifti(content, zipped=kind.endswith(".gz"), version=int(kind[6]))
     raise InputRefused(
-        "The content is of no known image format; the reader takes DICOM files with the DICM prefix, single-file NIfTI "
-        "(.nii, .nii.gz), PNG and JPEG. Export the image as one of these."
+        "The content is of no known image format; the reader takes DICOM files, single-file NIfTI (.nii, .nii.gz), "
+        "PNG and JPEG. Export the image as one of these."
     )
 
 
@@ -179,12 +180,14 @@ def _meta(source: SourceImage, path: str, file_sha256: str) -> dict[str, Any]:
         "original_channel_dim": 0,
         "spacing_mm": np.asarray(source.spacing_mm, dtype=np.float64),
         "spacing_source": source.spacing_source,
+        "pixel_aspect": source.pixel_aspect,
         **{key: source.header.get(key, "") for key in HEADER_KEYS},
         "display_min": source.display_min,
         "display_max": source.display_max,
         "display_source": source.display_source,
         "display_slope": source.slope.value,
         "display_rho": source.slope.rho,
+        "display_margin": source.slope.margin,
         "display_slope_reason": source.slope.reason,
         "intensity_path": "; ".join(source.intensity_path),
         "pixel_sha256": _pixel_sha256(source.stored_pixels),

@@ -29,11 +29,13 @@ class DisplaySlope:
         value: largest change of the display value per unit of a stored pixel, rounded up; NaN where there is no bound.
         rho: largest of |black|, |white| and |intercept| over the width of the range, which bounds the round-off (L11);
             NaN where there is no bound.
+        margin: l2 norm of a change of the stored pixels within which both hold; NaN where there is no bound.
         reason: a sentence why there is none; "" otherwise.
     """
 
     value: float
     rho: float
+    margin: float
     reason: str
 
 
@@ -52,6 +54,7 @@ class SourceImage:
         file_format: ``DICOM``, ``NIfTI`` or ``image``.
         spacing_mm: distance of rows and of columns in mm, NaN where unknown.
         spacing_source: the attribute that stated it, or ``none``.
+        pixel_aspect: height of a pixel over its width.
         dicom_header: header of a DICOM file; "" of other formats.
         header: further entries of the meta dictionary (DICOM codes and UIDs).
         warnings: sentences about what is odd but readable.
@@ -67,12 +70,15 @@ class SourceImage:
     file_format: str
     spacing_mm: tuple[float, float] = UNKNOWN_SPACING
     spacing_source: str = "none"
+    pixel_aspect: float = 1.0
     dicom_header: HeaderText = NO_HEADER
     header: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
-def affine_slope(values_per_stored_unit: float, low: float, high: float, *, intercept: float = 0.0) -> DisplaySlope:
+def affine_slope(
+    values_per_stored_unit: float, low: float, high: float, *, intercept: float = 0.0, margin: float = math.inf
+) -> DisplaySlope:
     """Slope of values that are affine in the stored pixels, or the reason why there is none.
 
     Args:
@@ -80,16 +86,17 @@ def affine_slope(values_per_stored_unit: float, low: float, high: float, *, inte
         low: the value that is shown black.
         high: the value that is shown white.
         intercept: what is added on the way from stored pixels to values.
+        margin: l2 norm of a change of the stored pixels within which the path stays this one.
     """
     largest, width = max(abs(low), abs(high), abs(intercept)), high - low
     if not (0 < largest <= FLOAT32_RANGES * width < math.inf and values_per_stored_unit < math.inf):
         return no_slope("the values are so far from 0, or their range so narrow, that float32 rounds them to steps.")
-    return DisplaySlope(values_per_stored_unit / width * _UP, largest / width, "")
+    return DisplaySlope(values_per_stored_unit / width * _UP, largest / width, margin / _UP, "")
 
 
 def no_slope(reason: str) -> DisplaySlope:
     """No bound, and a sentence why."""
-    return DisplaySlope(math.nan, math.nan, reason)
+    return DisplaySlope(math.nan, math.nan, math.nan, reason)
 
 
 def check_size(rows: int, columns: int) -> None:
