@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import torch
-
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory"),
     # Of NVIDIA's libraries; the last one is what torch says when no convolution of cuDNN finds room to work in.
@@ -51,7 +49,8 @@ def raised_in(error: BaseException) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host had no memory left; torch has a class of its own for some of these only."""
-    return isinstance(error, torch.OutOfMemoryError) or (
+    # By name: the process that reads files takes its errors from here, and has no torch.
+    return type(error).__name__ == "OutOfMemoryError" or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
 
