@@ -29,8 +29,6 @@ from monai_robustinterp.io.read.mask_file import SourceMask
 from monai_robustinterp.io.read.messages import receive, send
 from monai_robustinterp.io.read.source_image import MAX_SIDE
 
-_GRACE_S = 5.0  # the process ends itself; where it has no clock (Windows) it is ended from here
-
 
 class Decoder:
     """The process, one at a time; threads take turns."""
@@ -61,7 +59,7 @@ class Decoder:
     def _exchange(self, job: Mapping[str, Any], content: bytes) -> tuple[dict[str, Any], bytearray] | None:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
-        alarm = threading.Timer(most_seconds(MAX_SIDE) + _GRACE_S, process.kill)
+        alarm = threading.Timer(most_seconds(MAX_SIDE), process.kill)  # it has no clock of its own on Windows
         alarm.daemon = True
         alarm.start()
         try:
@@ -109,16 +107,16 @@ class Decoder:
 
 
 def _why(code: int) -> str:
-    if code in (-getattr(signal, "SIGALRM", 0), -getattr(signal, "SIGXCPU", 0)):
+    if code in (-getattr(signal, "SIGALRM", 0), -getattr(signal, "SIGPROF", 0)):
         return (
             "Reading the file takes longer than 10 s and 1 s for each 5 megapixels, far longer than any radiograph; it "
             "was made to do harm, or is damaged. Copy or export it again."
         )
     if code < 0:
         return (
-            f"The file ended the process that decodes ({signal.Signals(-code).name}); a decoder fails like this on "
-            "damaged pixels, or where it may have no more than 2 GB of memory. Copy it again, or rewrite it as Explicit "
-            "VR Little Endian, for example with DCMTK's dcmdjpeg."
+            f"The file ended the process that decodes ({signal.Signals(-code).name}); decoders fail so on damaged "
+            "pixels, or where 2 GB of memory are not enough. Copy the file again, or rewrite it as Explicit VR Little "
+            "Endian, for example with DCMTK's dcmdjpeg."
         )
     return (
         f"The process that reads files could not run (exit code {code}): it needs this Python, with pydicom, numpy and "

@@ -83,8 +83,8 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.ND
     pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, padding), dataset), dataset)
     if not padding.any():
         return pixels
-    values = np.where(padding, pixels.low, pixels.values)
-    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
+    pixels.values[padding] = pixels.low
+    return replace(pixels, padded=True, steps=(*pixels.steps, "padding set to black"))
 
 
 def padding_mask(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
@@ -111,8 +111,11 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, padding: npt.NDAr
         values = stored.astype(np.float64)
         return DisplayedPixels(values=values, low=low, high=high, source=source, fixed_range=fixed)
     ends = sorted((slope * low + intercept, slope * high + intercept))
+    # In place here and below: the largest image takes 800 MB, and the process that reads has 2 GB.
+    values = stored * slope
+    values += intercept
     return DisplayedPixels(
-        values=stored * slope + intercept,
+        values=values,
         low=ends[0],
         high=ends[1],
         source=f"{source}, rescaled",
@@ -202,9 +205,8 @@ def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixel
     if photometric != "MONOCHROME1" and shape != "INVERSE":
         return pixels
     reason = photometric if photometric == "MONOCHROME1" else "PresentationLUTShape INVERSE"
-    return replace(
-        pixels, values=pixels.low + pixels.high - pixels.values, steps=(*pixels.steps, f"inverted ({reason})")
-    )
+    values = np.subtract(pixels.low + pixels.high, pixels.values, out=pixels.values)
+    return replace(pixels, values=values, steps=(*pixels.steps, f"inverted ({reason})"))
 
 
 def _lookup(values: npt.NDArray[Any], item: Dataset) -> tuple[FloatImage, float]:
@@ -219,7 +221,9 @@ def _lookup(values: npt.NDArray[Any], item: Dataset) -> tuple[FloatImage, float]
         ) from None
     if first >= 2**15 and values.min() < 0:
         first -= 2**16  # a signed first value that was written as US
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, table.size - 1)
+    rounded = np.rint(values)
+    rounded -= first
+    index = np.clip(rounded, 0, table.size - 1, out=rounded).astype(np.int32)
     return table[index].astype(np.float64), float(2**bits - 1)
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_display import displayed_pixels, padding_mask
-from monai_robustinterp.io.read.dicom_header import admission_concerns, header_meta, pixel_spacing
+from monai_robustinterp.io.read.dicom_header import admission_concerns, header_meta, pixel_spacing, text
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
 from monai_robustinterp.io.read.header_text import HeaderText
+from monai_robustinterp.io.read.limits import check_inflated
 from monai_robustinterp.io.read.source_image import SourceImage, check_content
+
+_META_START = 132  # behind preamble and prefix
+_PIECE = 2**24
 
 
 def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
@@ -61,9 +68,26 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
 
 def _parse(content: bytes) -> FileDataset:
     try:
+        _check_inflated(content)
         return dcmread(io.BytesIO(content))  # no name to log: file names may hold patient names
+    except InputRefused:
+        raise
     except Exception as error:  # pydicom's parser raises many types for damaged files, some with values in the text
         raise InputRefused(
             f"The DICOM file could not be parsed ({type(error).__name__}); it must be complete and follow PS3.10. "
             "The file is damaged: copy or export it again."
         ) from None
+
+
+def _check_inflated(content: bytes) -> None:
+    """Counts what a deflated data set inflates to, in pieces: pydicom takes all of it at once."""
+    stream = io.BytesIO(content)
+    stream.seek(_META_START)
+    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, stream.read()
+    while rest and not inflater.eof:
+        size += len(inflater.decompress(rest, _PIECE))
+        rest = inflater.unconsumed_tail
+        check_inflated(size)

@@ -10,6 +10,7 @@ from pydicom.encaps import get_frame
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.codestream import check_codestream
 from monai_robustinterp.io.read.dicom_header import integer, numbers, text
 from monai_robustinterp.io.read.source_image import check_size, has_jpeg_end
 
@@ -37,6 +38,8 @@ def stored_pixels(dataset: Dataset) -> npt.NDArray[Any]:
     syntax = _transfer_syntax(dataset)
     if not syntax.is_encapsulated:
         _check_length(dataset, rows, columns)
+    else:
+        _check_codestream(dataset, syntax, rows, columns)
     pixels = _decode(dataset, syntax)
     if pixels.shape != (rows, columns):
         raise InputRefused(
@@ -102,9 +105,24 @@ def _check_length(dataset: Dataset, rows: int, columns: int) -> None:
         )
 
 
+def _check_codestream(dataset: Dataset, syntax: UID, rows: int, columns: int) -> None:
+    samples, allocated = integer(dataset, "SamplesPerPixel") or 1, integer(dataset, "BitsAllocated") or 8
+    check_codestream(_frame(dataset), syntax, rows=rows, columns=columns, samples=samples, allocated=allocated)
+
+
+def _frame(dataset: Dataset) -> bytes:
+    try:
+        return get_frame(dataset.PixelData, 0, number_of_frames=1)
+    except Exception as error:
+        raise InputRefused(
+            f"The compressed pixel data could not be taken apart ({type(error).__name__}); they must be whole "
+            "fragments with their lengths. The file is damaged: copy or export it again."
+        ) from None
+
+
 def _decode(dataset: Dataset, syntax: UID) -> npt.NDArray[Any]:
     try:
-        if syntax in _JPEG_FAMILY and not has_jpeg_end(get_frame(dataset.PixelData, 0, number_of_frames=1)):
+        if syntax in _JPEG_FAMILY and not has_jpeg_end(_frame(dataset)):
             raise EOFError("no end marker")
         pixels: npt.NDArray[Any] = dataset.pixel_array
     except Exception as error:  # every decoder plugin has its own types

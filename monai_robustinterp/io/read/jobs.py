@@ -34,7 +34,7 @@ def header(_: dict[str, Any], content: bytes) -> Answer:
 
 
 def _raw(array: npt.NDArray[Any]) -> memoryview:
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 JOBS: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {"image": image, "mask": mask, "header": header}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _LENGTHS = struct.Struct(">QQ")
 
 
-def send(stream: BinaryIO, head: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
+def send(stream: IO[bytes], head: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
     """Writes one message.
 
     Args:
@@ -24,7 +24,7 @@ def send(stream: BinaryIO, head: Mapping[str, Any], body: bytes | memoryview = b
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytearray] | None:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytearray] | None:
     """Reads one message; None if the other process has ended."""
     lengths = stream.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:

@@ -198,8 +198,8 @@ def _spacing_mm(header: Any, axes: tuple[int, int]) -> tuple[float, float]:
     unit = int(header["xyzt_units"]) % 8
     if unit not in _MM_PER_UNIT:
         raise InputRefused(
-            f"The NIfTI states its spacing in unit {unit}; NIfTI has 0 to 3 (unknown, meter, mm, micron). Its header is "
-            "damaged: copy or export it again."
+            f"The NIfTI states its spacing in unit {unit}; there are 0 to 3 (unknown, meter, mm, micron). The header "
+            "is damaged: copy or export it again."
         )
     scale = _MM_PER_UNIT[unit]
     row, column = (float(header.get_zooms()[axis]) * scale for axis in axes)
