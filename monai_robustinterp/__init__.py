@@ -3,7 +3,14 @@
 Importing the package registers :class:`SecondaryCaptureWriter` with MONAI for ``.dcm`` files.
 """
 
-from monai.data import register_writer
+# First of all: what follows imports for seconds, and a signal meanwhile must end the command as ever.
+# isort: off
+from monai_robustinterp._startup import watch_signals
+
+watch_signals()
+# isort: on
+
+from monai.data import register_writer  # noqa: E402
 
 from monai_robustinterp import bundle as bundle
 from monai_robustinterp._version import __version__ as __version__

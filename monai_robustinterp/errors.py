@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 _OUT_OF_MEMORY = (
@@ -9,6 +10,8 @@ _OUT_OF_MEMORY = (
     # Of NVIDIA's libraries; the last one is what torch says when no convolution of cuDNN finds room to work in.
     *("_STATUS_ALLOC_FAILED", "_ALLOCATION_FAILED", "unable to find an engine"),
 )
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,11 @@ def refusal_reason(error: Exception) -> str:
     ours = own_message(error)
     if ours is not None:
         return ours
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return (
+            "the disk is full, and the result was not written: free some space and run it again; finished results are "
+            "kept."
+        )
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
     if out_of_memory(error):

@@ -16,28 +16,26 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import CertifiedResult
-from monai_robustinterp.errors import InputRefused, refusal_reason
+from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.files import atomic_folder
 from monai_robustinterp.geometry.regions import RegionSource
+from monai_robustinterp.io.read.decoder import stop_reading
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
+from monai_robustinterp.run.kept import KeptResult
 from monai_robustinterp.run.pipeline import Prepared
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
-
-_EXISTS = (
-    "results of this file exist in {} (an earlier run, or the same file twice): pass --overwrite, or choose another "
-    "output folder."
-)
 
 
 @dataclass(kw_only=True)
@@ -49,8 +47,9 @@ class ImageRun:
         path: the file.
         folder: name of its result folder; "" before it is known.
         prepared: after reading.
-        votes: after the network, with how they were taken.
-        result: after writing; None if it was refused.
+        votes: after the network, with how they were taken; those of a result that was kept.
+        record: content of its certificate.json, after writing; None if it was refused.
+        kept: whether an earlier run made the result, or the same file before it in this one.
         reason: why it was refused; "" if it was not.
         elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
     """
@@ -60,7 +59,8 @@ class ImageRun:
     folder: str = ""
     prepared: Prepared | None = None
     votes: tuple[VoteMap, SmoothingSpec] | None = None
-    result: CertifiedResult | None = None
+    record: dict[str, Any] | None = None
+    kept: bool = False
     reason: str = ""
     elapsed_s: float = 0.0
 
@@ -70,9 +70,6 @@ class ImageRun:
         start = time.monotonic()
         try:
             yield
-        except FileExistsError:
-            # Another run into the same folder was faster.
-            self.reason = _EXISTS.format(self.folder)
         except Exception as error:
             self.reason = refusal_reason(error)
         finally:
@@ -89,6 +86,7 @@ class ReadAhead:
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
         save: writes a result into an empty folder.
+        keep: reads a result of the same file that is there; it refuses one that this run would not make.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
     """
 
@@ -97,12 +95,13 @@ class ReadAhead:
     output: Path
     overwrite: bool
     save: Callable[[CertifiedResult, Path], None]
+    keep: Callable[[Path, Prepared], KeptResult]
     done: Callable[[ImageRun], None]
 
     def certify(self, images: Sequence[Path], *, show_progress: bool) -> None:
         """Certifies the images.
 
-        An interrupt ends the run when the read under way has ended and the images that have votes are written.
+        An interrupt ends the read under way, and the run when the images that have votes are written.
 
         Args:
             images: files.
@@ -121,50 +120,65 @@ class ReadAhead:
             runs = (ImageRun(number=number, path=path) for number, path in enumerate(images, start=1))
             ahead = deque(reader.submit(self._read, run) for run in islice(runs, 1))
             behind: deque[tuple[str, Future[None]]] = deque()
-            while ahead:
-                image = ahead.popleft().result()
-                ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
-                bar.set_description(f"image {image.number}/{len(images)}")
-                before = bar.n
-                if image.prepared is not None:
-                    # The same file again: what became of the first decides.
-                    wait([written for folder, written in behind if folder == image.folder])
-                    self._vote(image, image.prepared, bar.update)
-                # An image that was refused or stopped early has no copies left: the time left is that of the others.
-                bar.total -= copies - (bar.n - before)
-                behind.append((image.folder, writer.submit(self._write, image)))
-                while behind and (len(behind) > MAX_BEHIND or behind[0][1].done()):
-                    behind.popleft()[1].result()
-            for _, written in behind:
-                written.result()
+            try:
+                while ahead:
+                    image = ahead.popleft().result()
+                    ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
+                    bar.set_description(f"image {image.number}/{len(images)}")
+                    before = bar.n
+                    if image.prepared is not None and not image.reason:
+                        # The same file again: what became of the first decides.
+                        wait([written for folder, written in behind if folder == image.folder])
+                        self._vote(image, image.prepared, bar.update)
+                    # An image that was refused or stopped early has no copies left: the time left is that of the others.
+                    bar.total -= copies - (bar.n - before)
+                    behind.append((image.folder, writer.submit(self._write, image)))
+                    while behind and (len(behind) > MAX_BEHIND or behind[0][1].done()):
+                        behind.popleft()[1].result()
+                for _, written in behind:
+                    written.result()
+            except BaseException:
+                stop_reading()
+                raise
 
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
-            image.folder = f"{RESULT_PREFIX}{prepared.image.meta['file_sha256'][:16]}"
-            self._refuse_existing(image)
-            image.prepared = prepared
+            image.prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            image.folder = f"{RESULT_PREFIX}{image.prepared.image.meta['file_sha256'][:16]}"
+            self._keep_existing(image, image.prepared)
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
         with image.step():
-            self._refuse_existing(image)
-            image.votes = self.bundle.inferer.vote(ready.image, self.bundle.network, progress, regions=ready.regions)
+            self._keep_existing(image, ready)
+            if not image.kept:
+                network = self.bundle.network
+                image.votes = self.bundle.inferer.vote(ready.image, network, progress, regions=ready.regions)
 
     def _write(self, image: ImageRun) -> None:
-        if image.prepared is not None and image.votes is not None:
-            votes, spec = image.votes
+        if image.prepared is not None and image.votes is not None and not image.kept:
             with image.step():
-                result = pipeline.finish(image.prepared, self.bundle, votes=votes, spec=spec)
-                with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
-                    self.save(result, folder)
-                image.result = result
+                self._finish(image, image.prepared, *image.votes)
         self.done(image)
 
-    def _refuse_existing(self, image: ImageRun) -> None:
-        if (self.output / image.folder).exists() and not self.overwrite:
-            raise InputRefused(_EXISTS.format(image.folder))
+    def _finish(self, image: ImageRun, ready: Prepared, votes: VoteMap, spec: SmoothingSpec) -> None:
+        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec)
+        try:
+            with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
+                self.save(result, folder)
+        except FileExistsError:
+            # Another run into the same folder was faster.
+            self._keep_existing(image, ready)
+        else:
+            image.record = result.record
+
+    def _keep_existing(self, image: ImageRun, ready: Prepared) -> None:
+        """Takes the result that is there."""
+        if image.kept or self.overwrite or not (self.output / image.folder).exists():
+            return
+        kept = self.keep(self.output / image.folder, ready)
+        image.kept, image.record, image.votes = True, kept.record, (kept.votes, kept.spec)
 
 
 def _same_gpu(device: torch.device) -> Callable[[], None] | None:

@@ -51,6 +51,11 @@ class Decoder:
             raise InputRefused(answer[0]["refused"])
         return answer
 
+    def interrupt(self) -> None:
+        """Ends the reading that is under way, if any, in whatever thread: its file is refused."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
         """Ends the process."""
         with self._lock:
@@ -160,6 +165,11 @@ def read_header(path: Path) -> HeaderText:
     """
     answer, _ = _decoder.ask({"job": "header"}, file_bytes(path))
     return HeaderText(answer["header"])
+
+
+def stop_reading() -> None:
+    """Ends the reading that is under way in another thread; who waits for it gets a refusal."""
+    _decoder.interrupt()
 
 
 _decoder = Decoder()
