@@ -4,13 +4,10 @@ Importing the package registers :class:`SecondaryCaptureWriter` with MONAI for `
 """
 
 # First of all: what follows imports for seconds, and a signal meanwhile must end the command as ever.
-# isort: off
-from monai_robustinterp._startup import watch_signals
+from monai_robustinterp import _startup as _startup
 
-watch_signals()
-# isort: on
-
-from monai.data import register_writer  # noqa: E402
+# isort: split
+from monai.data import register_writer
 
 from monai_robustinterp import bundle as bundle
 from monai_robustinterp._version import __version__ as __version__

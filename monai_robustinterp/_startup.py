@@ -25,3 +25,6 @@ def watch_signals() -> None:
 def _end(number: int, _: FrameType | None) -> NoReturn:
     os.write(2, b"monai-robustinterp: interrupted; nothing was written\n")
     os._exit(128 + number)
+
+
+watch_signals()

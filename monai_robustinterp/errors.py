@@ -65,8 +65,8 @@ def refusal_reason(error: Exception) -> str:
         return ours
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return (
-            "the disk is full, and the result was not written: free some space and run it again; finished results are "
-            "kept."
+            f"the disk is full ({error.strerror}), so the result was not written: free some space and run it again; "
+            "finished results are kept."
         )
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."

@@ -22,18 +22,8 @@ class OutputFolder:
             Windows, every run counts as alone.
     """
 
-    def __init__(self, folder: Path, descriptor: int) -> None:
-        self._folder, self._descriptor = folder, descriptor
-        try:
-            _lock(descriptor, exclusive=True, wait=False)
-        except BlockingIOError:
-            self.alone = False
-            self.share()
-        except OSError:
-            self.alone = True
-        else:
-            self.alone = True
-            self._remove_leftovers()
+    def __init__(self, folder: Path, descriptor: int, *, alone: bool) -> None:
+        self._folder, self._descriptor, self.alone = folder, descriptor, alone
 
     def share(self) -> None:
         """Lets other runs begin; they find that they are not alone."""
@@ -43,25 +33,18 @@ class OutputFolder:
     @contextlib.contextmanager
     def lists(self) -> Iterator[None]:
         """No other run reads or writes the lists of the folder in this block."""
-        with _opened(self._folder / _LISTS) as descriptor:
+        descriptor = os.open(self._folder / _LISTS, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
             with contextlib.suppress(OSError):
                 _lock(descriptor, exclusive=True)
             yield
-
-    def _remove_leftovers(self) -> None:
-        """Removes what killed runs did not finish; with the exclusive lock no living run has any."""
-        for path in self._folder.iterdir():
-            if not _LEFTOVER.fullmatch(path.name):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def output_folder(folder: Path) -> Iterator[OutputFolder]:
-    """Makes the folder, if it is missing, and removes what killed runs left in it.
+    """Makes the folder, if it is missing; a run that is alone removes what killed runs left in it.
 
     Args:
         folder: of results.
@@ -70,18 +53,53 @@ def output_folder(folder: Path) -> Iterator[OutputFolder]:
         The folder; until it is shared, other runs wait at this point.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _opened(folder / _RUN) as descriptor:
-        yield OutputFolder(folder, descriptor)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    # The file stays: one that is removed could be locked by a run that has it open, and a new one by the next run.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor, alone = _enter(folder)
     try:
-        yield descriptor
+        yield OutputFolder(folder, descriptor, alone=alone)
     finally:
+        with contextlib.suppress(OSError):
+            _lock(descriptor, exclusive=True, wait=False)
+            # Nobody else is here.
+            for name in (_LISTS, _RUN):
+                (folder / name).unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _enter(folder: Path) -> tuple[int, bool]:
+    """The run's lock, and whether no other run has it."""
+    while True:
+        descriptor = os.open(folder / _RUN, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(descriptor, exclusive=True, wait=False)
+            alone = True
+        except BlockingIOError:
+            _lock(descriptor, exclusive=False)
+            alone = False
+        except OSError:
+            return descriptor, True
+        # The run that had it may have removed the file meanwhile, and the next one would lock another.
+        if _is_still(folder / _RUN, descriptor):
+            if alone:
+                _remove_leftovers(folder)
+            return descriptor, alone
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs did not finish; with the exclusive lock no living run has any."""
+    for path in folder.iterdir():
+        if not _LEFTOVER.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, *, exclusive: bool, wait: bool = True) -> None:

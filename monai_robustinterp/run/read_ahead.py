@@ -113,6 +113,7 @@ class ReadAhead:
             ThreadPoolExecutor(1, "writer") as writer,
             ThreadPoolExecutor(1, "reader", _same_gpu(self.bundle.device)) as reader,
             tqdm(total=copies * len(images), unit=" samples", disable=not show_progress) as bar,
+            _reading_ends_with_it(),
         ):
             # Once for all threads, since the filters are the process's. The reader's warnings are in the metadata and
             # the summary.
@@ -120,26 +121,22 @@ class ReadAhead:
             runs = (ImageRun(number=number, path=path) for number, path in enumerate(images, start=1))
             ahead = deque(reader.submit(self._read, run) for run in islice(runs, 1))
             behind: deque[tuple[str, Future[None]]] = deque()
-            try:
-                while ahead:
-                    image = ahead.popleft().result()
-                    ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
-                    bar.set_description(f"image {image.number}/{len(images)}")
-                    before = bar.n
-                    if image.prepared is not None and not image.reason:
-                        # The same file again: what became of the first decides.
-                        wait([written for folder, written in behind if folder == image.folder])
-                        self._vote(image, image.prepared, bar.update)
-                    # An image that was refused or stopped early has no copies left: the time left is that of the others.
-                    bar.total -= copies - (bar.n - before)
-                    behind.append((image.folder, writer.submit(self._write, image)))
-                    while behind and (len(behind) > MAX_BEHIND or behind[0][1].done()):
-                        behind.popleft()[1].result()
-                for _, written in behind:
-                    written.result()
-            except BaseException:
-                stop_reading()
-                raise
+            while ahead:
+                image = ahead.popleft().result()
+                ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
+                bar.set_description(f"image {image.number}/{len(images)}")
+                before = bar.n
+                if image.prepared is not None and not image.reason:
+                    # The same file again: what became of the first decides.
+                    wait([written for folder, written in behind if folder == image.folder])
+                    self._vote(image, image.prepared, bar.update)
+                # An image that was refused or stopped early has no copies left: the time left is that of the others.
+                bar.total -= copies - (bar.n - before)
+                behind.append((image.folder, writer.submit(self._write, image)))
+                while behind and (len(behind) > MAX_BEHIND or behind[0][1].done()):
+                    behind.popleft()[1].result()
+            for _, written in behind:
+                written.result()
 
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
@@ -179,6 +176,16 @@ class ReadAhead:
             return
         kept = self.keep(self.output / image.folder, ready)
         image.kept, image.record, image.votes = True, kept.record, (kept.votes, kept.spec)
+
+
+@contextmanager
+def _reading_ends_with_it() -> Iterator[None]:
+    """What ends the block by an exception ends the read under way, which may take half a minute."""
+    try:
+        yield
+    except BaseException:
+        stop_reading()
+        raise
 
 
 def _same_gpu(device: torch.device) -> Callable[[], None] | None:

@@ -62,7 +62,7 @@ def check_depth(dataset: Dataset) -> None:
 
 def _items(dataset: Dataset) -> Iterator[Dataset]:
     """All items of all sequences of a data set; those that cannot be parsed have none."""
-    for tag in dataset.keys():
+    for tag in list(dataset.keys()):
         element = dataset.get_item(tag)
         vr = element.VR if element is not None and element.VR else dictionary_VR(tag) if dictionary_has_tag(tag) else ""
         if vr == VR.SQ:
