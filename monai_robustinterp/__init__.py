@@ -3,6 +3,10 @@
 Importing the package registers :class:`SecondaryCaptureWriter` with MONAI for ``.dcm`` files.
 """
 
+# First of all: what follows imports for seconds, and a signal meanwhile must end the command as ever.
+from monai_robustinterp import _startup as _startup
+
+# isort: split
 from monai.data import register_writer
 
 from monai_robustinterp import bundle as bundle

@@ -82,14 +82,14 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
     A bundle's configuration is code (MONAI evaluates its ``$`` expressions): load only bundles that you trust.
 
     Args:
-        root: folder of the bundle, or the name of one that this package ships (a folder goes before a name); None takes
-            the default one.
+        root: the name of a bundle that this package ships, or the folder of one; None takes the default one. A shipped
+            name never means a folder of the working directory: that is ``./NAME``.
         overrides: values for keys of the configuration, such as ``{"sigma": 0.25}``; None values are left out.
 
     Raises:
         InputRefused: if there is no such bundle or its parts cannot be built.
     """
-    folder = Path(root) if root is not None and Path(root).is_dir() else shipped_bundle(str(root or DEFAULT_BUNDLE))
+    folder = bundle_folder(DEFAULT_BUNDLE if root is None else root)
     if not (folder / _CONFIG).is_file():
         raise InputRefused(
             "the bundle folder has no configs/inference.json. A bundle holds that file and its weights in models/ "
@@ -176,21 +176,37 @@ def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:
     return module
 
 
+def bundle_folder(root: str | Path) -> Path:
+    """Folder of a shipped bundle, by its name, or of any other one, by its path.
+
+    Raises:
+        InputRefused: if there is none.
+    """
+    # A name first: who writes into the working directory must not decide which code a shipped name runs.
+    if str(root) not in _shipped() and Path(root).is_dir() and str(root):
+        return Path(root)
+    return shipped_bundle(str(root))
+
+
 def shipped_bundle(name: str = DEFAULT_BUNDLE) -> Path:
     """Folder of a shipped bundle: package data of an installed wheel, ``bundles/`` of a source tree.
 
     Raises:
         InputRefused: with the names, if there is none of that name.
     """
-    package = Path(__file__).parent
-    roots = (package.parent / "bundles", package / "bundles")
-    shipped = {config.parents[1].name: config.parents[1] for root in roots for config in root.glob(f"*/{_CONFIG}")}
+    shipped = _shipped()
     if name not in shipped:
         raise InputRefused(
             f"there is no such bundle folder, and no shipped bundle of that name: the names are {sorted(shipped)}. "
             "Pass one of them, or the folder of a bundle."
         )
     return shipped[name]
+
+
+def _shipped() -> dict[str, Path]:
+    package = Path(__file__).parent
+    roots = (package.parent / "bundles", package / "bundles")
+    return {config.parents[1].name: config.parents[1] for root in roots for config in root.glob(f"*/{_CONFIG}")}
 
 
 def running_bundle_root() -> str:

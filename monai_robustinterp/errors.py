@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-
-import torch
 
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory"),
@@ -14,6 +13,8 @@ _OUT_OF_MEMORY = (
 _NETWORK_RUNS = frozenset({"torch.nn.modules.module", "torch.autograd", "torch.autograd.graph"})
 _INTERPRETER_CALLS = ("monai_robustinterp.interpreters.base", "monai_robustinterp.run.compare")
 _LONGEST_MESSAGE = 300
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def raised_in(error: BaseException) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host had no memory left; torch has a class of its own for some of these only."""
-    return isinstance(error, torch.OutOfMemoryError) or (
+    # By name: the process that reads files takes its errors from here, and has no torch.
+    return type(error).__name__ == "OutOfMemoryError" or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
 
@@ -80,6 +82,11 @@ def refusal_reason(error: Exception) -> str:
     ours = own_message(error)
     if ours is not None:
         return ours
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return (
+            f"the disk is full ({error.strerror}), so the result was not written: free some space and run it again; "
+            "finished results are kept."
+        )
     if isinstance(error, OSError):
         return f"the file cannot be read or the result not written ({error.strerror}): check the path and permissions."
     if out_of_memory(error):

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,11 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 def atomic_write(
-    path: str | os.PathLike[str], write_fn: Callable[[BinaryIO], object], *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    write_fn: Callable[[BinaryIO], object],
+    *,
+    overwrite: bool = False,
+    private: bool = False,
 ) -> Path:
     """Write a file under a temporary name beside ``path``, flush it to the disk, then give it its name in one step.
 
@@ -28,6 +33,7 @@ def atomic_write(
         path: the file's final name; its folder must exist.
         write_fn: writes the content to the open binary file that it is given.
         overwrite: whether a file that is there may be replaced.
+        private: whether nobody but its owner may read it, as where it names patients or paths.
 
     Returns:
         The final path.
@@ -45,7 +51,7 @@ def atomic_write(
     # may be as long as the file system allows.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=partial(os.open, mode=0o600 if private else 0o666)) as file:
             write_fn(file)
             file.flush()
             os.fsync(file.fileno())
@@ -135,5 +141,8 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Strict JSON text (no NaN, no Infinity), UTF-8, with a final newline."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    r"""Strict JSON text (no NaN, no Infinity), UTF-8, with a final newline.
+
+    A byte of a path that is no UTF-8 becomes the escape \udc80 to \udcff, of which ``os.fsencode`` makes it again.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.interpreters import INTERPRETERS
 
 Number = TypeVar("Number", int, float)
@@ -78,9 +79,8 @@ def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds those that choose classifier, finding and device."""
     parser.add_argument(
         "--bundle",
-        type=Path,
         metavar="DIR",
-        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one",
+        help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one; ./NAME is a folder",
     )
     parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
     parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
@@ -106,7 +106,12 @@ def classifier_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def one_line(error: Exception) -> str:
     """What a user reads of an expected error."""
-    return error.strerror or "input or output failed" if isinstance(error, OSError) else str(error)
+    return refusal_reason(error) if isinstance(error, OSError) else str(error)
+
+
+def shown_path(path: Path) -> str:
+    """A path as text that any terminal takes: bytes that are no UTF-8 become question marks."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _device(text: str) -> torch.device:

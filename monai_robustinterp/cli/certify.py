@@ -18,13 +18,15 @@ from monai_robustinterp.cli.arguments import (
     interpreter,
     one_line,
     positive,
+    shown_path,
 )
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
-from monai_robustinterp.run.cohort import SAME_FILM, CohortSummary, ImageResult, certify_cohort
+from monai_robustinterp.run.cohort import certify_cohort
+from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
 from monai_robustinterp.types import Precision
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results, same or not")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
 
@@ -118,14 +120,13 @@ def run(arguments: argparse.Namespace) -> int:
     except (InputRefused, OSError) as error:
         print(f"monai-robustinterp: {one_line(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("monai-robustinterp: interrupted; the images that summary.json lists are finished", file=sys.stderr)
-        return 130
     if arguments.quiet and summary.refused:
         print(f"monai-robustinterp: {summary.refused} inputs refused, see summary.json", file=sys.stderr)
     if not arguments.quiet:
         print(table(summary))
-        print(f"\nResults: {arguments.output}/ (summary.json; index.json maps the folders to their sources)")
+        print(
+            f"\nResults: {shown_path(arguments.output)}/ (summary.json; index.json maps the folders to their sources)"
+        )
     return 1 if summary.refused else 0
 
 
@@ -148,6 +149,8 @@ def table(summary: CohortSummary) -> str:
             f"Different images of this run share {shared['cells']:.1f} of {shared['top_k']} reported cells on average; "
             f"two random sets share {shared['by_chance']:.1f}."
         )
+    if summary.kept:
+        lines.append(f"{summary.kept} results were there already, of the same image and settings, and were kept.")
     if summary.saved_share > 0:
         lines.append(f"Early stopping took {1 - summary.saved_share:.1%} of {summary.max_samples} copies an image.")
     if summary.passed_over:

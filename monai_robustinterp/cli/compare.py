@@ -19,12 +19,14 @@ from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
     interpreter,
+    shown_path,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
 from monai_robustinterp.run.compare import Comparison, compare, comparison_record, save_comparison
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
+from monai_robustinterp.run.lock import output_folder
 
 HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
 
@@ -60,18 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
             # The reader's warnings are in compare.json.
             warnings.simplefilter("ignore", UserWarning)
             comparison = compare(arguments.input, bundle, interpreters, progress=None if arguments.quiet else bars)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(target, overwrite=arguments.overwrite) as folder:
-            save_comparison(comparison, folder)
-    except KeyboardInterrupt:
-        print("monai-robustinterp: interrupted; nothing was written", file=sys.stderr)
-        return 130
+        with output_folder(arguments.output) as output:
+            output.share()
+            with atomic_folder(target, overwrite=arguments.overwrite) as folder:
+                save_comparison(comparison, folder)
     except Exception as error:
         print(f"monai-robustinterp: {refusal_reason(error)}", file=sys.stderr)
         return 1
     if not arguments.quiet:
         print(table(comparison))
-        print(f"\nMaps, not certified: {target}/ (panel.png)")
+        print(f"\nMaps, not certified: {shown_path(target)}/ (panel.png)")
     return 1 if comparison.refused else 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.cli import certify, compare, curve, figure, verify
+from monai_robustinterp.cli import certify, compare, curve, figure, signals, verify
 
 COMMANDS = {"certify": certify, "compare": compare, "figure": figure, "curve": curve, "verify": verify}
 
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 if all went well, 1 if inputs were refused; wrong usage exits with 2.
+        0 if all went well, 1 if inputs were refused, 130 and 143 after SIGINT and SIGTERM; wrong usage exits with 2.
     """
     parser = argparse.ArgumentParser(
         prog="monai-robustinterp",
@@ -29,5 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, command in COMMANDS.items():
         command.add_arguments(subparsers.add_parser(name, help=command.HELP, description=command.HELP))
     arguments = parser.parse_args(argv)
-    code: int = COMMANDS[arguments.command].run(arguments)
+    try:
+        with signals.raised():
+            code: int = COMMANDS[arguments.command].run(arguments)
+    except KeyboardInterrupt as stopped:
+        print("monai-robustinterp: interrupted; what was finished is whole and stays", file=sys.stderr)
+        return signals.exit_code(stopped)
     return code

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from monai_robustinterp.audit import AuditError, AuditReport, read_record, verify
-from monai_robustinterp.bundle import SaliencyBundle, load_bundle, shipped_bundle
+from monai_robustinterp.bundle import SaliencyBundle, bundle_folder, load_bundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.io.votes_npz import load_votes
 from monai_robustinterp.run.replay import MOST_DIFFERENT, ReplayReport, replay
@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help="the image file: its hash is compared")
     parser.add_argument(
         "--bundle",
-        type=Path,
         metavar="DIR",
         help="the bundle, or the name of a shipped one: the hashes of its configuration and weights are compared",
     )
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         record = read_record(arguments.certificate)
-        bundle = None if arguments.bundle is None else _folder(arguments.bundle)
+        bundle = None if arguments.bundle is None else bundle_folder(arguments.bundle)
         report = verify(record, arguments.votes, input_file=arguments.input, bundle=bundle)
     except (AuditError, InputRefused) as error:
         print(f"monai-robustinterp: {error}", file=sys.stderr)
@@ -70,7 +69,7 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     return 0 if report.confirmed else 1
 
 
-def _on_device(name: Path, recorded: str | None) -> SaliencyBundle:
+def _on_device(name: str, recorded: str | None) -> SaliencyBundle:
     """The bundle on the recorded kind of device, if this machine has one; else where it runs by itself."""
     bundle = load_bundle(name)
     if recorded == bundle.device.type or recorded not in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
@@ -117,7 +116,3 @@ def table(report: AuditReport) -> str:
     else:
         lines.append(f"not verified: {len(report.differences)} differences.")
     return "\n".join(lines)
-
-
-def _folder(bundle: Path) -> Path:
-    return bundle if bundle.is_dir() else shipped_bundle(str(bundle))

@@ -21,7 +21,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.mask_file import Mask, read_mask
+from monai_robustinterp.io.read.decoder import read_mask
+from monai_robustinterp.io.read.mask_file import Mask
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import Region
 

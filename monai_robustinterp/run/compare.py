@@ -279,4 +279,5 @@ def _on_source(comparison: Comparison) -> Array:
 
 
 def _save_figure(path: Path, figure: Figure) -> None:
-    atomic_write(path, lambda file: figure.savefig(file, format="png"))
+    # It shows the film, and what is burned into it.
+    atomic_write(path, lambda file: figure.savefig(file, format="png"), private=True)

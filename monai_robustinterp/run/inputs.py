@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class FoundImages:
     Attributes:
         images: files to certify, in order.
         passed_over: how many files in the given folders are no films, by what they are.
-        refused: (path, reason) of inputs that do not exist or cannot be listed.
+        refused: (path, reason) of inputs, and of what is in the given folders, that cannot be listed or found.
     """
 
     images: tuple[Path, ...]
@@ -51,18 +52,21 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
     images: list[Path] = []
     refused: list[tuple[Path, str]] = []
     passed_over: Counter[str] = Counter()
-    for entry in map(Path, inputs):
-        if not entry.is_dir():
+    for given in inputs:
+        entry = Path(given)
+        if not str(given):
+            refused.append((entry, "the path is empty: give the path of an image or a folder; . is this folder."))
+            continue
+        # Unlike Path.is_dir it raises for no path.
+        if not os.path.isdir(entry):
             images.append(entry)
             continue
-        try:
-            files = sorted(path for path in _walk(entry) if not path.name.startswith("."))
-        except OSError as error:
-            refused.append((entry, f"the folder cannot be read ({error.strerror}): check its permissions."))
-            continue
+        found, unread = _walk(entry)
+        refused += unread
+        files = sorted(path for path in found if not path.name.startswith("."))
         medium = any(path.name == _DICOMDIR for path in files)
         reasons = [_no_film(path, medium=medium) for path in files]
-        if all(reasons):
+        if all(reasons) and not unread:
             refused.append((entry, "the folder holds no DICOM, NIfTI, PNG or JPEG image: check the path."))
         images += [path for path, reason in zip(files, reasons, strict=True) if not reason]
         passed_over.update(filter(None, reasons))
@@ -75,21 +79,41 @@ def refuse_irregular(path: Path) -> None:
     Raises:
         InputRefused: if the path is there and is no regular file.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputRefused("the path is no regular file (a folder, pipe or device, say): pass an image file.")
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    def fail(error: OSError) -> None:
-        raise error
+def _walk(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Regular files below a folder; and what cannot be read there, with the reason."""
+    found: list[Path] = []
+    refused: list[tuple[Path, str]] = []
 
-    for parent, folders, names in os.walk(folder, onerror=fail):
+    def refuse(error: OSError) -> None:
+        reason = f"the folder cannot be read ({error.strerror}): check its permissions."
+        refused.append((Path(error.filename or folder), reason))
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not _is_result(Path(parent) / name)]
-        yield from (path for name in names if (path := Path(parent) / name).is_file())
+        for path in (Path(parent) / name for name in names):
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                if _may_be_image(path):
+                    what = "the link leads to no file" if path.is_symlink() else "the file cannot be read"
+                    refused.append((path, f"{what} ({error.strerror}): check the path and its permissions."))
+                continue
+            if stat.S_ISREG(mode):
+                found.append(path)
+    return found, refused
+
+
+def _may_be_image(path: Path) -> bool:
+    """By name: part 10 files often have no suffix."""
+    return not path.name.startswith(".") and (path.name.lower().endswith(IMAGE_SUFFIXES) or not path.suffix)
 
 
 def _is_result(folder: Path) -> bool:
-    return folder.name.startswith(RESULT_PREFIX) and (folder / "certificate.json").exists()
+    return folder.name.startswith(RESULT_PREFIX) and os.path.exists(folder / "certificate.json")
 
 
 def _no_film(path: Path, *, medium: bool) -> str:

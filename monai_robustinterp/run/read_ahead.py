@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -25,16 +26,16 @@ from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder
 from monai_robustinterp.geometry.regions import RegionSource
+from monai_robustinterp.io.read.decoder import stop_reading
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
+from monai_robustinterp.run.kept import KeptResult
 from monai_robustinterp.run.pipeline import Prepared
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
-
-_EXISTS = "results of this file exist in {} (of an earlier run): pass --overwrite, or choose another output folder."
 
 
 @dataclass(kw_only=True)
@@ -46,8 +47,9 @@ class ImageRun:
         path: the file.
         folder: name of its result folder; "" before it is known.
         prepared: after reading.
-        votes: after the network, with how they were taken.
-        result: after writing; None if it was refused.
+        votes: after the network, with how they were taken; those of a result that was kept.
+        record: content of its certificate.json, after writing; None if it was refused.
+        kept: whether an earlier run made the result, or the same file before it in this one.
         reason: why it was refused; "" if it was not.
         same_as: number of an image of this run that is the same file and has its result; 0 if there is none.
         elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
@@ -58,7 +60,8 @@ class ImageRun:
     folder: str = ""
     prepared: Prepared | None = None
     votes: tuple[VoteMap, SmoothingSpec] | None = None
-    result: CertifiedResult | None = None
+    record: dict[str, Any] | None = None
+    kept: bool = False
     reason: str = ""
     same_as: int = 0
     elapsed_s: float = 0.0
@@ -69,9 +72,6 @@ class ImageRun:
         start = time.monotonic()
         try:
             yield
-        except FileExistsError:
-            # Another run into the same folder was faster.
-            self.reason = _EXISTS.format(self.folder)
         except Exception as error:
             self.reason = refusal_reason(error)
         finally:
@@ -88,6 +88,7 @@ class ReadAhead:
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
         save: writes a result into an empty folder.
+        keep: reads a result of the same file that is there; it refuses one that this run would not make.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
         written: result folders of this run, and the number of the image of each.
     """
@@ -97,13 +98,14 @@ class ReadAhead:
     output: Path
     overwrite: bool
     save: Callable[[CertifiedResult, Path], None]
+    keep: Callable[[Path, Prepared], KeptResult]
     done: Callable[[ImageRun], None]
     written: dict[str, int] = field(default_factory=dict)
 
     def certify(self, images: Sequence[Path], *, show_progress: bool) -> None:
         """Certifies the images.
 
-        An interrupt ends the run when the read under way has ended and the images that have votes are written.
+        An interrupt ends the read under way, and the run when the images that have votes are written.
 
         Args:
             images: files.
@@ -115,6 +117,7 @@ class ReadAhead:
             ThreadPoolExecutor(1, "writer") as writer,
             ThreadPoolExecutor(1, "reader", _same_gpu(self.bundle.device)) as reader,
             tqdm(total=copies * len(images), unit=" samples", disable=not show_progress) as bar,
+            _reading_ends_with_it(),
         ):
             # Once for all threads, since the filters are the process's. The reader's warnings are in the metadata and
             # the summary.
@@ -127,7 +130,7 @@ class ReadAhead:
                 ahead.extend(reader.submit(self._read, run) for run in islice(runs, 1))
                 bar.set_description(f"image {image.number}/{len(images)}")
                 before = bar.n
-                if image.prepared is not None:
+                if image.prepared is not None and not image.reason:
                     # The same file again: what became of the first decides.
                     wait([written for folder, written in behind if folder == image.folder])
                     self._vote(image, image.prepared, bar.update)
@@ -142,34 +145,58 @@ class ReadAhead:
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
-            image.folder = f"{RESULT_PREFIX}{prepared.image.meta['file_sha256'][:16]}"
-            self._refuse_existing(image)
-            image.prepared = prepared
+            image.prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            image.folder = f"{RESULT_PREFIX}{image.prepared.image.meta['file_sha256'][:16]}"
+            self._keep_existing(image, image.prepared)
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
         with image.step():
-            self._refuse_existing(image)
-            image.votes = self.bundle.inferer.vote(ready.image, self.bundle.network, progress, regions=ready.regions)
+            self._keep_existing(image, ready)
+            if not image.kept:
+                network = self.bundle.network
+                image.votes = self.bundle.inferer.vote(ready.image, network, progress, regions=ready.regions)
 
     def _write(self, image: ImageRun) -> None:
-        if image.prepared is not None and image.votes is not None:
-            votes, spec = image.votes
+        if image.prepared is not None and image.votes is not None and not image.kept:
             with image.step():
-                result = pipeline.finish(image.prepared, self.bundle, votes=votes, spec=spec)
-                with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
-                    self.save(result, folder)
-                image.result = result
-                self.written[image.folder] = image.number
+                self._finish(image, image.prepared, *image.votes)
         self.done(image)
 
-    def _refuse_existing(self, image: ImageRun) -> None:
+    def _finish(self, image: ImageRun, ready: Prepared, votes: VoteMap, spec: SmoothingSpec) -> None:
+        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec)
+        try:
+            with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
+                self.save(result, folder)
+        except FileExistsError:
+            # Another run into the same folder was faster.
+            self._keep_existing(image, ready)
+        else:
+            image.record = result.record
+            self.written[image.folder] = image.number
+
+    def _keep_existing(self, image: ImageRun, ready: Prepared) -> None:
+        """Takes the result that is there, unless it is another image's of this run."""
+        if image.kept:
+            return
         image.same_as = self.written.get(image.folder, 0)
         if image.same_as:
-            raise InputRefused(f"the same film as {image.same_as}.")
-        if (self.output / image.folder).exists() and not self.overwrite:
-            raise InputRefused(_EXISTS.format(image.folder))
+            raise InputRefused("the same film as one before it.")
+        if self.overwrite or not (self.output / image.folder).exists():
+            return
+        kept = self.keep(self.output / image.folder, ready)
+        image.kept, image.record, image.votes = True, kept.record, (kept.votes, kept.spec)
+        self.written[image.folder] = image.number
+
+
+@contextmanager
+def _reading_ends_with_it() -> Iterator[None]:
+    """What ends the block by an exception ends the read under way, which may take half a minute."""
+    try:
+        yield
+    except BaseException:
+        stop_reading()
+        raise
 
 
 def _same_gpu(device: torch.device) -> Callable[[], None] | None:

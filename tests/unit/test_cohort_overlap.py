@@ -240,7 +240,7 @@ def test_the_index_gets_back_what_a_killed_run_did_not_write(images, bundle, tmp
     whole = json.loads(index.read_text())["folders"]
     index.write_text(json.dumps({"folders": {}, "last_run": {}}))
     shutil.copy(images[0], images[2])
-    assert all("exist in" in reason for reason in reasons(certify(images[:3], tmp_path / "out", bundle)))
+    assert [result.kept for result in certify(images[:3], tmp_path / "out", bundle).results] == [True] * 3
     assert set(json.loads(index.read_text())["folders"]) == set(whole)
     # A copy of a file elsewhere does not take its place.
     index.write_text(json.dumps({"folders": whole, "last_run": {}}))
@@ -323,14 +323,16 @@ def test_the_same_file_again_is_passed_over_before_its_votes(images, bundle, tmp
     assert (first.status, second.status, third.status) == ("abstain", "same film", "abstain")
     assert second.reason == "the same film as 1."
     assert not second.folder and not stages.began["vote 3"].is_set()
+    assert not any(result.kept for result in (first, second, third))
     totals = json.loads((tmp_path / "out" / "summary.json").read_text())["totals"]
-    assert [totals[name] for name in ("inputs", "abstained", "refused", "same_film")] == [3, 2, 0, 1]
+    assert [totals[name] for name in ("inputs", "abstained", "refused", "same_film", "kept")] == [3, 2, 0, 1, 0]
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     assert index["folders"][first.folder] == str(images[0])
     again = certify(images[:2], tmp_path / "out", bundle, overwrite=True)
     assert [result.folder for result in again.results] == [first.folder, ""] and again.refused == 0
     earlier = certify(images[:2], tmp_path / "out", bundle)
-    assert earlier.refused == 2 and all("of an earlier run" in result.reason for result in earlier.results)
+    assert [result.status for result in earlier.results] == ["abstain", "same film"]
+    assert [result.kept for result in earlier.results] == [True, False]
 
 
 def test_the_same_file_again_is_certified_if_the_first_was_not(images, bundle, tmp_path, stages) -> None:

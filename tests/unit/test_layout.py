@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "monai_robustinterp"
 
 LAYERS = (
-    {"_version", "errors", "types", "files", "audit"},
+    {"_version", "_startup", "errors", "types", "files", "audit"},
     {"noise", "certificates", "interpreters", "networks", "visualize"},
     {"smoothing", "io"},
     {"inferers", "transforms", "bundle", "geometry"},

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_header import integer, items, text
+from monai_robustinterp.io.read.limits import check_inflated
 
 HEAD_BYTES = 132
+_PIECE = 2**24
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _LARGEST_FIRST_ELEMENT = 0x70
@@ -59,9 +69,12 @@ def parse_dicom(content: bytes) -> tuple[FileDataset, tuple[str, ...]]:
         InputRefused: if it cannot be parsed.
     """
     try:
+        _check_inflated(content)
         # No name to log: file names may hold patient names.
         dataset = dcmread(io.BytesIO(content), force=True)
         warnings = (*_with_transfer_syntax(dataset), *_with_one_reading(dataset))
+    except InputRefused:
+        raise
     except Exception as error:  # pydicom's parser raises many types for damaged files, some with values in the text
         raise InputRefused(
             f"The DICOM file could not be parsed ({type(error).__name__}); it must be complete and follow PS3.10. "
@@ -71,6 +84,20 @@ def parse_dicom(content: bytes) -> tuple[FileDataset, tuple[str, ...]]:
     if content[128:132] != b"DICM":
         warnings = ("the file has no DICOM preamble and prefix: it is read as a data set", *warnings)
     return dataset, warnings
+
+
+def _check_inflated(content: bytes) -> None:
+    """Counts what a deflated data set inflates to, in pieces: pydicom takes all of it at once."""
+    stream = io.BytesIO(content)
+    stream.seek(HEAD_BYTES if content[128:HEAD_BYTES] == b"DICM" else 0)
+    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, stream.read()
+    while rest and not inflater.eof:
+        size += len(inflater.decompress(rest, _PIECE))
+        rest = inflater.unconsumed_tail
+        check_inflated(size)
 
 
 def _with_transfer_syntax(dataset: FileDataset) -> tuple[str, ...]:

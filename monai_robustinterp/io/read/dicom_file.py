@@ -29,6 +29,9 @@ _GRAYSCALE = (
     "WindowWidth",
 )
 
+_META_START = 132  # behind preamble and prefix
+_PIECE = 2**24
+
 
 def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     """Read one DICOM file.

@@ -17,6 +17,7 @@ from pydicom.uid import (
 )
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.codestream import check_codestream
 from monai_robustinterp.io.read.dicom_header import integer, numbers, text
 from monai_robustinterp.io.read.gray_channels import NO_CHANNEL_SLOPE, gray_of_channels
 from monai_robustinterp.io.read.jpeg_extended import decode_12_bits, has_12_bits
@@ -64,6 +65,8 @@ def stored_pixels(dataset: Dataset) -> StoredPixels:
     syntax = _transfer_syntax(dataset)
     if not syntax.is_encapsulated:
         _check_length(dataset, rows, columns * samples)
+    else:
+        _check_codestream(dataset, syntax, rows, columns)
     if high != bits - 1:
         # Bits below or above those that are stored: all are decoded, and then those that are meant are taken.
         dataset.BitsStored, dataset.HighBit = max(bits, high + 1), max(bits, high + 1) - 1
@@ -174,9 +177,24 @@ def _check_length(dataset: Dataset, rows: int, columns: int) -> None:
         )
 
 
+def _check_codestream(dataset: Dataset, syntax: UID, rows: int, columns: int) -> None:
+    samples, allocated = integer(dataset, "SamplesPerPixel") or 1, integer(dataset, "BitsAllocated") or 8
+    check_codestream(_frame(dataset), syntax, rows=rows, columns=columns, samples=samples, allocated=allocated)
+
+
+def _frame(dataset: Dataset) -> bytes:
+    try:
+        return get_frame(dataset.PixelData, 0, number_of_frames=1)
+    except Exception as error:
+        raise InputRefused(
+            f"The compressed pixel data could not be taken apart ({type(error).__name__}); they must be whole "
+            "fragments with their lengths. The file is damaged: copy or export it again."
+        ) from None
+
+
 def _decode(dataset: Dataset, syntax: UID) -> npt.NDArray[Any]:
     try:
-        if syntax in _JPEG_FAMILY and not has_jpeg_end(get_frame(dataset.PixelData, 0, number_of_frames=1)):
+        if syntax in _JPEG_FAMILY and not has_jpeg_end(_frame(dataset)):
             raise EOFError("no end marker")
         if syntax == JPEGExtended12Bit and has_12_bits(get_frame(dataset.PixelData, 0, number_of_frames=1)):
             return decode_12_bits(dataset)

@@ -32,6 +32,7 @@ from pydicom.uid import UID, SegmentationStorage
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.derived.safe_values import quiet_pydicom
 from monai_robustinterp.io.read.dicom_header import integer, numbers, shown_term, text
+from monai_robustinterp.io.read.limits import file_bytes
 from monai_robustinterp.io.read.nifti_file import read_nifti
 
 Mask = npt.NDArray[np.bool_]
@@ -82,7 +83,7 @@ def read_mask(path: Path, meta: Mapping[str, Any], *, segment: int | None = None
 
 def _read_nifti_mask(path: Path, meta: Mapping[str, Any]) -> Mask:
     header, zipped, version = _nifti_header(path)
-    values = read_nifti(path.read_bytes(), zipped=zipped, version=version).values
+    values = read_nifti(file_bytes(path), zipped=zipped, version=version).values
     _check_shape(values.shape, meta)
     _check_place(header, meta)
     return _binary(values)
@@ -153,7 +154,7 @@ def _read_segmentation(path: Path, meta: Mapping[str, Any], segment: int | None)
     """Pixels and number of the segment."""
     try:
         with quiet_pydicom():
-            dataset = dcmread(io.BytesIO(path.read_bytes()))  # no name to log: file names may hold patient names
+            dataset = dcmread(io.BytesIO(file_bytes(path)))  # no name to log: file names may hold patient names
             _check_segmentation(dataset, meta)
             number = _segment_number(dataset, segment)
             return _frame(dataset, _frame_index(dataset, number, str(meta["sop_instance_uid"]))), number

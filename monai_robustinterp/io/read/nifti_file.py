@@ -10,8 +10,8 @@ columns = L, rows = P (affine diag(-1, -1, 1)), and the rule gives it back as it
 
 from __future__ import annotations
 
-import gzip
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read.limits import file_bytes, unzipped
 from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size, no_slope
 
 _NO_STATED_RANGE = "image minimum and maximum"
@@ -29,7 +30,7 @@ _DEPENDS_ON_CONTENT = {
     _UNIT_RANGE: "the unit range is used only while all values lie in it, so it depends on the content.",
 }
 _NOT_SCALED = (1.0, 0.0)
-_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, meter, mm, micron
 
 
 def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
@@ -48,11 +49,12 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     """
     image_class = nib.Nifti1Image if version == 1 else nib.Nifti2Image
     try:
-        with io.BytesIO(content) as plain, gzip.GzipFile(fileobj=plain) if zipped else plain as stream:
-            image: Any = image_class.from_stream(stream)
-            axes = _image_axes(image)
-            stored = np.array(image.dataobj.get_unscaled())
-            values = np.asarray(image.get_fdata(dtype=np.float32))
+        plain = unzipped(content) if zipped else content
+        image: Any = image_class.from_stream(io.BytesIO(plain))
+        axes = _image_axes(image)
+        _check_length(image, plain)
+        stored = np.array(image.dataobj.get_unscaled())
+        values = np.asarray(image.get_fdata(dtype=np.float32))
     except InputRefused:
         raise
     except Exception as error:  # nibabel, gzip and zlib each raise their own types
@@ -82,6 +84,13 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     )
 
 
+def _check_length(image: Any, plain: bytes) -> None:
+    """Looks for the data where the header puts them, before anything of their size is allocated."""
+    start, size = int(image.dataobj.offset), math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    if not 0 <= start <= start + size <= len(plain):
+        raise EOFError("the data end behind the file")
+
+
 def stored_like(path: Path, values: npt.NDArray[np.float32]) -> Any:
     """A NIfTI image of new values on the voxel grid of a file that :func:`read_nifti` takes.
 
@@ -89,9 +98,9 @@ def stored_like(path: Path, values: npt.NDArray[np.float32]) -> Any:
         path: the file whose geometry is taken, and nothing else of its header.
         values: on the grid that :func:`read_nifti` gives, rows first, [H, W].
     """
-    content = path.read_bytes()
+    content = file_bytes(path)
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = unzipped(content)
     image_class = nib.Nifti1Image if content[344:348] == b"n+1\0" else nib.Nifti2Image
     source: Any = image_class.from_bytes(content)
     row, column = _image_axes(source)
@@ -186,6 +195,12 @@ def _range_warnings(source: str) -> tuple[str, ...]:
 
 
 def _spacing_mm(header: Any, axes: tuple[int, int]) -> tuple[float, float]:
-    scale = _MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _MM_PER_UNIT:
+        raise InputRefused(
+            f"The NIfTI states its spacing in unit {unit}; there are 0 to 3 (unknown, meter, mm, micron). The header "
+            "is damaged: copy or export it again."
+        )
+    scale = _MM_PER_UNIT[unit]
     row, column = (float(header.get_zooms()[axis]) * scale for axis in axes)
     return (row, column) if min(row, column) > 0 else UNKNOWN_SPACING

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,16 +19,11 @@ from monai.data.image_reader import ImageReader
 from monai.utils.misc import ensure_tuple
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_dataset import is_dicom
-from monai_robustinterp.io.read.dicom_file import read_dicom
-from monai_robustinterp.io.read.dicom_header import HEADER_KEYS
-from monai_robustinterp.io.read.nifti_file import read_nifti
-from monai_robustinterp.io.read.raster_file import read_raster
-from monai_robustinterp.io.read.source_image import SourceImage, check_content
+from monai_robustinterp.io.read.decoder import read_image
+from monai_robustinterp.io.read.formats import HEAD_BYTES, file_format
+from monai_robustinterp.io.read.limits import file_bytes
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
-
-_HEAD_BYTES = 544  # NIfTI-2 has its magic in the first 540 bytes, NIfTI-1 at 344, DICOM at 128
 
 
 class ChestXRayReader(ImageReader):
@@ -72,7 +66,7 @@ class ChestXRayReader(ImageReader):
     def verify_suffix(self, filename: PathOrPaths) -> bool:
         """Whether the content of every file is of a known format; names do not matter."""
         try:
-            return all(bool(_file_format(_head(Path(name)))) for name in ensure_tuple(filename))
+            return all(bool(file_format(_head(Path(name)))) for name in ensure_tuple(filename))
         except OSError:
             return False
 
@@ -100,101 +94,34 @@ class ChestXRayReader(ImageReader):
         if len(paths) != 1:
             raise InputRefused(f"{len(paths)} files were given for one image; give one path per image.")
         try:
-            content = _content(Path(paths[0]))
-            source = _read_source(content, strict=self.strict)
-            with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused in the next line
-                array = np.ascontiguousarray(source.values, dtype=np.float32)[None]
-            check_content(array)
+            content = file_bytes(Path(paths[0]))
+            array, facts = read_image(content, strict=self.strict)
         except InputRefused as refused:
             refused.path = str(paths[0])
             raise
-        for warning in source.warnings:
+        for warning in facts["warnings"]:
             warnings.warn(warning, UserWarning, stacklevel=2)
-        return array, _meta(source, str(paths[0]), hashlib.sha256(content).hexdigest())
+        return array, _meta(facts, str(paths[0]), hashlib.sha256(content).hexdigest())
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
-        return stream.read(_HEAD_BYTES)
+        return stream.read(HEAD_BYTES)
 
 
-def _file_format(head: bytes) -> str:
-    """Name of the format of a file that begins with ``head``; "" if it is none that this reader knows."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head[344:348] == b"n+1\0":
-        return "NIfTI-1"
-    if head[4:8] == b"n+2\0":
-        return "NIfTI-2"
-    if head.startswith(b"\x1f\x8b"):
-        inner = _file_format(_unzipped(head))
-        return f"{inner}.gz" if inner.startswith("NIfTI") else ""
-    return "DICOM" if is_dicom(head) else ""
-
-
-def _unzipped(head: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
-    except zlib.error:
-        return b""
-
-
-def _content(path: Path) -> bytes:
-    """The whole file, read once: hash, pixels and header are of these bytes, whatever becomes of the file."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputRefused(
-            f"The path could not be opened as a file ({type(error).__name__}); it must be one readable file, no "
-            "folder. Check the path and its permissions."
-        ) from None
-    if not content:
-        raise InputRefused("The file has 0 bytes; an image file has content. Copy it again from the source.")
-    return content
-
-
-def _read_source(content: bytes, *, strict: bool) -> SourceImage:
-    kind = _file_format(content[:_HEAD_BYTES])
-    if kind == "DICOM":
-        return read_dicom(content, strict=strict)
-    if kind in ("PNG", "JPEG"):
-        return read_raster(content, png=kind == "PNG")
-    if kind:
-        return read_nifti(content, zipped=kind.endswith(".gz"), version=int(kind[6]))
-    raise InputRefused(
-        "The content is of no known image format; the reader takes DICOM files, single-file NIfTI (.nii, .nii.gz), "
-        "PNG and JPEG. Export the image as one of these."
-    )
-
-
-def _meta(source: SourceImage, path: str, file_sha256: str) -> dict[str, Any]:
+def _meta(facts: Mapping[str, Any], path: str, file_sha256: str) -> dict[str, Any]:
     # In the image plane only: MONAI uses it to scale, and a projection has no place in patient space.
-    affine = np.diag([*(1.0 if np.isnan(s) else s for s in source.spacing_mm), 1.0, 1.0])
+    affine = np.diag([*(1.0 if np.isnan(s) else s for s in facts["spacing_mm"]), 1.0, 1.0])
     return {
+        **{key: value for key, value in facts.items() if key != "shape"},
         "filename_or_obj": path,
         "affine": affine,
         "original_affine": affine.copy(),
-        "spatial_shape": np.asarray(source.stored_pixels.shape),
+        "spatial_shape": np.asarray(facts["shape"]),
         "original_channel_dim": 0,
-        "spacing_mm": np.asarray(source.spacing_mm, dtype=np.float64),
-        "spacing_source": source.spacing_source,
-        "pixel_aspect": source.pixel_aspect,
-        **{key: source.header.get(key, "") for key in HEADER_KEYS},
-        "display_min": source.display_min,
-        "display_max": source.display_max,
-        "display_source": source.display_source,
-        "display_slope": source.slope.value,
-        "display_rho": source.slope.rho,
-        "display_margin": source.slope.margin,
-        "display_slope_reason": source.slope.reason,
-        "intensity_path": "; ".join(source.intensity_path),
-        "pixel_sha256": _pixel_sha256(source.stored_pixels),
+        "spacing_mm": np.asarray(facts["spacing_mm"], dtype=np.float64),
         "file_sha256": file_sha256,
-        "dicom_header": source.dicom_header,
-        "file_format": source.file_format,
-        "warnings": "; ".join(source.warnings),
+        "warnings": "; ".join(facts["warnings"]),
     }
 
 
@@ -213,8 +140,3 @@ def source_record(meta: Mapping[str, Any], shape: Sequence[int]) -> dict[str, An
         "shape": [int(side) for side in meta["spatial_shape"]],
         **{name: str(meta[name]) for name in texts},
     }
-
-
-def _pixel_sha256(pixels: npt.NDArray[Any]) -> str:
-    little_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(little_endian.tobytes()).hexdigest()

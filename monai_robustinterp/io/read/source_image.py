@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.header_text import NO_HEADER, HeaderText
+from monai_robustinterp.io.read.limits import allow_pixels
 
 MIN_SIDE = 64
 MAX_SIDE = 10_000
@@ -110,6 +111,7 @@ def check_size(rows: int, columns: int) -> None:
             f"The image has {rows} rows and {columns} columns; each must be {MIN_SIDE} to {MAX_SIDE} pixels. "
             "Give the original radiograph, neither a thumbnail nor a mosaic."
         )
+    allow_pixels(rows, columns)
 
 
 def check_content(values: npt.NDArray[Any]) -> None:

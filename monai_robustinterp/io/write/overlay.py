@@ -19,8 +19,14 @@ from monai_robustinterp.certificates import certificate_from_json
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import json_bytes
+from monai_robustinterp.io.read.decoder import read_header
 from monai_robustinterp.io.read.header_text import parse_header
-from monai_robustinterp.io.write.secondary_capture import anonymous_source, reference_source, secondary_capture
+from monai_robustinterp.io.write.secondary_capture import (
+    TRANSFER_SYNTAXES,
+    anonymous_source,
+    reference_source,
+    secondary_capture,
+)
 from monai_robustinterp.visualize.caption import caption_lines, guarantee
 from monai_robustinterp.visualize.overlay import render_overlay
 
@@ -37,9 +43,11 @@ def read_reference(path: str | Path) -> Reference:
         InputRefused: if it is no readable DICOM file.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise InputRefused("--reference is no readable DICOM file: pass an image of the wanted study.") from error
+        return parse_header(read_header(Path(path)))
+    except InputRefused as error:
+        raise InputRefused(
+            f"--reference is no readable DICOM file: pass an image of the wanted study. {error}"
+        ) from error
 
 
 def overlay_pixels(picture: Picture, record: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
@@ -81,6 +89,32 @@ def overlay_capture(
         software_version=__version__,
         transfer_syntax=transfer_syntax,
     )
+
+
+def capture_differences(
+    path: Path, meta: Mapping[str, Any], *, reference: Reference | None, transfer_syntax: str
+) -> list[str]:
+    """In what a capture of an earlier run differs from that of this one, a phrase each.
+
+    Args:
+        path: of the capture.
+        meta: the reader's metadata of the source.
+        reference: see :func:`overlay_capture`.
+        transfer_syntax: see :func:`overlay_capture`.
+
+    Raises:
+        ValueError: if it is no capture.
+    """
+    try:
+        found = pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise ValueError("no DICOM file") from error
+    differences = []
+    if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
+        differences.append(f"the capture has another transfer syntax than {transfer_syntax}")
+    if meta["file_format"] != "DICOM" and found.StudyInstanceUID != _source_header(meta, reference).StudyInstanceUID:
+        differences.append("the capture joins another study")
+    return differences
 
 
 def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:

@@ -183,7 +183,10 @@ def write_dicom_atomically(dataset: Dataset, path: str | os.PathLike[str], *, ov
         raise FileExistsError(
             "the output file exists and is no earlier result of this package, so it is kept; give another name."
         )
-    return atomic_write(path, lambda file: dcmwrite(file, dataset, enforce_file_format=True), overwrite=overwrite)
+    # It names the patient.
+    return atomic_write(
+        path, lambda file: dcmwrite(file, dataset, enforce_file_format=True), overwrite=overwrite, private=True
+    )
 
 
 def _rgb_image(pixels: npt.NDArray[np.uint8], *, syntax: UID, **identifiers: Any) -> SCImage:

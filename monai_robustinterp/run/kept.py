@@ -1,0 +1,139 @@
+"""A result that is there already: kept if this run would make the same one, else the difference in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_robustinterp.audit import AuditError, read_record
+from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.certificates.serialize import spec_to_json
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import sealed
+from monai_robustinterp.io.votes_npz import load_votes
+from monai_robustinterp.io.write.overlay import Reference, capture_differences
+from monai_robustinterp.io.write.result import CAPTURE_NAME, CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
+from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.noise.counter import image_sha256
+from monai_robustinterp.run.pipeline import Prepared
+from monai_robustinterp.smoothing.recipe import single_channel
+from monai_robustinterp.types import SmoothingSpec, VoteMap
+
+_ADVICE = "pass --overwrite to replace them, or choose another output folder."
+_OF_SPEED = "batch_size"  # moves round-off only, and the search for it may find another one
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptResult:
+    """A result of an earlier run.
+
+    Attributes:
+        record: content of its certificate.json.
+        votes: its counts.
+        spec: how they were taken.
+    """
+
+    record: dict[str, Any]
+    votes: VoteMap
+    spec: SmoothingSpec
+
+
+def kept_result(
+    folder: Path,
+    prepared: Prepared,
+    *,
+    bundle: SaliencyBundle,
+    reference: Reference | None,
+    transfer_syntax: str,
+) -> KeptResult:
+    """The result in ``folder``, if it is whole and what this run would make.
+
+    Args:
+        folder: of a result of the same file.
+        prepared: the image as this run reads it.
+        bundle: of this run.
+        reference: of this run's captures.
+        transfer_syntax: of this run's captures.
+
+    Raises:
+        InputRefused: if it is not whole, or was made in another way; the message says in which.
+    """
+    try:
+        found = _read(folder)
+        captures = capture_differences(
+            folder / CAPTURE_NAME, prepared.image.meta, reference=reference, transfer_syntax=transfer_syntax
+        )
+    except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
+        raise InputRefused(
+            f"results of this file exist in {folder.name} and are not whole or were changed: {_ADVICE}"
+        ) from None
+    differences = [*_differences(found, prepared, bundle), *captures]
+    if differences:
+        raise InputRefused(
+            f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
+        )
+    return found
+
+
+def _read(folder: Path) -> KeptResult:
+    record = read_record(folder / CERTIFICATE_NAME)
+    votes, spec, _ = load_votes(folder / VOTES_NAME)
+    unsealed = {key: value for key, value in record.items() if key != "content_sha256"}
+    if sealed(unsealed) != record or record["votes"]["counts_sha256"] != counts_sha256(votes):
+        raise ValueError
+    if not (folder / PREVIEW_NAME).is_file():
+        raise ValueError
+    return KeptResult(record=record, votes=votes, spec=spec)
+
+
+def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) -> list[str]:
+    """What this run would do otherwise, one phrase each."""
+    record, votes, image = found.record, found.votes, prepared.image
+    recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
+    target = int(votes.logits.argmax()) if recipe.target is None else recipe.target
+    spec = recipe.spec(target)
+    if found.spec.n_samples in spec.looks:
+        spec = dataclasses.replace(spec, n_samples=found.spec.n_samples)
+    there = {
+        **spec_to_json(found.spec),
+        "finding": record["finding"]["name"],
+        "beta": float(exact_beta(record["claim"]["beta"])),
+        "eta": record["claim"]["eta"],
+        "until_radius": record.get("sampling", {}).get("until_radius"),
+        "pairs": votes.pair_counts is not None,
+        "regions": [region.name for region in votes.regions],
+    }
+    here = {
+        **spec_to_json(spec),
+        "finding": recipe.findings.name(target),
+        "beta": float(exact_beta(claim.beta)),
+        "eta": claim.eta,
+        "until_radius": claim.until_radius,
+        "pairs": recipe.pairs,
+        "regions": [region.name for region in prepared.regions],
+    }
+    hashes = {
+        "file": (record["source"]["file_sha256"], image.meta["file_sha256"]),
+        "pixels": (record["source"]["pixel_sha256"], image.meta["pixel_sha256"]),
+        "network input": (votes.image_sha256, image_sha256(single_channel(image))),
+    }
+    made = provenance(bundle.network, image, bundle.files)
+    return [
+        *_phrases(there, here, leave_out=(_OF_SPEED,)),
+        *_phrases(record["provenance"], made),
+        *(f"another {name}" for name, (old, new) in hashes.items() if old != new),
+    ]
+
+
+def _phrases(there: Mapping[str, Any], here: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
+    names = sorted({*there, *here} - {*leave_out})
+    changed = [name for name in names if there.get(name) != here.get(name)]
+    return [
+        f"another {name}" if name.endswith("sha256") else f"{name} {there.get(name)} there, {here.get(name)} here"
+        for name in changed
+    ]

@@ -1,0 +1,238 @@
+"""The two lists of an output folder: summary.json, which names no file, and index.json, which maps to the sources.
+
+Runs that overlap in time share them: the numbers of a later one go on behind those of the earlier one, and each
+replaces its own entries only. A run that begins alone begins the summary anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.run.lock import OutputFolder
+from monai_robustinterp.run.reported import ReportedSets
+
+SAME_FILM = "same film"
+"""Status of a file that was there before in the same run."""
+
+SUMMARY, INDEX = "summary.json", "index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """One line of the summary. It names no file: ``index.json`` maps ``folder`` and ``number`` to the source.
+
+    Attributes:
+        number: position in the run, from 1; behind those of runs that began before it and had not ended.
+        folder: name of the result folder; empty if refused.
+        status: "refused", "same film", or the certificate's: "certified" (map and decision), "map only", "abstain", ...
+        kept: whether an earlier run made the result.
+        reason: why it was refused, which image is the same film, or the certificate's sentence.
+        finding, score, label_agreement: see certificate.json.
+        label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
+        l_max: the certified radius of the map: the largest population one; 0 is no claim.
+        ceiling: the radius of a map that ignores the image, of as many copies.
+        ceiling_share: l_max as a share of it.
+        rerun_radius: within which a second run reports as many of the cells; 0 is no claim.
+        plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
+        n_samples: copies taken.
+        max_samples: copies at which its sampling would have ended in any case.
+        warnings: what the reader warned of, and what is doubtful in the network's input.
+        notes: what else the certificate notes: ties, constant maps.
+        elapsed_s: seconds of work on it, reading and writing included. Images overlap, so these add up to more than the
+            run took.
+    """
+
+    number: int
+    status: str
+    reason: str
+    folder: str = ""
+    kept: bool = False
+    finding: str = ""
+    score: float | None = None
+    label_agreement: float | None = None
+    label_radius: float | None = None
+    l_max: float | None = None
+    ceiling: float | None = None
+    ceiling_share: float | None = None
+    rerun_radius: float | None = None
+    plug_in_renyi: float | None = None
+    plug_in_neyman_pearson: float | None = None
+    renyi: float | None = None
+    neyman_pearson: float | None = None
+    n_samples: int | None = None
+    max_samples: int | None = None
+    warnings: str = ""
+    notes: str = ""
+    elapsed_s: float = 0.0
+
+
+@dataclass
+class CohortSummary:
+    """Results of a run, in order.
+
+    Attributes:
+        inputs: how many inputs there are; fewer results mean that the run is not complete.
+        results: one an input, in order.
+        passed_over: how many files in the given folders are no films, by what they are.
+        max_samples: copies at which the sampling of an image ends in any case.
+        reported: the reported sets, for what different films share.
+    """
+
+    inputs: int = 0
+    results: list[ImageResult] = field(default_factory=list)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    max_samples: int = 0
+    reported: ReportedSets = field(default_factory=ReportedSets)
+
+    @property
+    def refused(self) -> int:
+        """Number of refused inputs."""
+        return sum(result.status == "refused" for result in self.results)
+
+    @property
+    def kept(self) -> int:
+        """Number of results of earlier runs."""
+        return sum(result.kept for result in self.results)
+
+    @property
+    def saved_share(self) -> float:
+        """Share of the copies that early stopping saved, over the images that are done; 0 if none is."""
+        return _saved_share([asdict(result) for result in self.results])
+
+
+@dataclass
+class Lists:
+    """Writes both lists for one run.
+
+    Attributes:
+        output: the folder.
+        folder: its locks.
+        summary: of this run, so far.
+        sources: of this run's inputs, in order.
+        earlier: folders of results that this run found, and their sources: they yield to what the index has.
+        first: number of this run's first input, from 1.
+    """
+
+    output: Path
+    folder: OutputFolder
+    summary: CohortSummary
+    sources: Sequence[Path]
+    earlier: dict[str, str] = field(default_factory=dict)
+    first: int = 1
+
+    def begin(self) -> None:
+        """Writes the lists of a run without results, and takes its numbers; then other runs may begin."""
+        with self.folder.lists():
+            others, _ = self._others(anew=self.folder.alone)
+            self.first = 1 + max((run["first"] + run["inputs"] - 1 for run in others["runs"]), default=0)
+            self._write(anew=self.folder.alone)
+        self.folder.share()
+
+    def write(self) -> None:
+        """Writes what is there."""
+        with self.folder.lists():
+            self._write(anew=False)
+
+    def _write(self, *, anew: bool) -> None:
+        summary = self.summary
+        # Read first: a damaged index must not cost the earlier summary.
+        others, index = self._others(anew=anew)
+        own = {
+            "first": self.first,
+            "inputs": summary.inputs,
+            "passed_over": dict(summary.passed_over),
+            "max_samples": summary.max_samples,
+            "shared_between_images": summary.reported.shared(),
+        }
+        runs = sorted([*others["runs"], own], key=lambda run: int(run["first"]))
+        results = [*others["results"], *(_finite(asdict(result)) for result in summary.results)]
+        results.sort(key=lambda result: int(result["number"]))
+        content = {
+            "totals": _totals(runs, results),
+            "results": results,
+            "shared_between_images": max(
+                (run["shared_between_images"] for run in runs),
+                key=lambda shared: shared["films"] if shared else 0,
+            ),
+            "runs": runs,
+        }
+        _replace(self.output / SUMMARY, content)
+        paths = {result.number: str(self.sources[result.number - self.first].absolute()) for result in summary.results}
+        made = {result.folder: paths[result.number] for result in summary.results if result.folder and not result.kept}
+        # A run that was killed may have left results that its index does not have.
+        index["folders"] = {**self.earlier, **index["folders"], **made}
+        index["last_run"] |= {str(number): path for number, path in paths.items()}
+        _replace(self.output / INDEX, index, private=True)
+
+    def _others(self, *, anew: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What other runs wrote into the summary, and the index; ``anew`` forgets runs that have ended."""
+        index = _read(self.output / INDEX, {"folders": {}, "last_run": {}})
+        if anew:
+            return {"runs": [], "results": []}, {"folders": index["folders"], "last_run": {}}
+        summary = _read(self.output / SUMMARY, {"runs": [], "results": []})
+        own = range(self.first, self.first + self.summary.inputs)
+        return {
+            "runs": [run for run in summary["runs"] if run["first"] != self.first],
+            "results": [result for result in summary["results"] if result["number"] not in own],
+        }, index
+
+
+def _totals(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    certified, refused, same = (
+        sum(result["status"] == status for result in results) for status in ("certified", "refused", SAME_FILM)
+    )
+    passed_over: Counter[str] = Counter()
+    for run in runs:
+        passed_over.update(run["passed_over"])
+    inputs = sum(run["inputs"] for run in runs)
+    return {
+        "inputs": inputs,
+        "complete": len(results) == inputs,
+        "certified": certified,
+        "abstained": len(results) - certified - refused - same,
+        "refused": refused,
+        "same_film": same,
+        "kept": sum(result["kept"] for result in results),
+        "ignored_files": passed_over.total(),
+        "passed_over": dict(passed_over),
+        "max_samples": max(run["max_samples"] for run in runs),
+        "saved_share": _saved_share(results),
+    }
+
+
+def _saved_share(results: Sequence[Mapping[str, Any]]) -> float:
+    taken = [(result["n_samples"], result["max_samples"]) for result in results if result["n_samples"]]
+    return 1 - sum(n for n, _ in taken) / sum(most for _, most in taken) if taken else 0.0
+
+
+def _replace(path: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
+    atomic_write(path, partial(_write_bytes, json_bytes(content)), overwrite=True, private=private)
+
+
+def _write_bytes(content: bytes, file: Any) -> None:
+    file.write(content)
+
+
+def _read(path: Path, empty: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a list that an earlier run wrote, of the kinds of ``empty``, which it is if there is none."""
+    if not path.exists():
+        return {name: type(value)() for name, value in empty.items()}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: type(value)(content[name]) for name, value in empty.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputRefused(
+            f"{path.name} in the output folder is damaged: move it away, or choose another folder."
+        ) from error
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: "Infinity" if value == float("inf") else value for key, value in entry.items()}
