@@ -83,8 +83,10 @@ def test_a_cohort_says_of_each_file_what_is_wrong_with_it(bundle, tmp_path, caps
                 for sentence in found:
                     assert said in sentence and sentence in entry["warnings"] and sentence in table
                 votes = output / entry["folder"] / "votes.npz"
-                assert main(["verify", str(votes.with_name("certificate.json"))]) == 0
+                files = ["verify", str(votes.with_name("certificate.json")), str(votes)]
+                assert main(files) == 0
                 if said:
+                    assert main([*files, "--input", str(folder / name), "--bundle", bundle, "--replay"]) == 0
                     with np.load(votes) as arrays:
                         assert json.loads(str(arrays["input_warnings"])) == found
 
