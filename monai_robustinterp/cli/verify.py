@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     try:
         votes, spec, _ = load_votes(arguments.votes)
         bundle = _on_device(arguments.bundle, record["provenance"].get("device"))
-        with tqdm(total=spec.n_samples, unit="copy", disable=None, leave=False) as bar:
+        with warnings.catch_warnings(), tqdm(total=spec.n_samples, unit="copy", disable=None, leave=False) as bar:
+            # Those of the reader and of the input are in the record.
+            warnings.simplefilter("ignore", UserWarning)
             report = replay(record, votes, spec, source=arguments.input, bundle=bundle, progress=bar.update)
     except Exception as error:  # of a record that may hold any settings, and any image
         print(f"monai-robustinterp: not replayed: {refusal_reason(error)}", file=sys.stderr)

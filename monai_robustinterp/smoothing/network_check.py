@@ -1,6 +1,7 @@
 """One look at the network, before any vote: does it take the image, and are its outputs logits that depend on it alone?
 
-It costs one forward pass of two copies beside that of the clean image.
+It costs one forward pass of two copies beside that of the clean image. Draws that move a logit by less than round-off
+may (:data:`ROUND_OFF`) are not seen.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ def make_run(
     sigma: float = 0.1,
     tied: int = 0,
     logits: tuple[float, ...] = (0.3, 1.1),
+    input_warnings: tuple[str, ...] = (),
 ) -> tuple[VoteMap, SmoothingSpec]:
     """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit."""
     (m, c), k = masks.shape, int(masks[0].sum())
@@ -107,6 +108,7 @@ def make_run(
             Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
         ),
         region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if regions else None,
+        input_warnings=input_warnings,
     )
     settings = {"sigma": sigma, "n_samples": m, "top_k": k, "cell_size": 4, "looks": looks}
     return votes, SmoothingSpec(**settings, interpreter="gradient", target=len(logits) - 1)

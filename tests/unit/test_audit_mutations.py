@@ -24,7 +24,10 @@ from tests.support.records import leaves, make_arrays, make_masks, make_record, 
 
 Json = dict[str, Any]
 RUNS = {
-    "certified": (make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5), {}),
+    "certified": (
+        make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5, input_warnings=("Check the input.",)),
+        {},
+    ),
     "with looks": (make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)), {"eta": 0.001, "native": False}),
     "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {}),
     "unbounded estimate": (make_run(np.tile(np.arange(16) < 4, (50, 1)).astype(np.int64)), {"beta": "0.25"}),
@@ -278,6 +281,7 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "region_hits": lambda a: a["region_hits"] + np.array([[-1, 2, -1, 0, 0], [0] * 5]),
     "region_cells": lambda a: ~a["region_cells"],
     "regions": lambda a: np.array(str(a["regions"]).replace("0.75", "0.76")),
+    "input_warnings": lambda a: np.array('["Check the input!"]'),
     "spec": lambda a: np.array(str(a["spec"]).replace('"seed": 0', '"seed": 1')),
     "provenance": lambda a: np.array(str(a["provenance"]).replace("1" * 64, "5" * 64)),
     "format": lambda a: np.array("monai_robustinterp/votes/2"),

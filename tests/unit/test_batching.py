@@ -209,7 +209,8 @@ def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, 
     tiny.register_forward_pre_hook(lambda _, args: copies.append(args[0].detach().clone()))
     make_inferer(batch_size=None).vote(image, tiny)
     assert max(map(len, copies)) == 16
-    # A clean image, two copies that show what the network is, twice one copy, three batches of 8 and of 16; then the run, of 20 copies in two full batches.
+    # A clean image and a batch of two, which show what the network is; then twice one copy, three batches of 8 and of
+    # 16; then the run, of 20 copies in two full batches.
     *searched, first, last = copies[2:]
     assert len(first) == len(last) == 16 and {len(batch) for batch in searched} <= {1, 8, 16}
     assert not any(torch.equal(one, other) for one in first for other in torch.cat(searched))

@@ -32,8 +32,9 @@ def running_in(network: nn.Module, precision: Precision) -> Iterator[None]:
     - ``bfloat16``: the network's forward pass is under ``torch.autocast``, and its logits leave it as float32.
 
     cuDNN takes algorithms that give the same result each time. An autocast that the caller is in has no effect inside;
-    one that the network opens by itself is a part of the network. The TF32 settings are the process's: other threads
-    have them too, and torch's older way to read them (``allow_tf32``, ``cudnn.flags``) may raise inside.
+    one that the network opens by itself is refused before any vote
+    (:mod:`~monai_robustinterp.smoothing.network_check`). The TF32 settings are the process's: other threads have them
+    too, and torch's older way to read them (``allow_tf32``, ``cudnn.flags``) may raise inside.
 
     Args:
         network: with float32 weights.
