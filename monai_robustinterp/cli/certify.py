@@ -161,7 +161,7 @@ def table(summary: CohortSummary) -> str:
 
 def _row(result: ImageResult) -> str:
     if result.status in ("refused", SAME_FILM):
-        return f"{result.number:>3}  {result.status}: {result.reason}"
+        return f"{result.number:>3}  {'refused: ' if result.status == 'refused' else ''}{result.reason}"
     label, renyi, l_max, ceiling, rerun = (
         f"{readable(l2 or 0.0):>7}"
         for l2 in (result.label_radius, result.renyi, result.l_max, result.ceiling, result.rerun_radius)

@@ -77,7 +77,7 @@ def test_a_mask_in_another_orientation_of_a_nifti_image_comes_out_right(tmp_path
                 tmp_path = tmp_path_factory.mktemp("case")
                 film = Image.open(SAMPLES / "kermany_person1949_bacteria_4880.jpeg")
                 picture = np.asarray(film.crop((900, 200, 1200, 400)))
-                affine = np.array([[-0.3, 0, 0, 11], [0, -0.2, 0, -5], [0, 0, 1, 3], [0, 0, 0, 1]])
+                affine = np.array([[-0.203, 0, 0, 11], [0, -0.2, 0, -5], [0, 0, 1, 3], [0, 0, 0, 1]])
                 upright = nib.Nifti1Image(picture.T[..., None], affine)
                 source = tmp_path / "image.nii.gz"
                 nib.save(upright.as_reoriented(source_orientation), source)

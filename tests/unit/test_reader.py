@@ -132,14 +132,14 @@ def test_nifti_affine_signs_flip_the_axes(tmp_path: Path, flip_columns: bool, fl
 
 def test_nifti_planes_and_axis_orders(tmp_path: Path) -> None:
     shown = chest_like(120, 90, bits=8).astype(np.uint8)
-    coronal = np.array([[-2.0, 0, 0, 5], [0, 1, 0, 0], [0, 0, -3.0, 7], [0, 0, 0, 1]])  # axes L, A, I
+    coronal = np.array([[-2.0, 0, 0, 5], [0, 1, 0, 0], [0, 0, -2.03, 7], [0, 0, 0, 1]])  # axes L, A, I
     array, meta = get(save_nifti(tmp_path / "coronal.nii", shown.T[:, None, :], coronal))
     np.testing.assert_array_equal(array[0], shown)
-    np.testing.assert_allclose(meta["spacing_mm"], [3, 2])
-    swapped = np.array([[0, -2.0, 0, 0], [-3.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # axis 0 to P, axis 1 to L
+    np.testing.assert_allclose(meta["spacing_mm"], [2.03, 2])
+    swapped = np.array([[0, -2.0, 0, 0], [-2.03, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # axis 0 to P, axis 1 to L
     array, meta = get(save_nifti(tmp_path / "swapped.nii", shown[..., None], swapped))
     np.testing.assert_array_equal(array[0], shown)
-    np.testing.assert_allclose(np.diag(meta["affine"]), [3, 2, 1, 1])
+    np.testing.assert_allclose(np.diag(meta["affine"]), [2.03, 2, 1, 1])
     upright = np.diag([-1.0, 1.0, 1.0, 1.0])  # rows stored from the feet upwards
     upright[1:3, 1:3] = [[0, 1], [1, 0]]
     array, _ = get(save_nifti(tmp_path / "upright.nii", shown[::-1].T, upright))
@@ -481,7 +481,7 @@ def test_nifti_display_ranges(
 
 def test_nifti_scaling_and_units(tmp_path: Path) -> None:
     stored = chest_like(bits=8).astype(np.uint8).T
-    image: Any = nib.Nifti1Image(stored, np.diag([-0.0002, -0.0003, 1, 1]))  # type: ignore[no-untyped-call]
+    image: Any = nib.Nifti1Image(stored, np.diag([-0.0002, -0.000203, 1, 1]))  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("meter")
     image.header.set_slope_inter(2.0, -10.0)
     image.header.set_data_dtype(np.uint8)
@@ -495,7 +495,7 @@ def test_nifti_scaling_and_units(tmp_path: Path) -> None:
         array, meta = get(path)
     np.testing.assert_array_equal(array[0], 2.0 * stored.T - 10)
     assert "scl_slope 2 scl_inter -10" in meta["intensity_path"]
-    np.testing.assert_allclose(meta["spacing_mm"], [0.3, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(meta["spacing_mm"], [0.203, 0.2], rtol=1e-6)
 
 
 # The slope from stored pixels to display values -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -486,6 +487,14 @@ def test_pixels_that_are_not_square_reach_the_network_square_and_back(tmp_path_f
                 assert back.shape == (1, 256, 128)
                 source = (chest_like(256, 256)[:, ::2] / 4095)[::4, ::2]
                 assert np.corrcoef(back[0].numpy()[2::4, 1::2].ravel(), source.ravel())[0, 1] > 0.95
+
+
+def test_a_nifti_states_its_pixels_in_mm(tmp_path: Path) -> None:
+    for rows_mm, found in ((0.4, 2.0), (0.202, 1.0)):
+        image = nib.Nifti1Image((PICTURE // 16).astype(np.uint8).T, np.diag([-0.2, -rows_mm, 1, 1]))
+        nib.save(image, tmp_path / "image.nii")  # type: ignore[no-untyped-call]
+        _, meta, said = read(tmp_path / "image.nii")
+        assert meta["pixel_aspect"] == pytest.approx(found) and ("as high as wide" in said) == (found != 1)
 
 
 def test_the_crop_of_wide_pixels_is_square_in_mm(tmp_path: Path) -> None:

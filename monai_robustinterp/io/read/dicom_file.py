@@ -12,12 +12,8 @@ from monai_robustinterp.io.read.dicom_header import header_meta, pixel_aspect, p
 from monai_robustinterp.io.read.dicom_padding import find_padding
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
 from monai_robustinterp.io.read.header_text import HeaderText
-from monai_robustinterp.io.read.source_image import SourceImage, check_content, no_slope
+from monai_robustinterp.io.read.source_image import SourceImage, aspect_warnings, check_content, no_slope
 
-_NOT_SQUARE = (
-    "the pixels are {:.3g} times as high as wide: the crop takes the part that is square in mm, and preprocessing "
-    "without it squeezes the image"
-)
 # Of gray values; captures in color often keep those of their source.
 _GRAYSCALE = (
     "ModalityLUTSequence",
@@ -63,7 +59,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     pixels = displayed_pixels(stored.values, dataset, padding.mask)
     spacing_mm, spacing_source = pixel_spacing(dataset)
     aspect = pixel_aspect(dataset, spacing_mm)
-    oddities = display_oddities(dataset) + ([] if aspect == 1 else [_NOT_SQUARE.format(aspect)])
+    oddities = (*display_oddities(dataset), *aspect_warnings(aspect))
     return SourceImage(
         stored_pixels=stored.values,
         values=pixels.values,

@@ -8,11 +8,7 @@ from collections.abc import Collection, MutableSequence
 from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING
-
-SQUARE_WITHIN = 0.02
-"""Share by which row and column spacing may differ for pixels that count as square."""
-MOST_ASPECT = 4.0
+from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, checked_aspect
 
 _META_KEYWORDS = {
     "modality": "Modality",
@@ -100,22 +96,14 @@ def header_meta(dataset: Dataset) -> dict[str, str]:
 
 
 def pixel_aspect(dataset: Dataset, spacing_mm: tuple[float, float]) -> float:
-    """Row spacing over column spacing: of the spacing in mm, else PixelAspectRatio, else 1; 1 within 2 % of it.
+    """Height of a pixel over its width: of the spacing in mm, else PixelAspectRatio, else 1.
 
     Raises:
-        InputRefused: if it is above 4 or below a quarter.
+        InputRefused: if it is none of a radiograph.
     """
     ratio = numbers(dataset, "PixelAspectRatio")
-    pair = ratio if math.isnan(spacing_mm[0]) and len(ratio) == 2 and min(ratio) > 0 else spacing_mm
-    aspect = pair[0] / pair[1]
-    if math.isnan(aspect) or abs(aspect - 1) <= SQUARE_WITHIN:
-        return 1.0
-    if not 1 / MOST_ASPECT <= aspect <= MOST_ASPECT:
-        raise InputRefused(
-            f"The pixels are {aspect:.3g} times as high as wide; this must be {1 / MOST_ASPECT:g} to {MOST_ASPECT:g}. "
-            "Check PixelSpacing, ImagerPixelSpacing and PixelAspectRatio, and export the file again."
-        )
-    return aspect
+    stated = math.isnan(spacing_mm[0]) and len(ratio) == 2 and min(ratio) > 0
+    return checked_aspect(ratio if stated else spacing_mm)
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float], str]:

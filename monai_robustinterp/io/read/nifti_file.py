@@ -21,7 +21,15 @@ import numpy.typing as npt
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.limits import file_bytes, unzipped
-from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, SourceImage, affine_slope, check_size, no_slope
+from monai_robustinterp.io.read.source_image import (
+    UNKNOWN_SPACING,
+    SourceImage,
+    affine_slope,
+    aspect_warnings,
+    check_size,
+    checked_aspect,
+    no_slope,
+)
 
 _NO_STATED_RANGE = "image minimum and maximum"
 _UNIT_RANGE = "unit range of float values"
@@ -69,6 +77,7 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
     if source in _DEPENDS_ON_CONTENT:
         slope = no_slope(_DEPENDS_ON_CONTENT[source])
     spacing_mm = _spacing_mm(image.header, axes)
+    aspect = checked_aspect(spacing_mm)
     return SourceImage(
         stored_pixels=stored,
         values=values,
@@ -80,7 +89,8 @@ def read_nifti(content: bytes, *, zipped: bool, version: int) -> SourceImage:
         file_format="NIfTI",
         spacing_mm=spacing_mm,
         spacing_source="none" if np.isnan(spacing_mm).any() else "NIfTI pixdim",
-        warnings=_range_warnings(source),
+        pixel_aspect=aspect,
+        warnings=(*aspect_warnings(aspect), *_range_warnings(source)),
     )
 
 

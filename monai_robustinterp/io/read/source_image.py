@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from monai_robustinterp.io.read.limits import allow_pixels
 
 MIN_SIDE = 64
 MAX_SIDE = 10_000
+SQUARE_WITHIN = 0.02
+MOST_ASPECT = 4.0
 UNKNOWN_SPACING = (float("nan"), float("nan"))
 LOOKUP_TABLE = "a lookup table is a step function, so no bound on its slope exists."
 
@@ -112,6 +115,36 @@ def check_size(rows: int, columns: int) -> None:
             "Give the original radiograph, neither a thumbnail nor a mosaic."
         )
     allow_pixels(rows, columns)
+
+
+def checked_aspect(spacing: Sequence[float]) -> float:
+    """Height of a pixel over its width; 1 where it is unknown, or within 2 % of it.
+
+    Args:
+        spacing: distance of rows and of columns in any unit, NaN where unknown.
+
+    Raises:
+        InputRefused: if it is above 4 or below a quarter.
+    """
+    aspect = spacing[0] / spacing[1]
+    if math.isnan(aspect) or abs(aspect - 1) <= SQUARE_WITHIN:
+        return 1.0
+    if not 1 / MOST_ASPECT <= aspect <= MOST_ASPECT:
+        raise InputRefused(
+            f"The pixels are {aspect:.3g} times as high as wide; this must be {1 / MOST_ASPECT:g} to {MOST_ASPECT:g}. "
+            "Check the spacing and the aspect ratio that the file states, and export it again."
+        )
+    return aspect
+
+
+def aspect_warnings(aspect: float) -> tuple[str, ...]:
+    """What to say of pixels that are not square."""
+    if aspect == 1:
+        return ()
+    return (
+        f"the pixels are {aspect:.3g} times as high as wide: the crop takes the part that is square in mm, and "
+        "preprocessing without it squeezes the image",
+    )
 
 
 def check_content(values: npt.NDArray[Any]) -> None:
