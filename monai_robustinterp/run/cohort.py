@@ -67,12 +67,15 @@ def certify_cohort(
         lists = Lists(output, folder, summary, sources)
         # At once and again and again: a folder that cannot be written fails early, and a killed run can be read.
         lists.begin()
+        counted = {""}
 
         def done(image: ImageRun) -> None:
             result = _result(image, number=lists.first - 1 + image.number)
             summary.results.append(result)
-            if image.votes is not None and result.folder:
+            # Once where the same file was given twice.
+            if image.votes is not None and result.folder not in counted:
                 summary.reported.add(image.votes[0])
+                counted.add(result.folder)
             if image.folder and (result.kept or not result.folder) and (output / image.folder).is_dir():
                 lists.earlier[image.folder] = str(image.path.absolute())
             if lists_are_due(len(summary.results)):

@@ -20,6 +20,14 @@ def shared_data(name: str) -> Path:
     return path
 
 
+def shared_cases(name: str) -> Path:
+    """Path of a folder of small inputs that go wrong (MONAI_ROBUSTINTERP_SHARED_CASES)."""
+    path = Path(os.environ.get("MONAI_ROBUSTINTERP_SHARED_CASES", _DEFAULT.parent / "cases")) / name
+    if not path.exists():
+        _missing(f"shared cases {name} are not at {path}: set MONAI_ROBUSTINTERP_SHARED_CASES")
+    return path
+
+
 def require_tool(name: str) -> str:
     """Path of an executable."""
     path = shutil.which(name)
