@@ -67,15 +67,13 @@ def certify_cohort(
         lists = Lists(output, folder, summary, sources)
         # At once and again and again: a folder that cannot be written fails early, and a killed run can be read.
         lists.begin()
-        counted = {""}
 
         def done(image: ImageRun) -> None:
             result = _result(image, before=lists.first - 1)
             summary.results.append(result)
             # Once where the same file was given twice.
-            if image.votes is not None and result.folder not in counted:
+            if image.votes is not None and result.folder:
                 summary.reported.add(image.votes[0])
-                counted.add(result.folder)
             others = result.kept or (not result.folder and not image.same_as)
             if image.folder and others and (output / image.folder).is_dir():
                 lists.earlier[image.folder] = str(image.path.absolute())

@@ -99,7 +99,7 @@ def _walk(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
                 mode = path.stat().st_mode
             except OSError as error:
                 if _may_be_image(path):
-                    what = "the link leads to no file" if path.is_symlink() else "the file cannot be read"
+                    what = "the link leads to no file" if os.path.islink(path) else "the file cannot be read"
                     refused.append((path, f"{what} ({error.strerror}): check the path and its permissions."))
                 continue
             if stat.S_ISREG(mode):

@@ -134,6 +134,13 @@ def _phrases(there: Mapping[str, Any], here: Mapping[str, Any], *, leave_out: Se
     names = sorted({*there, *here} - {*leave_out})
     changed = [name for name in names if there.get(name) != here.get(name)]
     return [
-        f"another {name}" if name.endswith("sha256") else f"{name} {there.get(name)} there, {here.get(name)} here"
+        f"another {name}"
+        if name.endswith("sha256")
+        else f"{name} {_shown(there, name)} there, {_shown(here, name)} here"
         for name in changed
     ]
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    value = settings.get(name)
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

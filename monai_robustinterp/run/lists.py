@@ -118,7 +118,7 @@ class Lists:
         summary: of this run, so far.
         sources: of this run's inputs, in order.
         earlier: folders of results that this run found, and their sources: they yield to what the index has.
-        first: number of this run's first input, from 1.
+        first: number of this run's first input, from 1; 0 before it has one.
     """
 
     output: Path
@@ -126,7 +126,7 @@ class Lists:
     summary: CohortSummary
     sources: Sequence[Path]
     earlier: dict[str, str] = field(default_factory=dict)
-    first: int = 1
+    first: int = 0
 
     def begin(self) -> None:
         """Writes the lists of a run without results, and takes its numbers; then other runs may begin."""
@@ -178,7 +178,7 @@ class Lists:
         if anew:
             return {"runs": [], "results": []}, {"folders": index["folders"], "last_run": {}}
         summary = _read(self.output / SUMMARY, {"runs": [], "results": []})
-        own = range(self.first, self.first + self.summary.inputs)
+        own = range(self.first, self.first + self.summary.inputs) if self.first else ()
         return {
             "runs": [run for run in summary["runs"] if run["first"] != self.first],
             "results": [result for result in summary["results"] if result["number"] not in own],

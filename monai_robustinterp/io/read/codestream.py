@@ -69,6 +69,8 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
             continue
         if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == _JPEG_LS_FRAME:
             body = frame[at + 5 : at + 10]
-            return int.from_bytes(body[:2], "big"), int.from_bytes(body[2:4], "big"), body[4] if len(body) == 5 else 0
+            if len(body) < 5:
+                return None
+            return int.from_bytes(body[:2], "big"), int.from_bytes(body[2:4], "big"), body[4]
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     return None

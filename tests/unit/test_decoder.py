@@ -1,0 +1,230 @@
+"""Files are read in a process of its own: what ends it, or costs too much, is refused, and the next file is read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread, uid
+
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.read import decode_worker, decoder, formats, header_text
+from monai_robustinterp.io.read.codestream import check_codestream
+from monai_robustinterp.io.read.decoder import Decoder
+from monai_robustinterp.io.read.limits import MAX_MEMORY
+from monai_robustinterp.io.read.reader import ChestXRayReader
+from tests.support.bombs import BOMBS, dicom_frame, jpeg_2000, meta_end, nested
+from tests.support.cases import collected
+from tests.support.dicom_factory import chest_like, make_dx
+from tests.support.shared import shared_case
+
+ENDS_THE_PROCESS = {"gdcm_abort_byteflip.dcm": "SIGABRT", "gdcm_segfault.dcm": "SIGSEGV"}
+
+
+def read(path: Path) -> np.ndarray:
+    return ChestXRayReader().get_data(path)[0]
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(InputRefused) as refused:
+        read(path)
+    return str(refused.value)
+
+
+def peak_memory() -> int:
+    """Bytes that the process has had at most; 0 if it never started."""
+    process = decoder._decoder._process
+    if process is None:
+        return 0
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
+
+
+def test_a_file_that_ends_the_decoder_is_refused_and_the_next_one_is_read(tmp_path) -> None:
+    good = make_dx(tmp_path / "good.dcm")
+    expected, files = read(good), sorted(shared_case("hostile").iterdir())
+    assert len(files) >= 7
+    with collected() as case:
+        for path in files:
+            with case(path.name):
+                assert ENDS_THE_PROCESS.get(path.name, "") in reason(path)
+                np.testing.assert_array_equal(read(good), expected)
+
+
+def test_the_process_gives_what_the_reader_gives_in_this_one(tmp_path) -> None:
+    path = make_dx(tmp_path / "image.dcm", mono1=True, elements={"BodyPartExamined": "ANKLE"})
+    there, facts = decoder.read_image(path.read_bytes(), strict=False)
+    here, expected = formats.read_image(path.read_bytes(), strict=False)
+    np.testing.assert_array_equal(there, here)
+    assert there.flags.writeable and facts["warnings"] == list(expected["warnings"]) != []
+    assert isinstance(facts["dicom_header"], header_text.HeaderText)
+    assert facts.keys() == expected.keys() and facts["pixel_sha256"] == expected["pixel_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import signal; signal.setitimer(signal.ITIMER_REAL, 0.1); signal.pause()", "takes longer than 10 s"),
+        ("import signal; signal.setitimer(signal.ITIMER_PROF, 0.1)\nwhile True: pass", "takes longer than 10 s"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("raise SystemExit(3)", "exit code 3"),
+    ],
+)
+def test_how_the_process_ended_is_said(tmp_path, monkeypatch, program, words) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(program)
+    monkeypatch.setattr(decoder, "decode_worker", SimpleNamespace(__file__=str(script)))
+    with pytest.raises(InputRefused, match=words):
+        Decoder().ask({"job": "image"}, bytes(10**7))
+
+
+def test_a_process_that_does_not_answer_is_ended(tmp_path, monkeypatch) -> None:
+    """Where it has no clock of its own."""
+    script = tmp_path / "worker.py"
+    script.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(decoder, "decode_worker", SimpleNamespace(__file__=str(script)))
+    monkeypatch.setattr(decoder, "most_seconds", lambda side: 0.2)
+    with pytest.raises(InputRefused, match="SIGKILL"):
+        Decoder().ask({"job": "image"}, bytes(10**7))
+
+
+def test_the_process_may_have_two_gigabytes_and_ten_seconds() -> None:
+    """And a second more for each five million pixels, once."""
+    program = (
+        "import runpy, signal, sys\n"
+        "runpy.run_path(sys.argv[1])['_leave_out_hosts']()\n"
+        "import numpy as np\n"
+        "from monai_robustinterp.io.read import limits\n"
+        "from monai_robustinterp.io.read.source_image import check_size\n"
+        "limits.limit_memory(); np.ones(int(1.5e9 / 8))\n"
+        "try:\n    np.ones(int(2e9 / 8)); print('no limit')\nexcept MemoryError: pass\n"
+        "def left(): return round(signal.getitimer(signal.ITIMER_PROF)[0], 1)\n"
+        "check_size(5000, 4000); assert left() == 0\n"
+        "limits.start_clock(); print(left())\n"
+        "check_size(5000, 4000); check_size(5000, 4000); print(left(), 'torch' in sys.modules)\n"
+        "limits.stop_clock(); assert left() == 0\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(decode_worker.__file__)], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["10.0", "14.0", "False"]
+
+
+def test_bombs_are_refused_before_they_are_spent(tmp_path) -> None:
+    with collected() as case:
+        for number, (name, (make, words)) in enumerate(BOMBS.items()):
+            with case(name):
+                path = tmp_path / f"{number}"
+                make(path)
+                decoder._decoder.close()  # its peak is that of this file
+                start = time.monotonic()
+                with pytest.raises(InputRefused, match=words):
+                    read(path)
+                # Half a minute also where others keep the machine busy.
+                assert time.monotonic() - start < 30
+                assert peak_memory() < 1.2e9
+                path.unlink()
+
+
+@pytest.mark.slow
+def test_the_largest_jpeg_2000_film_is_read(tmp_path) -> None:
+    film = np.kron(chest_like(1250, 1250, bits=12), np.ones((8, 8), np.uint16))
+    film += np.random.default_rng(0).integers(0, 16, film.shape, dtype=np.uint16)
+    film = np.minimum(film, 4095)
+    path = dicom_frame(tmp_path / "film.dcm", jpeg_2000(film, bits=12), uid.JPEG2000Lossless, side=10000, bits=12)
+    for photometric in ("MONOCHROME2", "MONOCHROME1"):
+        dataset = dcmread(path)
+        dataset.PhotometricInterpretation, dataset.RescaleIntercept = photometric, -7
+        dataset.PresentationLUTShape = "IDENTITY" if photometric == "MONOCHROME2" else "INVERSE"
+        dataset.save_as(path)
+        values, meta = ChestXRayReader().get_data(path)
+        shown = film[::97, ::89] - 7.0
+        if photometric == "MONOCHROME1":
+            shown = meta["display_min"] + meta["display_max"] - shown
+        np.testing.assert_array_equal(values[0, ::97, ::89], shown)
+        assert peak_memory() < MAX_MEMORY
+
+
+def test_the_size_in_a_codestream_is_found(tmp_path) -> None:
+    pixels = chest_like(100, 120, bits=8).astype(np.uint8)
+    stream = jpeg_2000(pixels)
+    boxed = b"\0\0\0\x0cjP  \r\n\x87\n" + stream
+    jpeg_ls = bytes.fromhex("ffd8 fff7 000b 08 0064 0078 01 01 11 00 ffda")
+    baseline = bytes.fromhex("ffd8 ffe0 0004 ffc0 ff ffc4 0003 00 ffc0 000b 08 0064 0078 01 01 11 00")
+    frames = [
+        (stream, uid.JPEG2000Lossless),
+        (boxed, uid.JPEG2000),
+        (stream, uid.HTJ2KLossless),
+        (jpeg_ls, uid.JPEGLSLossless),
+        (baseline, uid.JPEGBaseline8Bit),
+    ]
+    with collected() as case:
+        for frame, syntax in frames:
+            with case(syntax.name):
+                stated = {"rows": 100, "columns": 120, "samples": 1, "allocated": 8}
+                check_codestream(frame, syntax, **stated)
+                for change in ({"rows": 101}, {"columns": 119}, {"samples": 3}):
+                    with pytest.raises(InputRefused, match="states 100 rows, 120 columns and 1 samples"):
+                        check_codestream(frame, syntax, **stated | change)
+                with pytest.raises(InputRefused, match="states none"):
+                    check_codestream(frame[:8], syntax, **stated)
+
+
+def test_sequences_may_lie_in_each_other_sixteen_times(tmp_path) -> None:
+    path = make_dx(tmp_path / "image.dcm")
+    content = path.read_bytes()
+    start = meta_end(content)
+    for levels in (16, 17, 60):
+        path.write_bytes(content[:start] + nested(levels) + content[start:])
+        if levels == 16:
+            read(path)
+        else:
+            assert "deeper than 16 levels" in reason(path)
+
+
+def test_nifti_data_must_lie_in_the_file(tmp_path) -> None:
+    path = tmp_path / "image.nii"
+    content = nib.Nifti1Image(chest_like(100, 100, bits=8).astype(np.uint8)[..., None], np.eye(4)).to_bytes()
+    path.write_bytes(content[:-1])
+    assert "header and data must be complete" in reason(path)
+    path.write_bytes(content + b"more")
+    assert read(path).shape == (1, 100, 100)
+
+
+def test_an_interrupt_ends_the_reading_and_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
+    """What the process answers later must not be taken for another file."""
+    good = make_dx(tmp_path / "good.dcm")
+    expected, before = read(good), decoder._decoder._process
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "receive", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            read(good)
+    assert before is not None and before.poll() is not None
+    np.testing.assert_array_equal(read(good), expected)
+
+
+def test_a_forked_process_reads_with_a_process_of_its_own(tmp_path) -> None:
+    """As workers of a data loader are."""
+    good = make_dx(tmp_path / "good.dcm")
+    expected = read(good)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if np.array_equal(read(good), expected) and decoder._decoder is not None else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    np.testing.assert_array_equal(read(good), expected)
