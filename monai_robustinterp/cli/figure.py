@@ -38,7 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
         target = result.certificate.spec.target
         stages = bundle.inferer.recipe.stages(image, bundle.network, target=target, n_copies=arguments.copies)
         figure = method_figure(image, stages, result)
-        atomic_write(arguments.output, lambda file: figure.savefig(file, format="png"), overwrite=arguments.overwrite)
+        atomic_write(
+            arguments.output,
+            lambda file: figure.savefig(file, format="png"),
+            overwrite=arguments.overwrite,
+            private=True,
+        )
     except (RuntimeError, ValueError, OSError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, InputRefused) else error
         print(f"monai-robustinterp: {cause}", file=sys.stderr)

@@ -209,7 +209,7 @@ def _totals(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
 
 
 def _saved_share(results: Sequence[Mapping[str, Any]]) -> float:
-    taken = [(result["n_samples"], result["max_samples"]) for result in results if result["n_samples"]]
+    taken = [(result["n_samples"], result["max_samples"]) for result in results if result["max_samples"]]
     return 1 - sum(n for n, _ in taken) / sum(most for _, most in taken) if taken else 0.0
 
 

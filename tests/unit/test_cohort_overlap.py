@@ -240,7 +240,8 @@ def test_the_index_gets_back_what_a_killed_run_did_not_write(images, bundle, tmp
     whole = json.loads(index.read_text())["folders"]
     index.write_text(json.dumps({"folders": {}, "last_run": {}}))
     shutil.copy(images[0], images[2])
-    assert [result.kept for result in certify(images[:3], tmp_path / "out", bundle).results] == [True] * 3
+    results = certify(images[:3], tmp_path / "out", bundle).results
+    assert [result.kept for result in results] == [True, True, False] and results[2].reason == "the same film as 1."
     assert set(json.loads(index.read_text())["folders"]) == set(whole)
     # A copy of a file elsewhere does not take its place.
     index.write_text(json.dumps({"folders": whole, "last_run": {}}))
