@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
-
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, is_dicom
+from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, is_dicom, storage_class
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
 RESULT_PREFIX = "cxr-"
@@ -136,11 +134,7 @@ def _no_film(path: Path, *, medium: bool) -> str:
 
 
 def _dicom_without_film(path: Path) -> str:
-    try:
-        # Group 2 only: what comes behind it may be large, or made to do harm.
-        sop_class = str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
-    except Exception:  # no preamble, or damaged: the reader says what is wrong
-        return ""
+    sop_class = storage_class(path)
     if sop_class == _DIRECTORY_CLASS:
         return _DICOMDIR
     return (

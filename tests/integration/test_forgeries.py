@@ -40,7 +40,8 @@ class Run(NamedTuple):
 
 
 def scale_of(run: Run) -> NativeScale:
-    return NativeScale(**{field.name: run.record["native"][field.name] for field in dataclasses.fields(NativeScale)})
+    factors = ("slope", "norm_l2", "norm_l_inf", "rho", "round_off", "reason")
+    return NativeScale(**{name: run.record["native"][name] for name in factors})
 
 
 def made_anew(

@@ -150,10 +150,10 @@ def test_a_shipped_bundle_is_found_by_its_name() -> None:
     assert load_bundle(Path(NAME), FEW).root == shipped_bundle()
 
 
-def test_a_folder_goes_before_a_name(tmp_path, monkeypatch) -> None:
+def test_a_path_of_a_folder_with_a_shipped_name_is_the_folder(tmp_path, monkeypatch) -> None:
     torchscript_bundle(tmp_path / NAME)
     monkeypatch.chdir(tmp_path)
-    assert isinstance(load_bundle(NAME, FEW).network, torch.jit.ScriptModule)
+    assert isinstance(load_bundle(f"./{NAME}", FEW).network, torch.jit.ScriptModule)
 
 
 @pytest.mark.parametrize("name", ["chest_xray", "", "no/such/folder", "../bundles"])

@@ -16,8 +16,8 @@ from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.io.write.result import save_from_meta
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.transforms import InvertSaliencyd
-from tests.support.dicom_factory import make_dx
 
+FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 FEW = {"device": "$torch.device('cpu')", "n_samples": 32, "eta": 0.2}
 
 
@@ -70,7 +70,6 @@ def test_a_result_in_memory_is_saved_like_that_of_a_file(tiny, image, tmp_path) 
 
 
 def test_an_evaluator_leaves_certificate_and_votes_beside_the_capture(bundle, tmp_path) -> None:
-    source = make_dx(tmp_path / "image.dcm")
     save = SaveImaged(
         "pred",
         output_dir=tmp_path / "out",
@@ -82,7 +81,7 @@ def test_an_evaluator_leaves_certificate_and_votes_beside_the_capture(bundle, tm
     )
     evaluator = SupervisedEvaluator(
         device=bundle.device,
-        val_data_loader=DataLoader(Dataset([{"image": str(source)}], bundle.preprocessing), batch_size=1),
+        val_data_loader=DataLoader(Dataset([{"image": str(FILM)}], bundle.preprocessing), batch_size=1),
         network=bundle.network,
         inferer=bundle.inferer,
         postprocessing=Compose([InvertSaliencyd("pred", transform=bundle.preprocessing, orig_keys="image"), save]),
@@ -93,15 +92,14 @@ def test_an_evaluator_leaves_certificate_and_votes_beside_the_capture(bundle, tm
     assert record["source"]["format"] == "DICOM" and len(record["source"]["file_sha256"]) == 64
 
 
-def test_a_network_that_is_put_into_a_bundle_is_not_said_to_be_that_of_the_file(tmp_path) -> None:
+def test_a_network_that_is_put_into_a_bundle_is_not_said_to_be_that_of_the_file() -> None:
     bundle = ri.load_bundle(overrides=FEW)
-    source = make_dx(tmp_path / "image.dcm")
     assert set(bundle.files) == {"config_sha256", "weights_sha256"}
-    of_the_file = ri.certify_image(source, bundle).record["provenance"]
+    of_the_file = ri.certify_image(FILM, bundle).record["provenance"]
     with torch.no_grad():
         bundle.network.class_layers.out.bias += 0.5
     assert set(bundle.files) == {"config_sha256"}
-    changed = ri.certify_image(source, bundle).record["provenance"]
+    changed = ri.certify_image(FILM, bundle).record["provenance"]
     assert "weights_sha256" in of_the_file and "weights_sha256" not in changed
     assert of_the_file["network_sha256"] != changed["network_sha256"]
     other = ri.load_bundle(overrides=FEW)
@@ -136,6 +134,6 @@ def test_the_hash_of_a_frozen_script_is_of_its_constants(tiny) -> None:
 
 def test_a_header_in_metadata_prints_as_nothing(bundle, tmp_path) -> None:
     source = make_dx(tmp_path / "image.dcm", elements={"PatientName": "Doe^John"})
-    meta = bundle.preprocessing({"image": str(source)})["image"].meta
+    meta = bundle.preprocessing({"image": str(FILM)})["image"].meta
     shown = json.dumps(repr(meta["dicom_header"])) + repr({"dicom_header": meta["dicom_header"]})
     assert "Doe" not in shown and "<DICOM header>" in shown and len(shown) < 100

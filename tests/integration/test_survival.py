@@ -295,7 +295,13 @@ def test_a_signal_ends_the_command_with_a_sentence_also_while_it_imports(tmp_pat
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for name in ("importing", "running"):
         output = tmp_path / name
-        with subprocess.Popen([*command, "--output", str(output)], stderr=subprocess.PIPE, env=environment) as run:
+        # Where the tests run in the background, SIGINT is ignored, and a process inherits that.
+        with subprocess.Popen(
+            [*command, "--output", str(output)],
+            stderr=subprocess.PIPE,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as run:
             if name == "importing":
                 modules = Path(f"/proc/{run.pid}/maps")
                 while "numpy" not in modules.read_text():  # the first of what it imports

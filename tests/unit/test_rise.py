@@ -142,7 +142,9 @@ def test_the_votes_are_where_the_classifier_looks() -> None:
     inferer = CertifiedSaliencyInferer(
         interpreter=interpreter, sigma=0.1, n_samples=32, top_k=1, cell_size=8, target=1, beta="1"
     )
-    result = inferer.certify(torch.full((1, 32, 32), 0.7), Square())
+    image = torch.full((1, 32, 32), 0.7)
+    image[:, ::2] = 0.6
+    result = inferer.certify(image, Square())
     votes, certificate = result.votes, result.certificate
     assert votes.counts[1, 2] == 32 and certificate.l_max > 0
     assert certificate.spec.interpreter_settings == interpreter.settings

@@ -534,6 +534,7 @@ def test_every_plan_can_be_run(plan) -> None:
     assert all(side % 8 == 0 for side in plan.sides)
 
 
+@pytest.mark.filterwarnings("ignore:Check the input")
 def test_the_stages_of_a_dicom_file_leave_nothing_behind(tmp_path) -> None:
     source = make_dx(tmp_path / "source.dcm")
     folder = tmp_path / "results"

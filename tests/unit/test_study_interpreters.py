@@ -30,12 +30,13 @@ def bundle(tiny):
 
 
 def test_a_longer_budget_goes_on_where_the_shorter_one_ended(bundle, image, tmp_path) -> None:
+    # Beside the copies the clean image, and two that show what the network is.
     calls = []
     bundle.network.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     short, _ = take_votes(tmp_path / "votes.npz", bundle, image, 12)
-    assert short.n_samples == 12 and sum(calls) == 1 + 12
+    assert short.n_samples == 12 and sum(calls) == 3 + 12
     long, spec = take_votes(tmp_path / "votes.npz", bundle, image, 30)
-    assert sum(calls) == 2 * 1 + 30 and spec.n_samples == 30
+    assert sum(calls) == 2 * 3 + 30 and spec.n_samples == 30
     whole, _ = take_votes(tmp_path / "whole.npz", bundle, image, 30)
     np.testing.assert_array_equal(long.counts, whole.counts)
     assert (long.found_copies, long.tied_copies) == (whole.found_copies, whole.tied_copies)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import zlib
+from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -54,6 +55,14 @@ def is_dicom(head: bytes) -> bool:
         return False
     implicit = order == "little" and int.from_bytes(head[4:8], "little") <= _LONGEST_FIRST_VALUE
     return implicit or head[4:6] in _FIRST_REPRESENTATIONS
+
+
+def storage_class(path: Path) -> str:
+    """MediaStorageSOPClassUID of a file, of which nothing behind group 2 is read; "" if it states none."""
+    try:
+        return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
+    except Exception:  # no preamble, or damaged: the reader says what is wrong
+        return ""
 
 
 def parse_dicom(content: bytes) -> tuple[FileDataset, tuple[str, ...]]:
