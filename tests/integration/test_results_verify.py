@@ -16,6 +16,7 @@ from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.io.write.result import save_from_meta
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.transforms import InvertSaliencyd
+from tests.support.dicom_factory import make_dx
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 FEW = {"device": "$torch.device('cpu')", "n_samples": 32, "eta": 0.2}
@@ -134,6 +135,6 @@ def test_the_hash_of_a_frozen_script_is_of_its_constants(tiny) -> None:
 
 def test_a_header_in_metadata_prints_as_nothing(bundle, tmp_path) -> None:
     source = make_dx(tmp_path / "image.dcm", elements={"PatientName": "Doe^John"})
-    meta = bundle.preprocessing({"image": str(FILM)})["image"].meta
+    meta = bundle.preprocessing({"image": str(source)})["image"].meta
     shown = json.dumps(repr(meta["dicom_header"])) + repr({"dicom_header": meta["dicom_header"]})
     assert "Doe" not in shown and "<DICOM header>" in shown and len(shown) < 100
