@@ -127,7 +127,7 @@ def test_rise_of_a_server_is_rise_of_its_network(server, tiny, path) -> None:
 @pytest.mark.parametrize("path", ["logits", "softmax"])
 def test_a_server_is_certified_end_to_end(server, path) -> None:
     server.network = Square()
-    image = torch.full((1, 32, 32), 0.4)
+    image = 0.35 + 0.1 * (torch.arange(32)[:, None] + torch.arange(32)).remainder(2)[None]
     settings = {"sigma": 0.1, "n_samples": 24, "top_k": 1, "cell_size": 8, "beta": "1", "eta": 0.05}
     interpreter = RISE(60, grid=4, activation="softmax")
     inferer = CertifiedSaliencyInferer(interpreter=interpreter, class_names=("a", "b"), **settings)
@@ -201,7 +201,7 @@ def test_the_page_runs(server, monkeypatch, capsys) -> None:
         assert code.count(old) == 1
         code = code.replace(old, new)
     exec(compile(code, PAGE, "exec"), {"__name__": "page"})
-    assert sum(rows for rows, *_ in server.batches) == 1 + 4 * 21
+    assert sum(rows for rows, *_ in server.batches) == 1 + 2 + 4 * 21
     assert str(without_gradient()) in capsys.readouterr().out
 
 
