@@ -28,8 +28,8 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
     return [
         _head(results),
         _pictures(results["bundle"]) if full else ["**A quick run: it shows what the command does, no results.**"],
-        _distortion(results["distortion"], results["bundle"], pictures=full),
-        _certified(results),
+        distortion_section(results["distortion"], results["bundle"], pictures=full),
+        certified_section(results),
         _costs(results["cost"]),
         _setting(results["surroundings"]),
     ]
@@ -73,7 +73,8 @@ def _pictures(bundle: dict[str, Any]) -> list[str]:
     ]
 
 
-def _distortion(rows: Sequence[Row], bundle: dict[str, Any], *, pictures: bool) -> list[str]:
+def distortion_section(rows: Sequence[Row], bundle: dict[str, Any], *, pictures: bool) -> list[str]:
+    """Section: how far the mask of one finding moves the others."""
     by_image: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:
         by_image[row["image"]][row["method"]] = row
@@ -138,7 +139,8 @@ def _distortion_seen(by_image: Mapping[str, Mapping[str, Row]], names: Sequence[
     )
 
 
-def _certified(results: dict[str, Any]) -> list[str]:
+def certified_section(results: dict[str, Any]) -> list[str]:
+    """Section: what each method is certified for in the same seconds."""
     bundle = results["bundle"]
     by_budget: dict[float, list[Row]] = defaultdict(list)
     for row in results["radii"]:
@@ -191,7 +193,7 @@ def _budget(minutes: float, rows: Sequence[Row], results: dict[str, Any]) -> lis
     lines = [
         f"### {minutes:g} CPU {'minute' if minutes == 1 else 'minutes'} an image",
         "",
-        *table(header, [_radii_row(label, by_method[label], seconds[label]) for label in sorted(by_method)]),
+        *table(header, [radii_row(label, by_method[label], seconds[label]) for label in sorted(by_method)]),
     ]
     if missing:
         names = "; ".join(f"`{label}`" for label in missing)
@@ -199,7 +201,9 @@ def _budget(minutes: float, rows: Sequence[Row], results: dict[str, Any]) -> lis
     return lines
 
 
-def _radii_row(label: str, found: Sequence[Row], seconds: float) -> list[str]:
+def radii_row(label: str, found: Sequence[Row], seconds: float) -> list[str]:
+    """One method's row of that section: medians over the images."""
+
     def median(key: str) -> float:
         return statistics.median(float(row[key]) for row in found)
 

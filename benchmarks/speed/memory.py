@@ -60,7 +60,7 @@ def measure(plan: Plan, rates: Sequence[Row], names: Sequence[str], device: str)
         return [{"part": "none", "left_out": "this system has no /proc/self/clear_refs, which the measurement needs"}]
     rows = []
     for case in cases(plan, rates, names):
-        rows.append(case | (_in_child(case) if device == "cpu" else peak_of(case, device)))
+        rows.append(case | (in_child(case) if device == "cpu" else peak_of(case, device)))
         print(f"  memory: {rows[-1]}", flush=True)
     return rows
 
@@ -87,7 +87,8 @@ def added_memory(loaded: Case, case: Row) -> dict[str, float]:
     return {"before_mb": before / 1e6, "peak_mb": peak / 1e6, "added_mb": (peak - before) / 1e6}
 
 
-def _in_child(case: Row) -> dict[str, Any]:
+def in_child(case: Row) -> dict[str, Any]:
+    """Peak memory of a case in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.speed.memory", json.dumps(case)]
     threads = str(torch.get_num_threads())
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD)}

@@ -524,7 +524,7 @@ def test_the_added_memory_is_that_of_the_run_and_not_of_the_warm_up(case, monkey
 
 def test_a_child_that_fails_is_a_row_with_its_reason(monkeypatch) -> None:
     monkeypatch.setattr(memory.sys, "executable", "/bin/false")
-    assert memory._in_child({"part": "samples"}) == {"left_out": "the process ended with code 1."}
+    assert memory.in_child({"part": "samples"}) == {"left_out": "the process ended with code 1."}
 
 
 @pytest.mark.parametrize("plan", [CPU, CUDA, QUICK], ids=lambda plan: plan.name)

@@ -113,7 +113,7 @@ def test_a_row_holds_the_certificates_own_radii(bundle, image, tmp_path) -> None
     assert row["renyi"] <= row["neyman_pearson"] <= row["control"]
     top = np.sort(votes.counts.ravel())[::-1][:10]
     assert row["mean_share_of_top_k"] == pytest.approx(top.mean() / 400)
-    line = page._radii_row("gradient", [json.loads(json.dumps(strict(row)))], 0.5)
+    line = page.radii_row("gradient", [json.loads(json.dumps(strict(row)))], 0.5)
     assert line[:4] == ["gradient", "1", "400", "200"] and float(line[6]) <= row["neyman_pearson"]
     assert len(row["reported"]) == 10 and votes.counts.ravel()[row["reported"]].sum() == top.sum()
 
@@ -129,7 +129,7 @@ def test_each_budget_has_a_table_that_names_what_it_lacks() -> None:
     bundle = {"sigma": 0.1, "top_k": 38, "n_cells": 256, "beta": "0.5", "eta": 0.001}
     seconds = dict.fromkeys(labels, 0.3)
     results = {"plan": {"methods": labels}, "bundle": bundle, "radii": rows, "seconds": seconds}
-    text = "\n".join(page._certified(results))
+    text = "\n".join(page.certified_section(results))
     first, second = text.split("### 5 CPU minutes an image")
     assert "### 1 CPU minute an image" in first and "Not measured" not in first
     # 10 copies of .3 s each.
@@ -150,11 +150,11 @@ def test_what_masks_do_to_the_others_is_told_image_by_image(bundle, image, tmp_p
         {**row, "target": 0.5, "target_perturbed": end, "others_change": 0.1, "removed": 0.2}
         for row, end in zip(rows, (0.3, 0.47) * 2)
     ]
-    text = " ".join(page._distortion(few, {"findings": 11}, pictures=False))
+    text = " ".join(page.distortion_section(few, {"findings": 11}, pictures=False))
     assert "| one | 0.50 to 0.30 | 0.10 | 0.50 | 20 % |" in text and "| two | 0.50 to 0.47 | 0.10 | - | 20 % |" in text
     assert "In 1 of 2 images each method makes the finding fall" in text and f"by 0.50 (`{labels[0]}`)" in text
     assert f"20 % (`{labels[1]}`)" in text and "of the 10 others" in text
-    none = page._distortion([{**row, "target_perturbed": 0.5} for row in few], {"findings": 11}, pictures=False)
+    none = page.distortion_section([{**row, "target_perturbed": 0.5} for row in few], {"findings": 11}, pictures=False)
     assert none[-1] == "In none of the 2 images every method makes the finding fall."
 
 
