@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -21,6 +21,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+coverage: $(INSTALLED)
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --show-missing --precision 2
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2

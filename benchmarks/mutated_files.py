@@ -71,7 +71,7 @@ def main(folder: str, count: str = "3000", seed: str = "0") -> None:
         counts[outcome] += 1
         if not outcome.startswith("FAULT"):
             path.unlink()
-    decoder._decoder.close()
+    decoder.stop_reading()
     peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(f"{len(files)} files, {count} mutations, seed {seed}")
     for outcome, number in counts.most_common():

@@ -25,7 +25,7 @@ _ACCELERATOR_SIZES = (32, 64, 128, 256, 512, 1024)
 _SLOW_COPY_S = 0.5
 _REPEATS = 2
 # Copies: below, a search would take longer than it saves.
-_WORTH_A_SEARCH = 256
+WORTH_A_SEARCH = 256
 # A larger batch must pay for its memory.
 _WORTH_IT = 1.03
 
@@ -114,7 +114,7 @@ def fastest_batch_size(network: nn.Module, scratch: VoteTally, method: Sequence[
     """
     device = scratch.clean.device
     sizes = [size for size in (_CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES) if size <= n_samples]
-    if n_samples < _WORTH_A_SEARCH:
+    if n_samples < WORTH_A_SEARCH:
         return DEFAULT_BATCH_SIZE
 
     def take(size: int) -> None:
@@ -133,14 +133,14 @@ def find_batch_size(take: Callable[[int], object], device: torch.device, sizes: 
         sizes: to choose from, rising.
     """
     # The first copy may wait for kernels that are loaded or built.
-    if all(_seconds(take, 1, device) > _SLOW_COPY_S for _ in range(2)):
+    if all(seconds(take, 1, device) > _SLOW_COPY_S for _ in range(2)):
         # Many passes a copy, which fill batches of their own.
         return DEFAULT_BATCH_SIZE
     best, best_rate = DEFAULT_BATCH_SIZE, 0.0
     for size in sizes:
         try:
             take(size)
-            rate = size / min(_seconds(take, size, device) for _ in range(_REPEATS))
+            rate = size / min(seconds(take, size, device) for _ in range(_REPEATS))
         except RuntimeError as error:
             # Beyond what a library can do it fails with other words than those for no memory.
             if not best_rate and not out_of_memory(error):
@@ -153,7 +153,8 @@ def find_batch_size(take: Callable[[int], object], device: torch.device, sizes: 
     return best
 
 
-def _seconds(take: Callable[[int], object], size: int, device: torch.device) -> float:
+def seconds(take: Callable[[int], object], size: int, device: torch.device) -> float:
+    """Seconds of the clock that ``take`` needs for a batch of ``size``, until the device is done."""
     wait_for(device)
     start = time.perf_counter()
     take(size)

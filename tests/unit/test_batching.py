@@ -202,9 +202,9 @@ def test_a_classifier_without_weights_gets_no_copies_of_a_search(monkeypatch, im
 
 def test_a_search_takes_no_batch_beyond_the_run_and_no_noise_of_it(monkeypatch, tmp_path, tiny, image) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(batching, "_WORTH_A_SEARCH", 20)
+    monkeypatch.setattr(batching, "WORTH_A_SEARCH", 20)
     # A machine on which any batch takes a tenth of a second, so that the largest is the fastest.
-    monkeypatch.setattr(batching, "_seconds", lambda take, size, device: (take(size), 0.1)[1])
+    monkeypatch.setattr(batching, "seconds", lambda take, size, device: (take(size), 0.1)[1])
     copies: list[torch.Tensor] = []
     tiny.register_forward_pre_hook(lambda _, args: copies.append(args[0].detach().clone()))
     make_inferer(batch_size=None).vote(image, tiny)

@@ -57,9 +57,9 @@ class Decoder:
             process.kill()
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, as the end of its requests does."""
         with self._lock:
-            self._end(kill=True)
+            self._end(kill=False)
 
     def _exchange(self, job: Mapping[str, Any], content: bytes) -> tuple[dict[str, Any], bytearray] | None:
         process = self._running()
