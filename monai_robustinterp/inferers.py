@@ -155,7 +155,7 @@ class CertifiedSaliencyInferer(Inferer):
         *,
         regions: Sequence[Region] = (),
     ) -> tuple[VoteMap, SmoothingSpec]:
-        """Streams the votes of one image; memory does not grow with the number of samples.
+        """Streams the votes of one image.
 
         Args:
             image: float [1, H, W] on the network's device, finite.

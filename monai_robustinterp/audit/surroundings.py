@@ -45,6 +45,7 @@ def votes(case: Case) -> dict[str, Any]:
     content = b"".join(count.to_bytes(8, "little") for count in stored.counts)
     return {
         "counts_sha256": Same(hashlib.sha256(content).hexdigest()),
+        "copy_votes_sha256": Same(None if stored.copies is None else stored.copies.sha256),
         "image_sha256": Same(stored.image_sha256),
         "input_shape": [Same(side) for side in stored.input_shape],
         "tied_copies": Same(stored.tied_copies),

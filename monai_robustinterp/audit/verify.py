@@ -73,6 +73,8 @@ def verify(
             not_checked=("everything that follows from the counts",),
         )
     expected, not_checked = _expected(case), []
+    if stored.copies is None:
+        not_checked.append("the counts against the votes of each copy, which were not kept")
     if input_file is None:
         not_checked.append("the image file (give --input)")
     else:

@@ -95,6 +95,7 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
         },
         "votes": {
             "counts_sha256": counts_sha256(votes),
+            "copy_votes_sha256": copy_votes_sha256(votes),
             "image_sha256": votes.image_sha256,
             "input_shape": list(votes.input_shape),
             "tied_copies": votes.tied_copies,
@@ -137,3 +138,10 @@ def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]
 def counts_sha256(votes: VoteMap) -> str:
     """SHA-256 of the counts as little-endian int64 in reading order."""
     return hashlib.sha256(np.ascontiguousarray(votes.counts, dtype="<i8").tobytes()).hexdigest()
+
+
+def copy_votes_sha256(votes: VoteMap) -> str | None:
+    """SHA-256 of the votes of each copy and of which find the target, as they are packed; None if not kept."""
+    if votes.copy_votes is None or votes.copy_found is None:
+        return None
+    return hashlib.sha256(votes.copy_votes.tobytes() + votes.copy_found.tobytes()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 from monai_robustinterp.audit import AuditError, read_record
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.overlap import exact_beta
-from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
 from monai_robustinterp.certificates.serialize import spec_to_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
@@ -84,7 +84,8 @@ def _read(folder: Path) -> KeptResult:
     record = read_record(folder / CERTIFICATE_NAME)
     votes, spec, _ = load_votes(folder / VOTES_NAME)
     unsealed = {key: value for key, value in record.items() if key != "content_sha256"}
-    if sealed(unsealed) != record or record["votes"]["counts_sha256"] != counts_sha256(votes):
+    hashes = {"counts_sha256": counts_sha256(votes), "copy_votes_sha256": copy_votes_sha256(votes)}
+    if sealed(unsealed) != record or not hashes.items() <= record["votes"].items():
         raise ValueError
     if not (folder / PREVIEW_NAME).is_file():
         raise ValueError

@@ -23,6 +23,7 @@ from monai_robustinterp.files import json_bytes, sealed
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+from tests.support.vote_factory import copy_bits
 
 PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
 
@@ -92,6 +93,7 @@ def make_run(
     cells = np.random.default_rng(1).random((regions, c)) < 0.4
     positive = max(logits) == logits[-1]
     agreeing = m - 1 if agreeing is None else agreeing
+    found = agreeing if positive else m - agreeing
     votes = VoteMap(
         counts=masks.sum(axis=0).reshape(side, side),
         n_samples=m,
@@ -100,10 +102,11 @@ def make_run(
         image_sha256="a" * 64,
         logits=np.array(logits, np.float32),
         decision=positive,
-        found_copies=agreeing if positive else m - agreeing,
+        found_copies=found,
         tied_copies=tied,
         constant_copies=tied // 2,
         pair_counts=masks.T @ masks if pairs else None,
+        **copy_bits(masks, found=found),
         regions=tuple(
             Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
         ),

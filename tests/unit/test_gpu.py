@@ -30,7 +30,7 @@ def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
 def test_the_host_never_waits_for_the_device_between_two_batches(tiny, image, cuda) -> None:
     clean, network = image.to(cuda), tiny.to(cuda)
     with explaining(network):
-        tally = make_inferer().recipe.tally(clean, 1)
+        tally = make_inferer().recipe.tally(clean, 1, keep=48)
         fill([tally], network, 16, batch_size=16)
         try:
             torch.cuda.set_sync_debug_mode("error")
