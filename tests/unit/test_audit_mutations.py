@@ -142,6 +142,28 @@ def test_every_flipped_bit_of_a_copy_is_caught(tmp_path: Path) -> None:
             assert "each copy" in difference or "a copy" in difference or "copies find" in difference, difference
 
 
+def test_edited_counts_are_caught_though_the_whole_record_follows_from_them(certified, tmp_path: Path) -> None:
+    """Nothing else than the votes of each copy contradicts them."""
+    _, honest, votes, spec = certified
+    alone = VoteMap(**vars(votes) | {"copy_votes": None, "copy_found": None})
+    row = votes.region_hits[0]
+    fuller = np.array([row, votes.region_hits[1]])
+    fuller[0, row.argmax() + np.arange(-1, 2)] += [1, -2, 1]
+    edits = {
+        "counts": {"counts": np.sort(votes.counts.ravel()).reshape(4, 4), "regions": (), "region_hits": None},
+        "region_hits": {"region_hits": fuller},
+        "found_copies": {"found_copies": votes.found_copies - 1},
+    }
+    for name, edit in edits.items():
+        forged = VoteMap(**vars(alone) | edit)
+        record, arrays = make_record(forged, spec), make_arrays(forged, spec, tmp_path)
+        assert verify(record, arrays).verified
+        kept = {array: honest[array] for array in ("copy_votes", "copy_found")}
+        sealed = make_record(votes, spec)["votes"]["copy_votes_sha256"]
+        report = verify(replaced(record, "votes.copy_votes_sha256", sealed), arrays | kept)
+        assert report.differences[0].startswith("votes.npz contradicts itself"), name
+
+
 def test_votes_moved_from_copy_to_copy_are_caught(tmp_path: Path) -> None:
     """Each copy keeps its k votes and each cell its count: only pairs, hits and the hash tell."""
     votes, spec = make_run(make_masks(), pairs=True, regions=1)
