@@ -208,6 +208,7 @@ class CertifiedSaliencyInferer(Inferer):
         files: Mapping[str, str] | None = None,
         scale: NativeScale = UNKNOWN_SCALE,
         picture: Picture | None = None,
+        earlier: Sequence[Mapping[str, Any]] = (),
     ) -> CertifiedResult:
         """What follows from votes, for Python, files and pictures alike.
 
@@ -219,6 +220,7 @@ class CertifiedSaliencyInferer(Inferer):
             files: hashes of the files that network and settings came from.
             scale: from the stored pixels to the network's input.
             picture: the map on the source's pixels.
+            earlier: runs of the image that did not certify it (:func:`~monai_robustinterp.run.kept.earlier_runs`).
         """
         meta = image.meta if isinstance(image, MetaTensor) else {}
 
@@ -237,6 +239,7 @@ class CertifiedSaliencyInferer(Inferer):
             score=self.recipe.findings.score(votes.logits, spec.target),
             origin=origin,
             picture=picture,
+            earlier=earlier,
         )
 
     def _enough(self, votes: VoteMap, spec: SmoothingSpec) -> bool:

@@ -69,6 +69,26 @@ def sampling(case: Case) -> dict[str, Any]:
     }
 
 
+def selection(case: Case) -> list[Any]:
+    """Expectation of ``selection``: earlier runs, of which the two files hold nothing else."""
+    runs = case.record.get("selection")
+    return [
+        {
+            "status": HashOnly(str, form="map only|no confidence|abstain"),
+            "n_samples": HashOnly(int),
+            "seed": HashOnly(int),
+            "content_sha256": HashOnly(str, form="[0-9a-f]{64}"),
+            "differences": [HashOnly(str) for _ in _entries(run, "differences")],
+        }
+        for run in (runs if isinstance(runs, list) else ())
+    ]
+
+
+def _entries(run: Any, name: str) -> list[Any]:
+    entries = run.get(name) if isinstance(run, Mapping) else None
+    return entries if isinstance(entries, list) else []
+
+
 def source(case: Case) -> dict[str, Any]:
     """Expectation of ``source``."""
     texts = ("format", "intensity_path", "display_source", "warnings")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ def certified_result(
     score: float,
     origin: Callable[[Certificate], Origin],
     picture: Picture | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> CertifiedResult:
     """Certifies votes and puts down all that is claimed, as ``schemas/certificate.schema.json`` describes it.
 
@@ -72,12 +73,15 @@ def certified_result(
         score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
         origin: of the votes; the radius in stored pixel values depends on the certificate.
         picture: the map on the source's pixels, where there is one.
+        earlier: runs of the image with other settings that did not certify it, plain JSON values: this one was then
+            selected.
     """
     certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
+    record = _record(votes, certificate, claim, finding, score) | _selection(certificate, earlier)
     return CertifiedResult(
         votes=votes,
         certificate=certificate,
-        record=sealed(_record(votes, certificate, claim, finding, score) | dataclasses.asdict(origin(certificate))),
+        record=sealed(record | dataclasses.asdict(origin(certificate))),
         picture=picture,
     )
 
@@ -120,6 +124,19 @@ def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:
     curve = " and of a curve of overlap against radius" if certificate.allowed_wrong_bounds else ""
     sentence = f"All claims of this record{curve} hold together with probability >= 1 - {round_up(eta)}, per image."
     return {"eta": eta, "confidence": 1 - eta, "sentence": sentence}
+
+
+def _selection(certificate: Certificate, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What came before, and the notes with a sentence on it."""
+    runs = "1 earlier run" if len(earlier) == 1 else f"{len(earlier)} earlier runs"
+    sentence = (
+        f"This run was selected: {runs} of the image with other settings did not certify it. The stated confidence is "
+        "that of this run alone, as if it had been the only one."
+    )
+    return {
+        "selection": [dict(run) for run in earlier],
+        "notes": [*certificate.notes, *([sentence] if earlier else [])],
+    }
 
 
 def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from monai_robustinterp.audit import AuditError, read_record
 from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.certificate import Status
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
 from monai_robustinterp.certificates.serialize import spec_to_json
@@ -78,6 +79,40 @@ def kept_result(
             f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
         )
     return found
+
+
+def earlier_runs(folder: Path, prepared: Prepared, *, bundle: SaliencyBundle) -> tuple[dict[str, Any], ...]:
+    """Runs of the image with other settings that did not certify it, the first one first.
+
+    A run after them is selected by what they gave: certifying until something is certified voids the confidence. A
+    result that cannot be read tells nothing, and neither does one that was removed.
+
+    Args:
+        folder: of a result of the same file, which is to be replaced.
+        prepared: the image as this run reads it.
+        bundle: of this run.
+
+    Returns:
+        Those that the result there names itself, and that one if it abstains and was made with other settings.
+    """
+    try:
+        found = _read(folder)
+        record, before = found.record, tuple(found.record["selection"])
+        differences = _differences(found, prepared, bundle)
+    except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
+        return ()
+    if record["status"] == Status.CERTIFIED.label or not differences:
+        return before
+    return (
+        *before,
+        {
+            "status": record["status"],
+            "n_samples": found.spec.n_samples,
+            "seed": found.spec.seed,
+            "content_sha256": record["content_sha256"],
+            "differences": differences,
+        },
+    )
 
 
 def _read(folder: Path) -> KeptResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ def result_of(
     until_radius: float | None = None,
     scale: NativeScale = UNKNOWN_SCALE,
     source: Mapping[str, Any] | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> CertifiedResult:
     """The result as the package assembles it."""
     return certified_result(
@@ -52,6 +53,7 @@ def result_of(
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
             provenance=PROVENANCE,
         ),
+        earlier=earlier,
     )
 
 
@@ -125,6 +127,7 @@ def make_record(
     eta: float = 0.01,
     native: bool = True,
     sigmoid: bool = False,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON."""
     shares = np.exp(votes.logits.astype(np.float64))
@@ -152,6 +155,7 @@ def make_record(
         until_radius=0.01,
         scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
         source=source,
+        earlier=earlier,
     )
     return written(result.record)
 

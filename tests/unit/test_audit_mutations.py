@@ -23,13 +23,20 @@ from tests.support.cases import collected
 from tests.support.records import leaves, make_arrays, make_masks, make_record, make_run, resealed
 
 Json = dict[str, Any]
+EARLIER = {
+    "status": "map only",
+    "n_samples": 16,
+    "seed": 0,
+    "content_sha256": "6" * 64,
+    "differences": ["n_samples 16 there, 32 here"],
+}
 RUNS = {
     "certified": (
         make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5, input_warnings=("Check the input.",)),
         {},
     ),
     "with looks": (make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)), {"eta": 0.001, "native": False}),
-    "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {}),
+    "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {"earlier": [EARLIER] * 2}),
     "unbounded estimate": (make_run(np.tile(np.arange(16) < 4, (50, 1)).astype(np.int64)), {"beta": "0.25"}),
 }
 
@@ -244,6 +251,16 @@ def test_stopping_before_the_wanted_radius_is_caught(tmp_path: Path) -> None:
         assert not caught(record, arrays)
         differences = verify(replaced(record, "sampling.until_radius", 0.9), arrays).differences
         assert [sentence.split(": ")[0] for sentence in differences] == ["sampling.until_radius"] * wrong
+
+
+def test_an_earlier_run_that_is_left_out_or_no_abstention_is_caught(tmp_path: Path) -> None:
+    run = make_run(make_masks(m=32, sharpness=0.0))
+    record, arrays = make_record(*run, earlier=[EARLIER] * 2), make_arrays(*run, tmp_path)
+    assert not caught(record, arrays) and "2 earlier runs" in record["notes"][-1]
+    certified = EARLIER | {"status": "certified"}
+    for selection in ([], [EARLIER], [EARLIER, {}], [EARLIER, certified], {}, None, [None, EARLIER]):
+        assert caught(replaced(record, "selection", selection), arrays), selection
+    assert caught(replaced(make_record(*run), "selection", [EARLIER]), arrays)
 
 
 def test_a_decision_that_the_logits_do_not_take_is_caught(certified, tmp_path: Path) -> None:
