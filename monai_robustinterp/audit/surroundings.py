@@ -61,12 +61,18 @@ def sampling(case: Case) -> dict[str, Any]:
     early = stopped and reached < case.number("sampling", "until_radius")
     return {
         "until_radius": HashOnly(float, "sampling stopped before decision and map were certified so far" * early),
+        "until_covers": Same(None) if _covers(case) is None else HashOnly(str),
         "looks": [Same(look) for look in spec["looks"]],
         "n_samples": Same(case.votes.n_samples),
         "max_samples": Same(most),
         "stopped_early": Same(stopped),
         "saved_share": near(1 - MP.mpf(case.votes.n_samples) / most),
     }
+
+
+def _covers(case: Case) -> Any:
+    entry = case.record.get("sampling")
+    return entry.get("until_covers") if isinstance(entry, Mapping) else None
 
 
 def selection(case: Case) -> list[Any]:

@@ -29,11 +29,18 @@ class Claim:
         eta: failure probability per image: of the map, and as much again of the decision, of a second run, and of all
             regions together.
         until_radius: the radius at which sampling was to stop, if it had looks.
+        until_covers: name of the change of the image that this radius covers, if it was asked for that.
     """
 
     beta: BetaLike
     eta: float
     until_radius: float | None = None
+    until_covers: str | None = None
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether sampling may stop at a look."""
+        return self.until_radius is not None or self.until_covers is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +116,7 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
     if votes.regions:
         record["regions"] = region_statements(votes, spec, eta=eta, l2=certificate.l_max)
     if spec.looks:
-        record["sampling"] = _sampling(spec, claim.until_radius)
+        record["sampling"] = _sampling(spec, claim)
     return record
 
 
@@ -139,11 +146,12 @@ def _selection(certificate: Certificate, earlier: Sequence[Mapping[str, Any]]) -
     }
 
 
-def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]:
+def _sampling(spec: SmoothingSpec, claim: Claim) -> dict[str, Any]:
     """When sampling could stop, when it did, and what that saved."""
     most = spec.looks[-1]
     return {
-        "until_radius": until_radius,
+        "until_radius": claim.until_radius,
+        "until_covers": claim.until_covers,
         "looks": list(spec.looks),
         "n_samples": spec.n_samples,
         "max_samples": most,

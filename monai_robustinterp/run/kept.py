@@ -141,6 +141,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "beta": float(exact_beta(record["claim"]["beta"])),
         "eta": record["claim"]["eta"],
         "until_radius": record.get("sampling", {}).get("until_radius"),
+        "until_covers": record.get("sampling", {}).get("until_covers"),
         "pairs": votes.pair_counts is not None,
         "regions": [region.name for region in votes.regions],
     }
@@ -150,6 +151,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "beta": float(exact_beta(claim.beta)),
         "eta": claim.eta,
         "until_radius": claim.until_radius,
+        "until_covers": claim.until_covers,
         "pairs": recipe.pairs,
         "regions": [region.name for region in prepared.regions],
     }

@@ -37,6 +37,7 @@ def result_of(
     finding: str = "x",
     score: float = 0.5,
     until_radius: float | None = None,
+    until_covers: str | None = None,
     scale: NativeScale = UNKNOWN_SCALE,
     source: Mapping[str, Any] | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
@@ -45,7 +46,7 @@ def result_of(
     return certified_result(
         votes,
         spec,
-        Claim(beta=beta, eta=eta, until_radius=until_radius),
+        Claim(beta=beta, eta=eta, until_radius=until_radius, until_covers=until_covers),
         finding=finding,
         score=score,
         origin=lambda certificate: Origin(
@@ -128,6 +129,7 @@ def make_record(
     native: bool = True,
     sigmoid: bool = False,
     earlier: Sequence[Mapping[str, Any]] = (),
+    until_covers: str | None = None,
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON."""
     shares = np.exp(votes.logits.astype(np.float64))
@@ -153,6 +155,7 @@ def make_record(
         finding="effusion",
         score=float(score),
         until_radius=0.01,
+        until_covers=until_covers,
         scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
         source=source,
         earlier=earlier,

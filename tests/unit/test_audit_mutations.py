@@ -35,7 +35,10 @@ RUNS = {
         make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5, input_warnings=("Check the input.",)),
         {},
     ),
-    "with looks": (make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)), {"eta": 0.001, "native": False}),
+    "with looks": (
+        make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)),
+        {"eta": 0.001, "native": False, "until_covers": "added noise"},
+    ),
     "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {"earlier": [EARLIER] * 2}),
     "unbounded estimate": (make_run(np.tile(np.arange(16) < 4, (50, 1)).astype(np.int64)), {"beta": "0.25"}),
 }

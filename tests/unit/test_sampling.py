@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from fractions import Fraction
 from importlib.resources import files
 
 import jsonschema
@@ -17,7 +18,7 @@ from monai_robustinterp.certificates import ceiling, certify_votes
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.label import certify_label
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.certificates.sequence import eta_part
+from monai_robustinterp.certificates.sequence import covering_radius, eta_part
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
 from monai_robustinterp.smoothing.tally import add_votes
@@ -73,6 +74,7 @@ def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None
     record = result.record
     assert record["sampling"] == {
         "until_radius": 50.0,
+        "until_covers": None,
         "looks": [32, 64, 100],
         "n_samples": 100,
         "max_samples": 100,
@@ -97,6 +99,39 @@ def test_the_record_says_what_was_saved_and_pays_for_the_looks_everywhere(tiny, 
     curve, plain = (overlap_curve(votes, s, eta=eta) for s, eta in ((certificate.spec, 0.05), (spec, part)))
     for key, radii in curve.radii.items():
         assert np.array_equal(radii, plain.radii[key])
+
+
+def test_the_radius_that_covers_a_change_is_the_least_one_above_its_norm() -> None:
+    rng = np.random.default_rng(0)
+    for norm, sigma in [(0.0, 0.1), (1.0, 0.1), (1e-300, 1e-30), *rng.lognormal(0, 4, (500, 2)).tolist()]:
+        exact, radius = Fraction(norm) * Fraction(sigma), Fraction(covering_radius(norm, sigma=sigma))
+        assert exact < radius <= exact * (1 + Fraction(1, 10**11)) + Fraction(1, 10**300)
+    for norm, sigma in [(-1e-9, 0.1), (float("nan"), 0.1), (float("inf"), 0.1), (1.0, 0.0), (1e300, 1e300)]:
+        with pytest.raises(ValueError, match="must be"):
+            covering_radius(norm, sigma=sigma)
+
+
+def test_sampling_until_a_change_is_covered_is_sampling_until_its_radius(tiny, image) -> None:
+    settings = {"max_samples": 512, "eta": 0.05}
+    change = 0.002 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    sigma = make_inferer().recipe.sigma
+    norm = float(change.double().norm()) / sigma
+    radius = covering_radius(norm, sigma=sigma)
+    inferer = make_inferer(until_covers="added noise", **settings)
+    result = inferer.certify(image, tiny, until_radius=radius)
+    expected = make_inferer(until_radius=radius, **settings).certify(image, tiny)
+    assert 32 < result.votes.n_samples < 512  # it waits, and not in vain
+    assert min(result.certificate.l_max, result.certificate.label.l2) > norm * sigma
+    assert result.certificate == expected.certificate
+    assert result.record["sampling"] == expected.record["sampling"] | {"until_covers": "added noise"}
+    jsonschema.validate(result.record, SCHEMA)
+    for wrong, of_image in ((inferer, None), (make_inferer(until_radius=0.1), 0.1), (make_inferer(), 0.1)):
+        with pytest.raises(ValueError, match="go together"):
+            wrong.vote(image, tiny, until_radius=of_image)
+    with pytest.raises(ValueError, match="> 0"):
+        inferer.vote(image, tiny, until_radius=0.0)
+    with pytest.raises(ValueError, match="one of them"):
+        make_inferer(until_radius=0.1, until_covers="added noise")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
