@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,14 @@ class CertifiedSaliencyInferer(Inferer):
     Args:
         interpreter: an interpreter, or its name in ``INTERPRETERS``.
         sigma: standard deviation of the noise in units of the network's single-channel input; float32(sigma) is used.
-        n_samples: number of noisy copies m; with ``until_radius`` the first look.
+        n_samples: number of noisy copies m; with ``until_radius`` or ``until_covers`` the first look.
         until_radius: l2 radius at which sampling may stop: it looks at n_samples, twice that, and so on up to
             ``max_samples``, and stops where decision and map are both certified that far. The certificate pays for the
             looks: it splits eta over them.
-        max_samples: copies at which sampling ends in any case, with ``until_radius``.
+        until_covers: in place of ``until_radius``, the name of a change of the image: each image then comes with the
+            radius that covers it, known before the noise
+            (:func:`~monai_robustinterp.certificates.sequence.covering_radius`).
+        max_samples: copies at which sampling ends in any case, with ``until_radius`` or ``until_covers``.
         pairs: count which cells each copy votes for together, for the discordant-pairs certificate, which gets half
             of eta; for at most 1,024 cells.
         top_k: number of cells that each copy votes for.
@@ -71,6 +75,7 @@ class CertifiedSaliencyInferer(Inferer):
         sigma: float = 0.1,
         n_samples: int = 384,
         until_radius: float | None = None,
+        until_covers: str | None = None,
         max_samples: int = 4096,
         pairs: bool = False,
         top_k: int = 38,
@@ -89,7 +94,11 @@ class CertifiedSaliencyInferer(Inferer):
         findings = Findings(activation, tuple(class_names))
         if isinstance(interpreter, str):
             interpreter = make_interpreter(interpreter, known={"activation": activation})
-        self.claim = Claim(beta=beta, eta=eta, until_radius=until_radius)
+        if until_radius is not None and until_covers is not None:
+            raise ValueError("until_radius and until_covers are two rules for one stop; give one of them.")
+        if until_radius is not None:
+            _check_radius(until_radius)
+        self.claim = Claim(beta=beta, eta=eta, until_radius=until_radius, until_covers=until_covers)
         self.recipe = Recipe(
             interpreter=interpreter,
             findings=findings,
@@ -102,7 +111,7 @@ class CertifiedSaliencyInferer(Inferer):
             precision=precision,
             batch_size=batch_size,
             pairs=pairs,
-            looks=() if until_radius is None else _looks(eta, n_samples, until_radius, max_samples),
+            looks=_looks(eta, n_samples, max_samples) if self.claim.stops_early else (),
             expected=expected,
         )
 
@@ -142,10 +151,11 @@ class CertifiedSaliencyInferer(Inferer):
         progress: Progress | None = None,
         *,
         regions: Sequence[Region] = (),
+        until_radius: float | None = None,
     ) -> CertifiedResult:
         """Votes, certificate and record of one image [1, H, W]; see :meth:`vote`."""
-        votes, spec = self.vote(image, network, progress, regions=regions)
-        return self.result(votes, spec, image, network)
+        votes, spec = self.vote(image, network, progress, regions=regions, until_radius=until_radius)
+        return self.result(votes, spec, image, network, until_radius=until_radius)
 
     def vote(
         self,
@@ -154,14 +164,16 @@ class CertifiedSaliencyInferer(Inferer):
         progress: Progress | None = None,
         *,
         regions: Sequence[Region] = (),
+        until_radius: float | None = None,
     ) -> tuple[VoteMap, SmoothingSpec]:
-        """Streams the votes of one image; memory does not grow with the number of samples.
+        """Streams the votes of one image.
 
         Args:
             image: float [1, H, W] on the network's device, finite.
             network: returns logits [B, classes].
             progress: called with the number of copies just done.
             regions: of the map, fixed before the noise, whose hits are counted.
+            until_radius: with ``until_covers`` the radius that covers the change of this image.
 
         Raises:
             InputRefused: if the image is none in the display range [0, 1].
@@ -170,7 +182,7 @@ class CertifiedSaliencyInferer(Inferer):
                 be smoothed (:mod:`~monai_robustinterp.smoothing.network_check`).
             NonFiniteMapError: if an interpretation has NaN or infinite values.
         """
-        return self.vote_images([image], network, progress, regions=regions)[0]
+        return self.vote_images([image], network, progress, regions=regions, until_radius=until_radius)[0]
 
     def vote_images(
         self,
@@ -179,6 +191,7 @@ class CertifiedSaliencyInferer(Inferer):
         progress: Progress | None = None,
         *,
         regions: Sequence[Region] = (),
+        until_radius: float | None = None,
     ) -> list[tuple[VoteMap, SmoothingSpec]]:
         """Streams the votes of several images, whose copies share batches where the target is the same.
 
@@ -187,16 +200,25 @@ class CertifiedSaliencyInferer(Inferer):
             network: as there.
             progress: as there.
             regions: as there, of every image.
+            until_radius: as there, of every image.
 
         Raises:
             ValueError: as there.
             NonFiniteMapError: as there; one image that cannot be voted ends the run of all.
         """
-        images = list(images)
+        images, claim = list(images), self._claim(until_radius)
         for image in images:
             # A claim that is none is refused before any work.
-            swap_count(self.recipe.top_k, self.claim.beta, self.recipe.check_grid(single_channel(image)))
-        return self.recipe.vote(images, network, progress, regions=regions, enough=self._enough)
+            swap_count(self.recipe.top_k, claim.beta, self.recipe.check_grid(single_channel(image)))
+
+        def enough(votes: VoteMap, spec: SmoothingSpec) -> bool:
+            """Whether decision and map are both certified up to the radius that was asked for."""
+            if claim.until_radius is None:
+                return False
+            certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
+            return min(certificate.l_max, certificate.label.l2) >= claim.until_radius
+
+        return self.recipe.vote(images, network, progress, regions=regions, enough=enough)
 
     def result(
         self,
@@ -208,6 +230,8 @@ class CertifiedSaliencyInferer(Inferer):
         files: Mapping[str, str] | None = None,
         scale: NativeScale = UNKNOWN_SCALE,
         picture: Picture | None = None,
+        earlier: Sequence[Mapping[str, Any]] = (),
+        until_radius: float | None = None,
     ) -> CertifiedResult:
         """What follows from votes, for Python, files and pictures alike.
 
@@ -219,6 +243,8 @@ class CertifiedSaliencyInferer(Inferer):
             files: hashes of the files that network and settings came from.
             scale: from the stored pixels to the network's input.
             picture: the map on the source's pixels.
+            earlier: runs of the image that did not certify it (:func:`~monai_robustinterp.run.kept.earlier_runs`).
+            until_radius: that its votes were taken with.
         """
         meta = image.meta if isinstance(image, MetaTensor) else {}
 
@@ -232,27 +258,36 @@ class CertifiedSaliencyInferer(Inferer):
         return certified_result(
             votes,
             spec,
-            self.claim,
+            self._claim(until_radius),
             finding=self.recipe.findings.name(spec.target),
             score=self.recipe.findings.score(votes.logits, spec.target),
             origin=origin,
             picture=picture,
+            earlier=earlier,
         )
 
-    def _enough(self, votes: VoteMap, spec: SmoothingSpec) -> bool:
-        """Whether decision and map are both certified up to the radius that was asked for."""
-        if self.claim.until_radius is None:
-            return False
-        certificate = certify_votes(votes, spec, beta=self.claim.beta, eta=self.claim.eta)
-        return min(certificate.l_max, certificate.label.l2) >= self.claim.until_radius
+    def _claim(self, until_radius: float | None) -> Claim:
+        """The claim of an image that comes with the radius that covers its change."""
+        if (until_radius is None) != (self.claim.until_covers is None):
+            raise ValueError(
+                "until_covers and the radius of an image go together: sampling stops where that change of the image is "
+                "covered, and the radius that covers it is known before the noise. Give both or none."
+            )
+        if until_radius is None:
+            return self.claim
+        _check_radius(until_radius)
+        return dataclasses.replace(self.claim, until_radius=until_radius)
 
 
-def _looks(eta: float, n_samples: int, until_radius: float, max_samples: int) -> tuple[int, ...]:
+def _check_radius(until_radius: float) -> None:
     if not 0 < until_radius < float("inf"):
         raise ValueError(f"until_radius is {until_radius}; it must be finite and > 0, or None.")
+
+
+def _looks(eta: float, n_samples: int, max_samples: int) -> tuple[int, ...]:
     if n_samples > max_samples:
         raise ValueError(
-            f"n_samples is {n_samples} and max_samples {max_samples}; with until_radius the first look must not lie "
+            f"n_samples is {n_samples} and max_samples {max_samples}; with early stopping the first look must not lie "
             "beyond the last one."
         )
     return tuple(look.n_samples for look in look_schedule(eta, n_samples, max_samples=max_samples))

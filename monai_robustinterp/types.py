@@ -88,6 +88,22 @@ class SmoothingSpec:
             )
 
 
+MAX_CELLS = 1024
+"""Cells of a map at most whose copies' votes are kept, and whose pairs are certified."""
+
+_MOST_BYTES = 2**24  # of the kept votes of an image: 524,288 copies of 256 cells
+
+
+def keeps_copies(n_cells: int, n_samples: int) -> bool:
+    """Whether the votes of each copy of such a map are kept, a bit a cell."""
+    return n_cells <= MAX_CELLS and n_samples * packed_bytes(n_cells) <= _MOST_BYTES
+
+
+def packed_bytes(n_bits: int) -> int:
+    """Bytes that hold so many bits."""
+    return (n_bits + 7) // 8
+
+
 def top_k_set(counts: npt.NDArray[Any], top_k: int) -> npt.NDArray[np.bool_]:
     """The k cells with the most votes (or largest values), in the shape of the counts; ties go by reading order."""
     mask = np.zeros(counts.size, dtype=bool)
@@ -125,7 +141,11 @@ class VoteMap:
         found_copies: noisy copies in which it finds the target.
         tied_copies: copies whose k-th value was tied with the next one, so that the random order decided.
         constant_copies: copies whose whole map had one value (an all-zero map, say).
-        pair_counts: copies that vote for cell a and for cell b, int64 [c, c]; None if they were not counted.
+        copy_votes: the votes of each copy, uint8 [m, ceil(c / 8)]: row i holds those of copy i, cells in reading order
+            from the highest bit on, and zeros behind them. The first m' rows are the votes of a run of m' copies. None
+            if they were not kept (:func:`keeps_copies`).
+        copy_found: whether each copy finds the target, packed alike, uint8 [ceil(m / 8)]; None without ``copy_votes``.
+        pair_counts: copies that vote for cell a and for cell b, int64 [c, c]; None if pairs are not certified.
         regions: regions whose hits were counted.
         region_hits: entry [i, j] is the number of copies that cast j of their k votes in region i, int64 [R, k + 1].
         input_warnings: what is doubtful in the network's input, one sentence each.
@@ -141,6 +161,8 @@ class VoteMap:
     found_copies: int
     tied_copies: int = 0
     constant_copies: int = 0
+    copy_votes: npt.NDArray[np.uint8] | None = None
+    copy_found: npt.NDArray[np.uint8] | None = None
     pair_counts: npt.NDArray[np.int64] | None = None
     regions: tuple[Region, ...] = ()
     region_hits: npt.NDArray[np.int64] | None = None
@@ -164,6 +186,8 @@ class VoteMap:
             )
         if self.pair_counts is not None:
             self._check_pairs(self.pair_counts)
+        if self.copy_votes is not None or self.copy_found is not None:
+            self._check_copies(self.copy_votes, self.copy_found)
         if self.regions or self.region_hits is not None:
             self._check_regions()
 
@@ -183,6 +207,40 @@ class VoteMap:
                 "k times the votes in each row. The file was changed or mixed up: take the votes anew."
             )
 
+    def _check_copies(self, votes: npt.NDArray[np.uint8] | None, found: npt.NDArray[np.uint8] | None) -> None:
+        m, row = self.n_samples, packed_bytes(self.counts.size)
+        if (
+            votes is None
+            or found is None
+            or not votes.dtype == found.dtype == np.uint8
+            or (votes.shape, found.shape) != ((m, row), (packed_bytes(m),))
+        ):
+            raise ValueError(
+                "the votes of each copy must be packed bits, uint8: a row a copy, and as many bits of what finds the "
+                "target. Take the votes anew."
+            )
+        masks, finds = self.copy_masks(), np.unpackbits(found)
+        # Ones beyond the last cell or copy are votes for nothing.
+        if not (
+            (np.unpackbits(votes, axis=1).sum(axis=1, dtype=np.int64) == self.top_k).all()
+            and np.array_equal(masks.sum(axis=0, dtype=np.int64), self.counts.ravel())
+            and finds[:m].sum() == finds.sum() == self.found_copies
+        ):
+            raise ValueError(
+                "the votes of each copy do not fit the counts: every copy votes for k cells, and together they are the "
+                "counts. The file was changed or mixed up: take the votes anew."
+            )
+
+    def copy_masks(self) -> npt.NDArray[np.bool_]:
+        """The cells that each copy votes for, bool [m, c].
+
+        Raises:
+            ValueError: if the votes of each copy were not kept.
+        """
+        if self.copy_votes is None:
+            raise ValueError("these votes are counts only: the votes of each copy were not kept.")
+        return np.unpackbits(self.copy_votes, axis=1, count=self.counts.size).astype(bool)
+
     def _check_regions(self) -> None:
         hits = self.region_hits
         if hits is None or hits.shape != (len(self.regions), self.top_k + 1) or hits.min() < 0:
@@ -196,6 +254,10 @@ class VoteMap:
                     f"the hits of a region are {int(row.sum())} copies with {int(row @ np.arange(self.top_k + 1))} "
                     f"votes, and the map has {self.n_samples} copies with {inside} votes there: take the votes anew."
                 )
+            if self.copy_votes is not None:
+                of_copies = self.copy_masks()[:, region.cells.ravel()].sum(axis=1)
+                if not np.array_equal(np.bincount(of_copies, minlength=row.size), row):
+                    raise ValueError("the hits of a region are not those of the votes of each copy: take them anew.")
 
     def check_spec(self, spec: SmoothingSpec) -> None:
         """Checks that these votes were made as the spec says, as far as they tell.

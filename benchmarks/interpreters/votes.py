@@ -6,6 +6,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import monai_robustinterp
@@ -63,7 +64,7 @@ def take_votes(
         image: float [1, H, W], preprocessed.
         n_samples: copies; a file with more of them is taken as it is.
     """
-    network, recipe = bundle.network, _recipe(bundle)
+    network, recipe = bundle.network, dataclasses.replace(_recipe(bundle), n_samples=n_samples)
     provenance = {
         "weights_sha256": bundle.files["weights_sha256"],
         "monai_robustinterp": monai_robustinterp.__version__,
@@ -73,6 +74,8 @@ def take_votes(
     with explaining(network, recipe.precision):
         case = recipe.case(image, network)
         if earlier := earlier_votes(path, case.spec, provenance):
+            if earlier.n_samples >= n_samples:
+                return earlier, dataclasses.replace(case.spec, n_samples=earlier.n_samples)
             _go_on(case.tally, earlier)
         batch_size = recipe.batch_size or DEFAULT_BATCH_SIZE
         fill([case.tally], network, n_samples, batch_size=batch_size)
@@ -85,6 +88,10 @@ def _go_on(tally: VoteTally, votes: VoteMap) -> None:
     """Puts the votes of an earlier run into a new tally."""
     tally.counts += torch.from_numpy(votes.counts).flatten()
     tally.n_samples = votes.n_samples
+    if votes.copy_votes is not None and votes.copy_found is not None:
+        tally.kept_votes[: votes.n_samples] = torch.from_numpy(votes.copy_votes)
+        found = np.unpackbits(votes.copy_found, count=votes.n_samples)
+        tally.kept_found[: votes.n_samples] = torch.from_numpy(found)
     tally.copies[:3] += torch.tensor([votes.found_copies, votes.tied_copies, votes.constant_copies])
 
 

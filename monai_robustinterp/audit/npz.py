@@ -13,12 +13,14 @@ import numpy as np
 
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes, strict_json
 
-VOTES_FORMAT = "monai_robustinterp/votes/4"
+VOTES_FORMAT = "monai_robustinterp/votes/5"
 
+_MOST_CELLS = 1024
 _LARGEST_FILE = _LARGEST_SUM = 2**26
-_NUMBER, _TEXT, _PAIRS, _MAP = 2**8, 2**18, 2**23 + 2**8, 2**25
+_NUMBER, _TEXT, _COPIES, _MAP = 2**8, 2**18, 2**24 + 2**8, 2**25
 # By name: kind of the values, number of dimensions, and the bytes that it may have with its header. A text has 4 bytes
-# a character, so 2**16 characters fit; 2**25 bytes are the counts of a map of 2,048 x 2,048 cells.
+# a character, so 2**16 characters fit; 2**25 bytes are the counts of a map of 2,048 x 2,048 cells, and
+# 2**24 the votes of 524,288 copies of 256 cells.
 _REQUIRED = {
     "format": ("U", 0, _TEXT),
     "counts": ("i8", 2, _MAP + 2**8),
@@ -31,11 +33,13 @@ _REQUIRED = {
     "found_copies": ("i8", 0, _NUMBER),
     "tied_copies": ("i8", 0, _NUMBER),
     "constant_copies": ("i8", 0, _NUMBER),
+    "pairs": ("b1", 0, _NUMBER),
     "spec": ("U", 0, _TEXT),
     "provenance": ("U", 0, _TEXT),
 }
 _OPTIONAL = {
-    "pair_counts": ("i8", 2, _PAIRS),
+    "copy_votes": ("u1", 2, _COPIES),
+    "copy_found": ("u1", 1, 2**21 + 2**8),
     "regions": ("U", 0, _TEXT),
     "region_cells": ("b1", 3, _MAP),
     "region_hits": ("i8", 2, _MAP),
@@ -77,6 +81,7 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # zipfile and zlib raise many kinds on damaged bytes
         raise AuditError("the vote file cannot be read: it is damaged, or no npz file.") from error
     check_names(arrays)
+    check_cells(arrays["counts"].size, arrays)
     if not np.isfinite(arrays["logits"]).all():
         raise AuditError("the vote file has a logit that is NaN or infinite, of which nothing can be certified.")
     return arrays
@@ -96,6 +101,19 @@ def check_names(arrays: Any) -> None:
         )
     if not set(_REQUIRED) <= set(arrays):
         raise AuditError(f"the vote file lacks an array of the format {VOTES_FORMAT!r}.")
+
+
+def check_cells(n_cells: int, arrays: Any) -> None:
+    """Refuses votes of each copy of a map of many cells: counting their pairs takes the square of the cells.
+
+    Raises:
+        AuditError: see above.
+    """
+    if "copy_votes" in arrays and n_cells > _MOST_CELLS:
+        raise AuditError(
+            f"the vote file has the votes of each copy for {n_cells} cells; the format has them for at most "
+            f"{_MOST_CELLS}."
+        )
 
 
 def stored_json(text: Any) -> Any:

@@ -136,9 +136,16 @@ def of_a_region(share: float, *, eta: float, l2: float) -> str:
 
 
 def notes(
-    *, of_input: list[str], tied: int, constant: int, n_samples: int, explains_target: bool, at_ceiling: bool
+    *,
+    of_input: list[str],
+    tied: int,
+    constant: int,
+    n_samples: int,
+    explains_target: bool,
+    at_ceiling: bool,
+    selected: int,
 ) -> list[str]:
-    """What is noted of the input, of the map's classes, of its radius, of ties and of constant maps."""
+    """What is noted of the input, of the map's classes, of its radius, of ties, constant maps and earlier runs."""
     sentences = of_input + ([] if explains_target else [_ALL_CLASSES])
     if at_ceiling:
         sentences.append(_AT_THE_CEILING)
@@ -148,5 +155,10 @@ def notes(
         sentences.append(
             f"{constant} of {n_samples} copies had a constant map (all-zero, say): their votes are random cells, and "
             "the explanation carries no information from them."
+        )
+    if selected:
+        sentences.append(
+            f"This run was selected: {selected} earlier run{'s' * (selected > 1)} of the image with other settings did "
+            "not certify it. The stated confidence is that of this run alone, as if it had been the only one."
         )
     return sentences

@@ -45,6 +45,7 @@ def votes(case: Case) -> dict[str, Any]:
     content = b"".join(count.to_bytes(8, "little") for count in stored.counts)
     return {
         "counts_sha256": Same(hashlib.sha256(content).hexdigest()),
+        "copy_votes_sha256": Same(None if stored.copies is None else stored.copies.sha256),
         "image_sha256": Same(stored.image_sha256),
         "input_shape": [Same(side) for side in stored.input_shape],
         "tied_copies": Same(stored.tied_copies),
@@ -60,12 +61,38 @@ def sampling(case: Case) -> dict[str, Any]:
     early = stopped and reached < case.number("sampling", "until_radius")
     return {
         "until_radius": HashOnly(float, "sampling stopped before decision and map were certified so far" * early),
+        "until_covers": Same(None) if _covers(case) is None else HashOnly(str),
         "looks": [Same(look) for look in spec["looks"]],
         "n_samples": Same(case.votes.n_samples),
         "max_samples": Same(most),
         "stopped_early": Same(stopped),
         "saved_share": near(1 - MP.mpf(case.votes.n_samples) / most),
     }
+
+
+def _covers(case: Case) -> Any:
+    entry = case.record.get("sampling")
+    return entry.get("until_covers") if isinstance(entry, Mapping) else None
+
+
+def selection(case: Case) -> list[Any]:
+    """Expectation of ``selection``: earlier runs, of which the two files hold nothing else."""
+    runs = case.record.get("selection")
+    return [
+        {
+            "status": HashOnly(str, form="map only|no confidence|abstain"),
+            "n_samples": HashOnly(int),
+            "seed": HashOnly(int),
+            "content_sha256": HashOnly(str, form="[0-9a-f]{64}"),
+            "differences": [HashOnly(str) for _ in _entries(run, "differences")],
+        }
+        for run in (runs if isinstance(runs, list) else ())
+    ]
+
+
+def _entries(run: Any, name: str) -> list[Any]:
+    entries = run.get(name) if isinstance(run, Mapping) else None
+    return entries if isinstance(entries, list) else []
 
 
 def source(case: Case) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def verify(
             not_checked=("everything that follows from the counts",),
         )
     expected, not_checked = _expected(case), []
+    if stored.copies is None:
+        not_checked.append("the counts against the votes of each copy, which were not kept")
     if input_file is None:
         not_checked.append("the image file (give --input)")
     else:
@@ -99,6 +101,7 @@ def _expected(case: Case) -> dict[str, Any]:
                 constant=votes.constant_copies,
                 n_samples=votes.n_samples,
                 explains_target=votes.spec["explains_target"],
+                selected=len(surroundings.selection(case)),
                 at_ceiling=0 < case.number("claim", "ceiling", "l2") <= case.number("claim", "l_max", "l2"),
             )
         ),
@@ -109,6 +112,7 @@ def _expected(case: Case) -> dict[str, Any]:
         "all_claims": claims.all_claims(case),
         "finding": surroundings.finding(case),
         "votes": surroundings.votes(case),
+        "selection": surroundings.selection(case),
         "native": surroundings.native(case),
         "source": surroundings.source(case),
         "provenance": _all_same(votes.provenance),

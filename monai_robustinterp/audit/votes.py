@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_robustinterp.audit.npz import VOTES_FORMAT, check_names, read_arrays, stored_json
+from monai_robustinterp.audit.npz import VOTES_FORMAT, check_cells, check_names, read_arrays, stored_json
 from monai_robustinterp.audit.strict import AuditError
 
 NOISE = "gaussian/philox4x32-10/box-muller/1"
@@ -26,6 +28,7 @@ _PRECISIONS = ("float32", "tf32", "bfloat16")
 _LARGEST_BATCH = 2**20  # a replay must not be asked for more
 _MOST_COPIES = 2**32  # the counter of the noise holds fewer
 _REGIONS = ("regions", "region_cells", "region_hits")
+_COPIES = ("copy_votes", "copy_found")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -47,13 +50,31 @@ class StoredRegion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredCopies:
+    """The votes of each copy.
+
+    Attributes:
+        rows: the votes of each copy as a number of c bits, the first cell highest.
+        columns: the copies that vote for each cell as a number of m bits, the first copy highest.
+        found: number of copies that find the target.
+        sha256: of the bytes of both arrays.
+    """
+
+    rows: list[int]
+    columns: list[int]
+    found: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredVotes:
     """Content of votes.npz; see docs/reference.md for the arrays.
 
     Attributes:
         grid: rows and columns of the map.
         counts: votes per cell, in reading order.
-        pair_counts: copies that vote for both cells; None if they were not counted.
+        copies: the votes of each copy; None if they were not kept.
+        pair_counts: copies that vote for both cells, counted from those; None if pairs are not certified.
         spec: the settings, checked.
     """
 
@@ -68,6 +89,7 @@ class StoredVotes:
     found_copies: int
     tied_copies: int
     constant_copies: int
+    copies: StoredCopies | None
     pair_counts: list[list[int]] | None
     regions: list[StoredRegion]
     input_warnings: list[str]
@@ -96,7 +118,7 @@ def read_votes(source: str | Path | Mapping[str, Any]) -> StoredVotes:
     """
     given = source if isinstance(source, Mapping) else read_arrays(source)
     check_names(given)
-    arrays = {name: _plain(value) for name, value in given.items()}
+    arrays = {name: value if name in _COPIES else _plain(value) for name, value in given.items()}
     if arrays.get("format") != VOTES_FORMAT:
         raise AuditError(f"the vote file is not of the format {VOTES_FORMAT!r}, which is the one that is audited.")
     try:
@@ -120,11 +142,15 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
     if len(counts) != grid[0] * grid[1] or not counts:
         raise ValueError
     spec = _spec(stored_json(arrays["spec"]))
-    top_k = _whole(arrays["top_k"], 1)
+    top_k, m = _whole(arrays["top_k"], 1), _whole(arrays["n_samples"], 1)
+    copies = _copies(arrays, m, len(counts))
+    pairs = _of(bool, arrays["pairs"])
+    if pairs and copies is None:
+        raise AuditError("the vote file says that pairs were counted, and lacks the votes of each copy.")
     return StoredVotes(
         grid=grid,
         counts=counts,
-        n_samples=_whole(arrays["n_samples"], 1),
+        n_samples=m,
         top_k=top_k,
         input_shape=[_whole(side, 1) for side in _listed(arrays["input_shape"], 2)],
         image_sha256=_sha256(arrays["image_sha256"]),
@@ -133,7 +159,8 @@ def _stored(arrays: dict[str, Any]) -> StoredVotes:
         found_copies=_whole(arrays["found_copies"]),
         tied_copies=_whole(arrays["tied_copies"]),
         constant_copies=_whole(arrays["constant_copies"]),
-        pair_counts=_joint(arrays["pair_counts"], len(counts)) if "pair_counts" in arrays else None,
+        copies=copies,
+        pair_counts=_joint(copies.columns) if pairs and copies else None,
         regions=_regions(arrays, grid, top_k),
         input_warnings=[_of(str, text) for text in _of(list, stored_json(arrays.get("input_warnings", "[]")))],
         spec=spec,
@@ -180,8 +207,43 @@ def _provenance(entries: Any) -> dict[str, str]:
     return {name: _of(str, text) for name, text in _of(dict, entries).items()}
 
 
-def _joint(rows: Any, n_cells: int) -> list[list[int]]:
-    return [[_whole(count) for count in _listed(row, n_cells)] for row in _listed(rows, n_cells)]
+def _copies(arrays: dict[str, Any], n_samples: int, n_cells: int) -> StoredCopies | None:
+    if not any(name in arrays for name in _COPIES):
+        return None
+    check_cells(n_cells, arrays)
+    votes, found = (_bytes(arrays[name]) for name in _COPIES)
+    if votes.shape != (n_samples, -(-n_cells // 8)) or found.shape != (-(-n_samples // 8),):
+        raise ValueError
+    by_cell = np.packbits(np.unpackbits(votes, axis=1, count=n_cells).T, axis=1)
+    return StoredCopies(
+        rows=[_bits(row, n_cells) for row in votes],
+        columns=[_bits(row, n_samples) for row in by_cell],
+        found=_bits(found, n_samples).bit_count(),
+        sha256=hashlib.sha256(votes.tobytes() + found.tobytes()).hexdigest(),
+    )
+
+
+def _bytes(value: Any) -> np.ndarray[Any, Any]:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or not ((array >= 0) & (array < 256)).all():
+        raise ValueError
+    return array.astype(np.uint8)
+
+
+def _bits(row: np.ndarray[Any, Any], length: int) -> int:
+    """The first bits of a row of bytes; those behind must be zeros."""
+    number, behind = int.from_bytes(row.tobytes(), "big"), 8 * len(row) - length
+    if number % 2**behind:
+        raise ValueError
+    return number >> behind
+
+
+def _joint(columns: list[int]) -> list[list[int]]:
+    rows: list[list[int]] = []
+    for a, votes in enumerate(columns):
+        # The matrix is symmetric.
+        rows.append([row[a] for row in rows] + [(votes & other).bit_count() for other in columns[a:]])
+    return rows
 
 
 def _regions(arrays: dict[str, Any], grid: tuple[int, int], top_k: int) -> list[StoredRegion]:
@@ -255,8 +317,16 @@ def faults(votes: StoredVotes) -> list[str]:
             "the looks do not ascend or do not hold the number of copies",
         ),
         (
-            lambda: votes.pair_counts is None or _pairs_fit(votes.pair_counts, votes),
-            "the pair counts do not fit the counts",
+            lambda: votes.copies is None or all(row.bit_count() == k for row in votes.copies.rows),
+            f"a copy does not vote for {k} cells",
+        ),
+        (
+            lambda: votes.copies is None or [row.bit_count() for row in votes.copies.columns] == votes.counts,
+            "the counts are not those of the votes of each copy",
+        ),
+        (
+            lambda: votes.copies is None or votes.copies.found == votes.found_copies,
+            "other copies find the target than are counted",
         ),
         (lambda: all(_hits_fit(region, votes) for region in votes.regions), "the hits of a region do not fit"),
     ]
@@ -267,20 +337,12 @@ def _ascending(numbers: list[int]) -> bool:
     return all(first < second for first, second in pairwise(numbers))
 
 
-def _pairs_fit(pairs: list[list[int]], votes: StoredVotes) -> bool:
-    counts, cells = votes.counts, range(len(votes.counts))
-    return all(
-        pairs[a][a] == counts[a]
-        and sum(pairs[a]) == votes.top_k * counts[a]
-        and all(
-            pairs[a][b] == pairs[b][a]
-            and counts[a] + counts[b] - votes.n_samples <= pairs[a][b] <= min(counts[a], counts[b])
-            for b in cells
-        )
-        for a in cells
-    )
-
-
 def _hits_fit(region: StoredRegion, votes: StoredVotes) -> bool:
     inside = sum(count for count, belongs in zip(votes.counts, region.cells) if belongs)
-    return sum(region.hits) == votes.n_samples and inside == sum(j * number for j, number in enumerate(region.hits))
+    if sum(region.hits) != votes.n_samples or inside != sum(j * number for j, number in enumerate(region.hits)):
+        return False
+    if votes.copies is None:
+        return True
+    cells = int("".join("01"[belongs] for belongs in region.cells), 2)
+    of_copies = Counter((row & cells).bit_count() for row in votes.copies.rows)
+    return all(of_copies[j] == number for j, number in enumerate(region.hits))

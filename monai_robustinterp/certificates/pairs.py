@@ -14,19 +14,33 @@ import numpy.typing as npt
 from scipy.special import betainc, betaincinv, ndtri
 
 from monai_robustinterp.certificates.confidence import allowed_wrong_bounds, mass_weighted_bounds
-from monai_robustinterp.types import VoteMap
+from monai_robustinterp.types import MAX_CELLS, VoteMap
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-
-MAX_CELLS = 1024
 
 # Parts of eta, in (0, 1) and (0, 1/2]: any are sound, and they are fixed here, before any noise.
 _DISCORDANCE_PART = 0.1
 _REVERSAL_PART = 0.1
 
+_CHUNK = 4096  # copies at a time: their sums are exact in float32, where matrix products are fast
+
 _ROUND_OFF = 1e-9  # more than a binomial tail or its inverse loses
 _DOWN = 1 - 1e-12
+
+
+def pair_counts(votes: VoteMap) -> Counts:
+    """How many copies vote for cell a and for cell b, int64 [c, c], from the votes of each copy.
+
+    Raises:
+        ValueError: if the votes of each copy were not kept.
+    """
+    masks = votes.copy_masks()
+    total = np.zeros((masks.shape[1], masks.shape[1]), dtype=np.int64)
+    for start in range(0, len(masks), _CHUNK):
+        chunk = masks[start : start + _CHUNK].astype(np.float32)
+        total += (chunk.T @ chunk).astype(np.int64)
+    return total
 
 
 def pairs_radius(votes: VoteMap, *, swaps: int, sigma: float, eta_pairs: float, eta_marginal: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,18 @@ class Claim:
         eta: failure probability per image: of the map, and as much again of the decision, of a second run, and of all
             regions together.
         until_radius: the radius at which sampling was to stop, if it had looks.
+        until_covers: name of the change of the image that this radius covers, if it was asked for that.
     """
 
     beta: BetaLike
     eta: float
     until_radius: float | None = None
+    until_covers: str | None = None
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether sampling may stop at a look."""
+        return self.until_radius is not None or self.until_covers is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,7 @@ def certified_result(
     score: float,
     origin: Callable[[Certificate], Origin],
     picture: Picture | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> CertifiedResult:
     """Certifies votes and puts down all that is claimed, as ``schemas/certificate.schema.json`` describes it.
 
@@ -72,12 +80,15 @@ def certified_result(
         score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
         origin: of the votes; the radius in stored pixel values depends on the certificate.
         picture: the map on the source's pixels, where there is one.
+        earlier: runs of the image with other settings that did not certify it, plain JSON values: this one was then
+            selected.
     """
     certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
+    record = _record(votes, certificate, claim, finding, score) | _selection(certificate, earlier)
     return CertifiedResult(
         votes=votes,
         certificate=certificate,
-        record=sealed(_record(votes, certificate, claim, finding, score) | dataclasses.asdict(origin(certificate))),
+        record=sealed(record | dataclasses.asdict(origin(certificate))),
         picture=picture,
     )
 
@@ -95,6 +106,7 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
         },
         "votes": {
             "counts_sha256": counts_sha256(votes),
+            "copy_votes_sha256": copy_votes_sha256(votes),
             "image_sha256": votes.image_sha256,
             "input_shape": list(votes.input_shape),
             "tied_copies": votes.tied_copies,
@@ -104,7 +116,7 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
     if votes.regions:
         record["regions"] = region_statements(votes, spec, eta=eta, l2=certificate.l_max)
     if spec.looks:
-        record["sampling"] = _sampling(spec, claim.until_radius)
+        record["sampling"] = _sampling(spec, claim)
     return record
 
 
@@ -121,11 +133,25 @@ def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:
     return {"eta": eta, "confidence": 1 - eta, "sentence": sentence}
 
 
-def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]:
+def _selection(certificate: Certificate, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What came before, and the notes with a sentence on it."""
+    runs = "1 earlier run" if len(earlier) == 1 else f"{len(earlier)} earlier runs"
+    sentence = (
+        f"This run was selected: {runs} of the image with other settings did not certify it. The stated confidence is "
+        "that of this run alone, as if it had been the only one."
+    )
+    return {
+        "selection": [dict(run) for run in earlier],
+        "notes": [*certificate.notes, *([sentence] if earlier else [])],
+    }
+
+
+def _sampling(spec: SmoothingSpec, claim: Claim) -> dict[str, Any]:
     """When sampling could stop, when it did, and what that saved."""
     most = spec.looks[-1]
     return {
-        "until_radius": until_radius,
+        "until_radius": claim.until_radius,
+        "until_covers": claim.until_covers,
         "looks": list(spec.looks),
         "n_samples": spec.n_samples,
         "max_samples": most,
@@ -137,3 +163,10 @@ def _sampling(spec: SmoothingSpec, until_radius: float | None) -> dict[str, Any]
 def counts_sha256(votes: VoteMap) -> str:
     """SHA-256 of the counts as little-endian int64 in reading order."""
     return hashlib.sha256(np.ascontiguousarray(votes.counts, dtype="<i8").tobytes()).hexdigest()
+
+
+def copy_votes_sha256(votes: VoteMap) -> str | None:
+    """SHA-256 of the votes of each copy and of which find the target, as they are packed; None if not kept."""
+    if votes.copy_votes is None or votes.copy_found is None:
+        return None
+    return hashlib.sha256(votes.copy_votes.tobytes() + votes.copy_found.tobytes()).hexdigest()

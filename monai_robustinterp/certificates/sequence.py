@@ -62,6 +62,27 @@ def look_schedule(eta: float, first_look: int, *, max_samples: int) -> tuple[Loo
     return tuple(Look(n_samples=m, eta=eta_part(eta, len(sizes))) for m in sizes)
 
 
+def covering_radius(norm: float, *, sigma: float) -> float:
+    """The radius at which sampling may stop when a change of the image is to be covered: the least one above its norm.
+
+    The change and its norm are known before the noise, so the looks cost what they cost for any other radius.
+
+    Args:
+        norm: of the change at the network's input, in standard deviations of the noise, >= 0, rounded up.
+        sigma: standard deviation of the noise.
+
+    Returns:
+        The l2 radius, rounded up: every radius from it on is above norm * sigma.
+
+    Raises:
+        ValueError: if the norm is none, or the radius not finite.
+    """
+    radius = math.nextafter(norm * sigma * (1 + 1e-12), math.inf)
+    if not (norm >= 0 and sigma > 0 and radius < math.inf):
+        raise ValueError(f"the norm is {norm} and sigma {sigma}; they must be finite, >= 0 and > 0.")
+    return radius
+
+
 def eta_part(eta: float, parts: int) -> float:
     """One of equal parts of eta, rounded down so that together they never exceed it."""
     return eta if parts <= 1 else math.nextafter(eta / parts, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from monai_robustinterp.audit.npz import VOTES_FORMAT, read_arrays, stored_json
+from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.certificates.serialize import spec_from_json, spec_to_json
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
@@ -34,7 +36,11 @@ def save_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: dict
 
 
 def votes_bytes(votes: VoteMap, spec: SmoothingSpec, provenance: dict[str, str]) -> bytes:
-    """Votes as a compressed npz; docs/reference.md lists its arrays. The same votes give the same bytes."""
+    """Votes as a compressed npz; docs/reference.md lists its arrays. The same votes give the same bytes.
+
+    Raises:
+        ValueError: if there are pair counts without the votes of each copy, in which they are stored.
+    """
     texts = {"format": VOTES_FORMAT, "spec": json.dumps(spec_to_json(spec)), "provenance": json.dumps(provenance)}
     arrays: dict[str, Any] = {name: np.array(value) for name, value in {**texts, **_fields(votes)}.items()}
     buffer = io.BytesIO()
@@ -59,7 +65,7 @@ def load_votes(path: str | Path) -> tuple[VoteMap, SmoothingSpec, dict[str, str]
 
 
 def _votes(arrays: dict[str, Any]) -> VoteMap:
-    return VoteMap(
+    votes = VoteMap(
         counts=arrays["counts"],
         n_samples=int(arrays["n_samples"]),
         top_k=int(arrays["top_k"]),
@@ -70,7 +76,8 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         found_copies=int(arrays["found_copies"]),
         tied_copies=int(arrays["tied_copies"]),
         constant_copies=int(arrays["constant_copies"]),
-        pair_counts=arrays.get("pair_counts"),
+        copy_votes=arrays.get("copy_votes"),
+        copy_found=arrays.get("copy_found"),
         regions=tuple(
             Region(name=str(entry["name"]), cells=cells, seen=float(entry["seen"]))
             for entry, cells in zip(stored_json(str(arrays.get("regions", "[]"))), arrays.get("region_cells", ()))
@@ -78,12 +85,15 @@ def _votes(arrays: dict[str, Any]) -> VoteMap:
         region_hits=arrays.get("region_hits"),
         input_warnings=tuple(str(text) for text in stored_json(str(arrays.get("input_warnings", "[]")))),
     )
+    return dataclasses.replace(votes, pair_counts=pair_counts(votes)) if bool(arrays["pairs"]) else votes
 
 
 def _fields(votes: VoteMap) -> dict[str, Any]:
-    fields = {name: getattr(votes, name) for name in _PLAIN}
-    if votes.pair_counts is not None:
-        fields["pair_counts"] = votes.pair_counts
+    fields = {name: getattr(votes, name) for name in _PLAIN} | {"pairs": votes.pair_counts is not None}
+    if votes.copy_votes is not None:
+        fields |= {"copy_votes": votes.copy_votes, "copy_found": votes.copy_found}
+    elif votes.pair_counts is not None:
+        raise ValueError("pair counts are stored as the votes of each copy, and these votes do not hold them.")
     if votes.regions:
         fields |= {
             "regions": json.dumps([{"name": region.name, "seen": region.seen} for region in votes.regions]),

@@ -13,7 +13,7 @@ from monai_robustinterp.geometry.regions import RegionSource
 from monai_robustinterp.io.write.overlay import Reference
 from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.inputs import find_images
-from monai_robustinterp.run.kept import kept_result
+from monai_robustinterp.run.kept import earlier_runs, kept_result
 from monai_robustinterp.run.lists import SAME_FILM, SUMMARY, CohortSummary, ImageResult, Lists
 from monai_robustinterp.run.lock import output_folder
 from monai_robustinterp.run.read_ahead import ImageRun, ReadAhead
@@ -43,7 +43,8 @@ def certify_cohort(
         bundle: the classifier and how to certify it.
         regions: of every image, whose share of the votes is certified.
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
-            this run would make the same one, and the image is refused if not.
+            this run would make the same one, and the image is refused if not. Where a replaced result did not certify
+            the image and was made with other settings, the new record names it under ``selection``.
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         show_progress: a progress bar on stderr.
@@ -87,6 +88,7 @@ def certify_cohort(
             overwrite=overwrite,
             save=partial(save_result, reference=reference, transfer_syntax=transfer_syntax),
             keep=partial(kept_result, bundle=bundle, reference=reference, transfer_syntax=transfer_syntax),
+            earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )
         try:

@@ -10,8 +10,9 @@ from typing import Any
 
 from monai_robustinterp.audit import AuditError, read_record
 from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.certificate import Status
 from monai_robustinterp.certificates.overlap import exact_beta
-from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
 from monai_robustinterp.certificates.serialize import spec_to_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
@@ -80,11 +81,46 @@ def kept_result(
     return found
 
 
+def earlier_runs(folder: Path, prepared: Prepared, *, bundle: SaliencyBundle) -> tuple[dict[str, Any], ...]:
+    """Runs of the image with other settings that did not certify it, the first one first.
+
+    A run after them is selected by what they gave: certifying until something is certified voids the confidence. A
+    result that cannot be read tells nothing, and neither does one that was removed.
+
+    Args:
+        folder: of a result of the same file, which is to be replaced.
+        prepared: the image as this run reads it.
+        bundle: of this run.
+
+    Returns:
+        Those that the result there names itself, and that one if it abstains and was made with other settings.
+    """
+    try:
+        found = _read(folder)
+        record, before = found.record, tuple(found.record["selection"])
+        differences = _differences(found, prepared, bundle)
+    except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
+        return ()
+    if record["status"] == Status.CERTIFIED.label or not differences:
+        return before
+    return (
+        *before,
+        {
+            "status": record["status"],
+            "n_samples": found.spec.n_samples,
+            "seed": found.spec.seed,
+            "content_sha256": record["content_sha256"],
+            "differences": differences,
+        },
+    )
+
+
 def _read(folder: Path) -> KeptResult:
     record = read_record(folder / CERTIFICATE_NAME)
     votes, spec, _ = load_votes(folder / VOTES_NAME)
     unsealed = {key: value for key, value in record.items() if key != "content_sha256"}
-    if sealed(unsealed) != record or record["votes"]["counts_sha256"] != counts_sha256(votes):
+    hashes = {"counts_sha256": counts_sha256(votes), "copy_votes_sha256": copy_votes_sha256(votes)}
+    if sealed(unsealed) != record or not hashes.items() <= record["votes"].items():
         raise ValueError
     if not (folder / PREVIEW_NAME).is_file():
         raise ValueError
@@ -105,6 +141,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "beta": float(exact_beta(record["claim"]["beta"])),
         "eta": record["claim"]["eta"],
         "until_radius": record.get("sampling", {}).get("until_radius"),
+        "until_covers": record.get("sampling", {}).get("until_covers"),
         "pairs": votes.pair_counts is not None,
         "regions": [region.name for region in votes.regions],
     }
@@ -114,6 +151,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "beta": float(exact_beta(claim.beta)),
         "eta": claim.eta,
         "until_radius": claim.until_radius,
+        "until_covers": claim.until_covers,
         "pairs": recipe.pairs,
         "regions": [region.name for region in prepared.regions],
     }

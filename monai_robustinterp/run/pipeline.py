@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,13 @@ class Prepared:
         gray: display values of the source, float32 [H, W] in [0, 1]: of the same reading, so that the votes are drawn
             over the image that they are of, whatever becomes of the file.
         regions: on the cells of the map.
+        earlier: runs of the image with other settings that did not certify it, as the record names them.
     """
 
     image: MetaTensor
     gray: npt.NDArray[np.float32]
     regions: tuple[Region, ...]
+    earlier: tuple[dict[str, Any], ...] = ()
 
 
 def certify_image(
@@ -111,4 +114,5 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
         files=bundle.files,
         scale=native_scale(bundle.preprocessing, image.meta, votes.input_shape),
         picture=Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta)),
+        earlier=prepared.earlier,
     )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -89,6 +89,7 @@ class ReadAhead:
         overwrite: replace results of an earlier run of the same file.
         save: writes a result into an empty folder.
         keep: reads a result of the same file that is there; it refuses one that this run would not make.
+        earlier: runs of the image that did not certify it, by a result that is to be replaced.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
         written: result folders of this run, and the number of the image of each.
     """
@@ -99,6 +100,7 @@ class ReadAhead:
     overwrite: bool
     save: Callable[[CertifiedResult, Path], None]
     keep: Callable[[Path, Prepared], KeptResult]
+    earlier: Callable[[Path, Prepared], tuple[dict[str, Any], ...]]
     done: Callable[[ImageRun], None]
     written: dict[str, int] = field(default_factory=dict)
 
@@ -145,9 +147,13 @@ class ReadAhead:
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            image.prepared = pipeline.prepare(image.path, self.bundle, regions=self.regions)
-            image.folder = f"{RESULT_PREFIX}{image.prepared.image.meta['file_sha256'][:16]}"
-            self._keep_existing(image, image.prepared)
+            ready = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            image.folder = f"{RESULT_PREFIX}{ready.image.meta['file_sha256'][:16]}"
+            if self.overwrite:
+                # Read before the noise: what it replaces is gone afterwards.
+                ready = replace(ready, earlier=self.earlier(self.output / image.folder, ready))
+            image.prepared = ready
+            self._keep_existing(image, ready)
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:

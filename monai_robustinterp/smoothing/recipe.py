@@ -10,7 +10,6 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_robustinterp.certificates.pairs import MAX_CELLS
 from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
 from monai_robustinterp.interpreters.base import attribute_copies
 from monai_robustinterp.networks.findings import Findings
@@ -21,6 +20,7 @@ from monai_robustinterp.smoothing.input_check import InputStatistics, check_inpu
 from monai_robustinterp.smoothing.network_check import check_logits, first_logits
 from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
 from monai_robustinterp.types import (
+    MAX_CELLS,
     NOISE_PROTOCOL,
     Precision,
     Region,
@@ -28,6 +28,7 @@ from monai_robustinterp.types import (
     Stages,
     VoteMap,
     float32_sigma,
+    keeps_copies,
 )
 
 Progress = Callable[[int], object]
@@ -149,10 +150,10 @@ class Recipe:
         """
         # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
         clean = single_channel(image).clone()
-        self.check_grid(clean)
+        keep = self.max_samples if keeps_copies(self.check_grid(clean), self.max_samples) else 0
         found = self.check_input(clean)
         logits, target = self.clean_logits(clean, network)
-        return Case(self.spec(target), self.tally(clean, target, regions=regions), logits, found)
+        return Case(self.spec(target), self.tally(clean, target, regions=regions, keep=keep), logits, found)
 
     def check_input(self, clean: torch.Tensor) -> tuple[str, ...]:
         """Warnings of an image [1, H, W], which are raised as such too.
@@ -175,10 +176,11 @@ class Recipe:
         if height % self.cell_size or width % self.cell_size:
             raise ValueError(f"cell_size is {self.cell_size}; it must divide the network's input, {height} x {width}.")
         n_cells = (height // self.cell_size) * (width // self.cell_size)
-        if self.pairs and n_cells > MAX_CELLS:
+        if self.pairs and not keeps_copies(n_cells, self.max_samples):
             raise ValueError(
-                f"the map has {n_cells} cells; pairs are counted for at most {MAX_CELLS}. Choose a larger cell_size, "
-                "or no pairs."
+                f"the map has {n_cells} cells and may get {self.max_samples} copies; pairs are counted for at most "
+                f"{MAX_CELLS} cells, and 16 MiB of votes at a bit a cell. Choose a larger cell_size, fewer copies, or "
+                "no pairs."
             )
         return n_cells
 
@@ -208,6 +210,7 @@ class Recipe:
         target: int,
         *,
         regions: Sequence[Region] = (),
+        keep: int = 0,
         protocol: str = NOISE_PROTOCOL,
     ) -> VoteTally:
         """Counts of an image [1, H, W] without a copy yet; other noise has another protocol."""
@@ -221,6 +224,7 @@ class Recipe:
             finds=lambda logits: self.findings.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
+            keep=keep,
             pairs=self.pairs,
             regions=regions,
         )
@@ -236,7 +240,8 @@ class Recipe:
     ) -> list[tuple[VoteMap, SmoothingSpec]]:
         """Streams the votes of images, whose copies share batches where the target is the same.
 
-        Memory does not grow with the number of copies.
+        Memory does not grow with the number of copies, but for a bit a cell of each where they are kept
+        (:func:`~monai_robustinterp.types.keeps_copies`).
 
         Args:
             images: as for :meth:`case`.

@@ -1,23 +1,27 @@
-"""Running vote counts: memory does not grow with the number of copies, and the host does not wait for the device."""
+"""Running vote counts: all memory is taken beforehand, and the host does not wait for the device."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
+from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.interpreters.base import Attribution
 from monai_robustinterp.noise.counter import CounterNoise
 from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.smoothing.voting import NonFiniteMapError, TopK, pool_cells, top_k_votes
-from monai_robustinterp.types import Region, VoteMap
+from monai_robustinterp.types import Region, VoteMap, packed_bytes
 
 Attribute = Callable[[nn.Module, torch.Tensor], Attribution]
 
 
 class VoteTally:
-    """Counts on the device of one image: votes, ties, decisions, and pair counts and hits of regions if wanted.
+    """Counts on the device of one image: votes, ties, decisions, hits of regions, and the votes of each copy if kept.
 
     Args:
         clean: float32 [1, H, W].
@@ -28,7 +32,8 @@ class VoteTally:
         finds: whether the network finds the target, logits [B, classes] to bool [B].
         top_k: number of cells that each copy votes for.
         cell_size: side of a cell in pixels; it divides H and W.
-        pairs: count pair counts, int64 [c, c].
+        keep: number of copies, from the first, whose own votes are kept, a bit a cell; 0 keeps none.
+        pairs: make pair counts of the votes of each copy, at each look.
         regions: whose hits are counted.
 
     Raises:
@@ -46,6 +51,7 @@ class VoteTally:
         finds: Callable[[torch.Tensor], torch.Tensor],
         top_k: int,
         cell_size: int,
+        keep: int = 0,
         pairs: bool = False,
         regions: Sequence[Region] = (),
     ) -> None:
@@ -58,7 +64,11 @@ class VoteTally:
         self.counts = torch.zeros(n_cells, dtype=torch.int64, device=clean.device)
         # Copies that find the target, that are tied, constant, and whose map or logits are not finite.
         self.copies = self.counts.new_zeros(5)
-        self.pair_counts = self.counts.new_zeros(n_cells, n_cells) if pairs else None
+        self.pairs = pairs
+        # Row i is of copy i, whatever the batches.
+        self.kept_votes = self.counts.new_zeros(keep, packed_bytes(n_cells), dtype=torch.uint8)
+        self.kept_found = self.counts.new_zeros(keep, dtype=torch.uint8)
+        self.bits = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=clean.device)
         self.region_cells = [self._cells(region) for region in regions]
         self.hits = self.counts.new_zeros(len(self.regions), top_k + 1)
 
@@ -74,22 +84,28 @@ class VoteTally:
         )
 
     def count(self, samples: torch.Tensor, attribution: Attribution) -> None:
-        """Counts the votes of these copies."""
+        """Counts the votes of these copies.
+
+        Raises:
+            ValueError: if there are more copies than were to be kept.
+        """
+        if 0 < len(self.kept_votes) < self.n_samples + len(samples):
+            raise ValueError(f"the votes of {len(self.kept_votes)} copies are kept, and these are more.")
         _, top = self.top_cells(samples, attribution.maps)
-        finite_logits = torch.isfinite(attribution.logits).all(dim=1)
-        kinds = (self.finds(attribution.logits), top.tied, top.constant, ~top.finite, ~finite_logits)
+        found, finite_logits = self.finds(attribution.logits), torch.isfinite(attribution.logits).all(dim=1)
+        kinds = (found, top.tied, top.constant, ~top.finite, ~finite_logits)
         copies = torch.stack([kind.sum() for kind in kinds])
         # Sums of at most 2**24 zeros and ones are exact in float32, where matrix products are fast.
-        votes = top.mask.to(torch.float32)
-        joint = 0 if self.pair_counts is None else (votes.T @ votes).to(torch.int64)
-        hits = [(votes @ cells).to(torch.int64) for cells in self.region_cells]
+        hits = [(top.mask.to(torch.float32) @ cells).to(torch.int64) for cells in self.region_cells]
+        if len(self.kept_votes):
+            # A batch that is taken again writes the same rows.
+            self.kept_votes.index_copy_(0, samples, self._packed(top.mask))
+            self.kept_found.index_copy_(0, samples, found.to(torch.uint8))
         counts, ones = top.mask.sum(dim=0), torch.ones_like(samples)
         # All that needs memory is done: a batch is counted as a whole or not at all.
         self.n_samples += len(samples)
         self.counts += counts
         self.copies += copies
-        if self.pair_counts is not None:
-            self.pair_counts += joint
         for row, found in zip(self.hits, hits):
             row.scatter_add_(0, found, ones)
 
@@ -122,9 +138,10 @@ class VoteTally:
         self.check_finite()
         positive, tied, constant = self.copies[:3].tolist()
         height, width = self.clean.shape[-2:]
-        return VoteMap(
+        kept, m = len(self.kept_votes) > 0, self.n_samples
+        votes = VoteMap(
             counts=self.counts.reshape(self.grid).cpu().numpy().copy(),
-            n_samples=self.n_samples,
+            n_samples=m,
             top_k=self.top_k,
             input_shape=(height, width),
             image_sha256=self.digest,
@@ -133,11 +150,18 @@ class VoteTally:
             found_copies=positive,
             tied_copies=tied,
             constant_copies=constant,
-            pair_counts=None if self.pair_counts is None else self.pair_counts.cpu().numpy().copy(),
+            copy_votes=self.kept_votes[:m].cpu().numpy().copy() if kept else None,
+            copy_found=np.packbits(self.kept_found[:m].cpu().numpy()) if kept else None,
             regions=self.regions,
             region_hits=self.hits.cpu().numpy().copy() if self.regions else None,
             input_warnings=input_warnings,
         )
+        return dataclasses.replace(votes, pair_counts=pair_counts(votes)) if self.pairs else votes
+
+    def _packed(self, mask: torch.Tensor) -> torch.Tensor:
+        """The votes, bool [B, c], as bits: uint8 [B, ceil(c / 8)], the highest bit first."""
+        whole = functional.pad(mask.to(torch.uint8), (0, -mask.shape[1] % 8))
+        return (whole.view(len(whole), -1, 8) * self.bits).sum(dim=2, dtype=torch.uint8)
 
     def _cells(self, region: Region) -> torch.Tensor:
         if region.cells.shape != self.grid:

@@ -69,19 +69,22 @@ def names(*given: tuple[str, bytes, int]) -> list[tuple[str, bytes, int]]:
     """The members, and empty ones of all other names that the format must have."""
     required = (
         *("format", "counts", "n_samples", "top_k", "input_shape", "image_sha256", "logits", "decision"),
-        *("found_copies", "tied_copies", "constant_copies", "spec", "provenance"),
+        *("found_copies", "tied_copies", "constant_copies", "pairs", "spec", "provenance"),
     )
     rest = {f"{name}.npy" for name in required} - {name for name, _, _ in given}
     return [*given, *((name, b"\3\0", 0) for name in sorted(rest))]
 
 
 HUGE = npy("(99999999, 99999999)", b"x")
+BITS = npy("(2, 8388608)", b"x", "|u1")
 ARCHIVES: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "no archive": lambda: b"Doe^John 1970",
     "pickle": lambda: pickle.dumps({"counts": 1}),
     "bomb of 3 GiB": lambda: archive(*names(("counts.npy", zeros(3072), 3 * 2**30))),
     "bomb that says it is small": lambda: archive(*names(("counts.npy", zeros(3072), 2**25))),
+    "bomb of copies": lambda: archive(*names(("copy_votes.npy", zeros(32), 2**25))),
+    "copies of a claimed shape": lambda: archive(*names(("copy_votes.npy", BITS, len(BITS))), method=0),
     "bomb of many arrays": lambda: archive(
         *names(*((f"{name}.npy", zeros(32), 2**25) for name in ("counts", "region_cells", "region_hits")))
     ),
@@ -121,6 +124,11 @@ CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "objects": lambda good: {"logits": np.array([{}], dtype=object)},
     "real counts": lambda good: {"counts": good["counts"] * 1.0},
     "no counts": lambda good: {"counts": np.zeros((0, 4), np.int64)},
+    "pairs of 4 million cells": lambda good: {
+        "counts": np.zeros((2048, 2048), np.int64),
+        "copy_votes": np.zeros((16, 2**19), np.uint8),
+        "pairs": np.array(True),
+    },
     "records": lambda good: {"n_samples": np.zeros((), [("a", np.int64)])},
     "a long text": lambda good: {"image_sha256": np.array("a" * 10**5)},
 }
@@ -195,17 +203,43 @@ def test_the_largest_vote_files_that_are_read_fit_into_2_gb(tmp_path: Path, good
         "regions": np.array(json.dumps([{"name": "box", "seen": 1.0}] * 7)),
         "region_hits": np.zeros((7, 5), np.int64),
     }
+    del arrays["copy_votes"], arrays["copy_found"]
     with (tmp_path / "large").open("wb") as file:
         np.savez(file, **arrays)
+    with (tmp_path / "copies").open("wb") as file:
+        np.savez(file, **largest_copies(good))
     certificate, output = str(tmp_path / "certificate.json"), ["--output", str(tmp_path / "curve.png")]
     commands = [
         ("large", ["verify", certificate, str(tmp_path / "large")]),
         ("large", ["curve", str(tmp_path / "large"), *output]),
+        ("copies", ["verify", certificate, str(tmp_path / "copies")]),
+        ("copies", ["curve", str(tmp_path / "copies"), *output]),
     ]
-    (verified, drawn) = run_all(commands, tmp_path)
-    assert verified[2] == drawn[2] == 1
+    verified, drawn, of_copies, _ = outcomes = run_all(commands, tmp_path)
+    assert [outcome[2] for outcome in outcomes] == [1, 1, 1, 0]
+    assert "verified: " in of_copies[3] and outcomes[-1][-1] < MOST_KIB
     assert "votes.npz contradicts itself: the counts sum to" in verified[3] and drawn[4].count("\n") == 1
     assert drawn[-1] < MOST_KIB, f"{drawn[-1]} KiB"
+
+
+def largest_copies(good: dict[str, Any]) -> dict[str, Any]:
+    """As many copies of as many cells as the format has, with pairs; each votes for the same 4 cells."""
+    m = 2**17
+    counts = np.zeros((32, 32), np.int64)
+    counts[0, :4] = m
+    votes = np.zeros((m, 128), np.uint8)
+    votes[:, 0] = 0b11110000
+    plain = {name: array for name, array in good.items() if not name.startswith("region")}
+    return plain | {
+        "counts": counts,
+        "n_samples": np.array(m),
+        "input_shape": np.array([128, 128]),
+        "spec": np.array(str(good["spec"]).replace('"n_samples": 16', f'"n_samples": {m}')),
+        "pairs": np.array(True),
+        "found_copies": np.array(m),
+        "copy_votes": votes,
+        "copy_found": np.full(m // 8, 255, np.uint8),
+    }
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")

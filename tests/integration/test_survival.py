@@ -215,6 +215,42 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
     assert "not whole or were changed" in result.reason and "--overwrite" in result.reason
 
 
+def test_a_rerun_after_an_abstention_names_it(tmp_path, capsys) -> None:
+    """Whatever became of it, and however often it was run since."""
+    (image,), output = make_images(tmp_path / "images", 1), tmp_path / "out"
+
+    def run(**overrides: object) -> dict:
+        certify([image], output, small_bundle(**overrides), overwrite=True)
+        (certificate,) = output.glob("cxr-*/certificate.json")
+        assert main(["verify", str(certificate), str(certificate.with_name("votes.npz"))]) == 0
+        return read_json(certificate)
+
+    first = run()
+    assert (first["status"], first["selection"]) == ("abstain", [])
+    assert run() == first
+    second = run(n_samples=16, seed=3)
+    assert second["selection"] == [
+        {
+            "status": "abstain",
+            "n_samples": 8,
+            "seed": 0,
+            "content_sha256": first["content_sha256"],
+            "differences": ["n_samples 8 there, 16 here", "seed 0 there, 3 here"],
+        }
+    ]
+    assert "1 earlier run of the image" in second["notes"][-1]
+    assert second["notes"][-1] in read_json(output / "summary.json")["results"][0]["notes"]
+    assert run(n_samples=16, seed=3) == second
+    third = run(n_samples=600, beta="0.1", eta=0.2)
+    assert third["status"] == "certified" and "2 earlier runs of the image" in third["notes"][-1]
+    assert third["selection"] == [*second["selection"], third["selection"][1]]
+    assert third["selection"][1]["content_sha256"] == second["content_sha256"]
+    # The certified one is none of those that did not certify the image.
+    assert run(n_samples=640, beta="0.1", eta=0.2)["selection"] == third["selection"]
+    shutil.rmtree(next(output.glob("cxr-*")))
+    assert run(n_samples=600, beta="0.1", eta=0.2)["selection"] == []
+
+
 def test_leftovers_stay_while_another_run_is_writing(tmp_path) -> None:
     leftover = tmp_path / ".cxr-0123456789abcdef.01234567"
     with output_folder(tmp_path) as first:

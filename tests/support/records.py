@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from monai_robustinterp.files import json_bytes, sealed
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import save_votes
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+from tests.support.vote_factory import copy_bits
 
 PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
 
@@ -36,14 +37,16 @@ def result_of(
     finding: str = "x",
     score: float = 0.5,
     until_radius: float | None = None,
+    until_covers: str | None = None,
     scale: NativeScale = UNKNOWN_SCALE,
     source: Mapping[str, Any] | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> CertifiedResult:
     """The result as the package assembles it."""
     return certified_result(
         votes,
         spec,
-        Claim(beta=beta, eta=eta, until_radius=until_radius),
+        Claim(beta=beta, eta=eta, until_radius=until_radius, until_covers=until_covers),
         finding=finding,
         score=score,
         origin=lambda certificate: Origin(
@@ -51,6 +54,7 @@ def result_of(
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
             provenance=PROVENANCE,
         ),
+        earlier=earlier,
     )
 
 
@@ -92,6 +96,7 @@ def make_run(
     cells = np.random.default_rng(1).random((regions, c)) < 0.4
     positive = max(logits) == logits[-1]
     agreeing = m - 1 if agreeing is None else agreeing
+    found = agreeing if positive else m - agreeing
     votes = VoteMap(
         counts=masks.sum(axis=0).reshape(side, side),
         n_samples=m,
@@ -100,10 +105,11 @@ def make_run(
         image_sha256="a" * 64,
         logits=np.array(logits, np.float32),
         decision=positive,
-        found_copies=agreeing if positive else m - agreeing,
+        found_copies=found,
         tied_copies=tied,
         constant_copies=tied // 2,
         pair_counts=masks.T @ masks if pairs else None,
+        **copy_bits(masks, found=found),
         regions=tuple(
             Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
         ),
@@ -122,6 +128,8 @@ def make_record(
     eta: float = 0.01,
     native: bool = True,
     sigmoid: bool = False,
+    earlier: Sequence[Mapping[str, Any]] = (),
+    until_covers: str | None = None,
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON."""
     shares = np.exp(votes.logits.astype(np.float64))
@@ -147,8 +155,10 @@ def make_record(
         finding="effusion",
         score=float(score),
         until_radius=0.01,
+        until_covers=until_covers,
         scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
         source=source,
+        earlier=earlier,
     )
     return written(result.record)
 

@@ -30,6 +30,15 @@ def spec_of(votes: VoteMap, *, sigma: float = 1.0, **changes: object) -> Smoothi
     return SmoothingSpec(sigma=sigma, n_samples=votes.n_samples, top_k=votes.top_k, **settings | changes)
 
 
+def copy_bits(masks: npt.ArrayLike, *, found: int) -> dict[str, npt.NDArray[np.uint8]]:
+    """The fields of a vote map that hold the votes of each copy, of masks [m, c]; the first copies find the target."""
+    copies = np.asarray(masks)
+    return {
+        "copy_votes": np.packbits(copies != 0, axis=1),
+        "copy_found": np.packbits(np.arange(len(copies)) < found),
+    }
+
+
 def fixed_map_votes(votes: VoteMap) -> VoteMap:
     """As many copies of a map that ignores the image: all of them vote for the first k cells."""
     counts = np.zeros(votes.counts.size, dtype=np.int64)
@@ -37,6 +46,8 @@ def fixed_map_votes(votes: VoteMap) -> VoteMap:
     return dataclasses.replace(
         votes,
         counts=counts.reshape(votes.counts.shape),
+        copy_votes=None,
+        copy_found=None,
         pair_counts=None if votes.pair_counts is None else np.outer(counts, counts) // votes.n_samples,
         regions=(),
         region_hits=None,

@@ -23,13 +23,23 @@ from tests.support.cases import collected
 from tests.support.records import leaves, make_arrays, make_masks, make_record, make_run, resealed
 
 Json = dict[str, Any]
+EARLIER = {
+    "status": "map only",
+    "n_samples": 16,
+    "seed": 0,
+    "content_sha256": "6" * 64,
+    "differences": ["n_samples 16 there, 32 here"],
+}
 RUNS = {
     "certified": (
         make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5, input_warnings=("Check the input.",)),
         {},
     ),
-    "with looks": (make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)), {"eta": 0.001, "native": False}),
-    "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {}),
+    "with looks": (
+        make_run(make_masks(m=64, sharpness=3.0), looks=(32, 64, 100)),
+        {"eta": 0.001, "native": False, "until_covers": "added noise"},
+    ),
+    "abstaining": (make_run(make_masks(m=32, sharpness=0.0), regions=1, agreeing=17), {"earlier": [EARLIER] * 2}),
     "unbounded estimate": (make_run(np.tile(np.arange(16) < 4, (50, 1)).astype(np.int64)), {"beta": "0.25"}),
 }
 
@@ -130,16 +140,70 @@ def test_another_order_than_the_best_is_caught(certified) -> None:
         ]
 
 
-def test_every_changed_joint_count_is_caught(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_copy_is_caught(tmp_path: Path) -> None:
+    """By the counts, without the hashes."""
     record, arrays = make_record(*PAIRS), make_arrays(*PAIRS, tmp_path)
-    for a in range(0, 16, 3):
-        for b in range(0, 16, 2):
-            joint = arrays["pair_counts"].copy()
-            joint[a, b] += 1
-            assert caught(record, arrays | {"pair_counts": joint})
-            joint[b, a] = joint[a, b]
-            assert caught(record, arrays | {"pair_counts": joint})
-    assert caught(record, {name: array for name, array in arrays.items() if name != "pair_counts"})
+    assert arrays["copy_votes"].shape == (96, 2) and arrays["copy_found"].shape == (12,)
+    for name in ("copy_votes", "copy_found"):
+        for bit in range(0, 8 * arrays[name].size, 7):
+            flipped = arrays[name].copy()
+            flipped.ravel()[bit // 8] ^= 1 << bit % 8
+            (difference,) = verify(record, arrays | {name: flipped}).differences[:1]
+            assert "each copy" in difference or "a copy" in difference or "copies find" in difference, difference
+
+
+def test_edited_counts_are_caught_though_the_whole_record_follows_from_them(certified, tmp_path: Path) -> None:
+    """Nothing else than the votes of each copy contradicts them."""
+    _, honest, votes, spec = certified
+    alone = VoteMap(**vars(votes) | {"copy_votes": None, "copy_found": None})
+    row = votes.region_hits[0]
+    fuller = np.array([row, votes.region_hits[1]])
+    fuller[0, row.argmax() + np.arange(-1, 2)] += [1, -2, 1]
+    edits = {
+        "counts": {"counts": np.sort(votes.counts.ravel()).reshape(4, 4), "regions": (), "region_hits": None},
+        "region_hits": {"region_hits": fuller},
+        "found_copies": {"found_copies": votes.found_copies - 1},
+    }
+    for name, edit in edits.items():
+        forged = VoteMap(**vars(alone) | edit)
+        record, arrays = make_record(forged, spec), make_arrays(forged, spec, tmp_path)
+        assert verify(record, arrays).verified
+        kept = {array: honest[array] for array in ("copy_votes", "copy_found")}
+        sealed = make_record(votes, spec)["votes"]["copy_votes_sha256"]
+        report = verify(replaced(record, "votes.copy_votes_sha256", sealed), arrays | kept)
+        assert report.differences[0].startswith("votes.npz contradicts itself"), name
+
+
+def test_votes_moved_from_copy_to_copy_are_caught(tmp_path: Path) -> None:
+    """Each copy keeps its k votes and each cell its count: only pairs, hits and the hash tell."""
+    votes, spec = make_run(make_masks(), pairs=True, regions=1)
+    record, arrays = make_record(votes, spec), make_arrays(votes, spec, tmp_path)
+    masks = votes.copy_masks()
+    first, second = np.argwhere((masks @ ~masks.T) == 1)[0]  # they differ in one cell each
+    (a,), (b,) = np.flatnonzero(masks[first] & ~masks[second]), np.flatnonzero(masks[second] & ~masks[first])
+    third = next(i for i in range(96) if masks[i, b] and not masks[i, a] and i != second and i != first)
+    masks[[first, third], a], masks[[first, third], b] = masks[[third, first], a], masks[[third, first], b]
+    forged = arrays | {"copy_votes": np.packbits(masks, axis=1)}
+    assert (masks.sum(axis=0) == votes.counts.ravel()).all() and (masks.sum(axis=1) == 4).all()
+    paths = {sentence.split(":")[0] for sentence in verify(record, forged).differences}
+    assert "votes.copy_votes_sha256" in paths or "votes.npz contradicts itself" in paths
+
+
+def test_votes_of_copies_that_are_no_packed_bits_are_refused(tmp_path: Path) -> None:
+    record, arrays = make_record(*PAIRS), make_arrays(*PAIRS, tmp_path)
+    votes, found = arrays["copy_votes"], arrays["copy_found"]
+    assert verify(record, arrays | {"copy_votes": votes.tolist(), "copy_found": found.tolist()}).verified
+    wrong = [
+        *(
+            {"copy_votes": bits}
+            for bits in (votes[:-1], votes[:, :1], votes[0], votes.astype(int) - 1, votes + 256.0, "x", None)
+        ),
+        *({"copy_found": bits} for bits in (found[:-1], found[None], -found.astype(int), np.append(found, 0))),
+        *({"copy_votes": np.pad(votes, ((0, 0), (0, 1)))}, {"pairs": 1}, {"pairs": np.array(False)}),
+    ]
+    assert [change for change in wrong if not caught(record, arrays | change)] == []
+    for missing in (("copy_votes",), ("copy_found",), ("copy_votes", "copy_found"), ("pairs",)):
+        assert caught(record, {name: array for name, array in arrays.items() if name not in missing}), missing
 
 
 def test_the_content_hash_covers_every_value(files: tuple[Json, Json]) -> None:
@@ -192,10 +256,20 @@ def test_stopping_before_the_wanted_radius_is_caught(tmp_path: Path) -> None:
         assert [sentence.split(": ")[0] for sentence in differences] == ["sampling.until_radius"] * wrong
 
 
+def test_an_earlier_run_that_is_left_out_or_no_abstention_is_caught(tmp_path: Path) -> None:
+    run = make_run(make_masks(m=32, sharpness=0.0))
+    record, arrays = make_record(*run, earlier=[EARLIER] * 2), make_arrays(*run, tmp_path)
+    assert not caught(record, arrays) and "2 earlier runs" in record["notes"][-1]
+    certified = EARLIER | {"status": "certified"}
+    for selection in ([], [EARLIER], [EARLIER, {}], [EARLIER, certified], {}, None, [None, EARLIER]):
+        assert caught(replaced(record, "selection", selection), arrays), selection
+    assert caught(replaced(make_record(*run), "selection", [EARLIER]), arrays)
+
+
 def test_a_decision_that_the_logits_do_not_take_is_caught(certified, tmp_path: Path) -> None:
     """Although both files agree on it, and the certificate of the label follows from it."""
     _, _, votes, spec = certified
-    opposite = VoteMap(**vars(votes) | {"decision": False, "found_copies": 1})
+    opposite = VoteMap(**vars(counts_alone(votes)) | {"decision": False, "found_copies": 1})
     differences = verify(make_record(opposite, spec), make_arrays(opposite, spec, tmp_path)).differences
     assert [sentence.split(": ")[0] for sentence in differences] == ["finding.decision"]
 
@@ -225,7 +299,7 @@ def moved(votes: VoteMap, giver: int, taker: int) -> np.ndarray:
 
 def test_every_moved_vote_is_caught_by_the_hash(certified, tmp_path: Path) -> None:
     _, _, votes, spec = certified
-    plain = without_regions(votes)
+    plain = counts_alone(votes)
     record, arrays = make_record(plain, spec), make_arrays(plain, spec, tmp_path)
     cells = range(votes.counts.size)
     for giver, taker in [(a, b) for a in cells for b in cells if a != b][::5]:
@@ -233,15 +307,15 @@ def test_every_moved_vote_is_caught_by_the_hash(certified, tmp_path: Path) -> No
         assert caught(record, changed), (giver, taker)
 
 
-def without_regions(votes: VoteMap) -> VoteMap:
-    """The same votes without hits, which a single moved vote would contradict."""
-    return VoteMap(**vars(votes) | {"regions": (), "region_hits": None})
+def counts_alone(votes: VoteMap) -> VoteMap:
+    """The same votes without those of each copy and without hits, which a single moved vote would contradict."""
+    return VoteMap(**vars(votes) | {"regions": (), "region_hits": None, "copy_votes": None, "copy_found": None})
 
 
 def test_a_moved_vote_whose_hash_was_made_anew_is_caught_where_it_changes_a_number(certified, tmp_path: Path) -> None:
     """The record is then false; where no number changes, the record is true of the other votes as well."""
     _, _, votes, spec = certified
-    plain = without_regions(votes)
+    plain = counts_alone(votes)
     record, arrays = make_record(plain, spec), make_arrays(plain, spec, tmp_path)
     before = numbers(record)
     changes = 0
@@ -278,6 +352,9 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "found_copies": lambda a: a["found_copies"] - 1,
     "tied_copies": lambda a: a["tied_copies"] + 1,
     "constant_copies": lambda a: a["constant_copies"] + 1,
+    "copy_votes": lambda a: np.roll(a["copy_votes"], 1, axis=0),
+    "copy_found": lambda a: ~a["copy_found"],
+    "pairs": lambda a: ~a["pairs"],
     "region_hits": lambda a: a["region_hits"] + np.array([[-1, 2, -1, 0, 0], [0] * 5]),
     "region_cells": lambda a: ~a["region_cells"],
     "regions": lambda a: np.array(str(a["regions"]).replace("0.75", "0.76")),

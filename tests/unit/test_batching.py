@@ -30,7 +30,8 @@ def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
 
 
 def same(first: VoteMap, second: VoteMap) -> bool:
-    return np.array_equal(first.counts, second.counts) and first.found_copies == second.found_copies
+    names = ("counts", "found_copies", "copy_votes", "copy_found")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def tally_of(interpreter: str, *, digest: str = "0") -> VoteTally:
     regions = (Region(name="upper half", cells=cells, seen=1.0),)
     # An image without values has no hash.
     with mock.patch.object(recipe, "image_sha256", return_value=digest):
-        return inferer.recipe.tally(clean, 1, regions=regions)
+        return inferer.recipe.tally(clean, 1, regions=regions, keep=8)
 
 
 @pytest.mark.parametrize("interpreter", NEVER_WAIT)

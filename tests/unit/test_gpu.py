@@ -30,7 +30,7 @@ def make_inferer(**changes: object) -> CertifiedSaliencyInferer:
 def test_the_host_never_waits_for_the_device_between_two_batches(tiny, image, cuda) -> None:
     clean, network = image.to(cuda), tiny.to(cuda)
     with explaining(network):
-        tally = make_inferer().recipe.tally(clean, 1)
+        tally = make_inferer().recipe.tally(clean, 1, keep=48)
         fill([tally], network, 16, batch_size=16)
         try:
             torch.cuda.set_sync_debug_mode("error")
@@ -58,4 +58,5 @@ def test_memory_does_not_grow_with_the_number_of_samples(tiny, image, cuda) -> N
         torch.cuda.reset_peak_memory_stats()
         make_inferer(n_samples=n_samples).vote(image.to(cuda), tiny.to(cuda))
         peaks.append(torch.cuda.max_memory_allocated())
-    assert peaks[1] <= 1.05 * peaks[0]
+    # But for the votes of each copy: 8 bytes of bits, and one that it finds the target.
+    assert peaks[1] <= 1.05 * peaks[0] + 9 * 8192

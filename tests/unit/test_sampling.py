@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from fractions import Fraction
 from importlib.resources import files
 
 import jsonschema
 import numpy as np
 import pytest
+import torch
 
 from monai_robustinterp import CertifiedSaliencyInferer
+from monai_robustinterp.audit import verify
 from monai_robustinterp.certificates import ceiling, certify_votes
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.label import certify_label
 from monai_robustinterp.certificates.rerun import rerun_radius
-from monai_robustinterp.certificates.sequence import eta_part
+from monai_robustinterp.certificates.sequence import covering_radius, eta_part
+from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
-from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
+from monai_robustinterp.smoothing.tally import add_votes
+from monai_robustinterp.types import Region, SmoothingSpec, VoteMap, keeps_copies
 from tests.support.networks import TinyClassifier
+from tests.support.records import written
 from tests.support.vote_factory import fixed_map_votes
 
 SCHEMA = json.loads((files("monai_robustinterp") / "schemas" / "certificate.schema.json").read_text())
@@ -68,6 +74,7 @@ def test_an_unreachable_radius_takes_all_copies_and_says_so(tiny, image) -> None
     record = result.record
     assert record["sampling"] == {
         "until_radius": 50.0,
+        "until_covers": None,
         "looks": [32, 64, 100],
         "n_samples": 100,
         "max_samples": 100,
@@ -92,6 +99,39 @@ def test_the_record_says_what_was_saved_and_pays_for_the_looks_everywhere(tiny, 
     curve, plain = (overlap_curve(votes, s, eta=eta) for s, eta in ((certificate.spec, 0.05), (spec, part)))
     for key, radii in curve.radii.items():
         assert np.array_equal(radii, plain.radii[key])
+
+
+def test_the_radius_that_covers_a_change_is_the_least_one_above_its_norm() -> None:
+    rng = np.random.default_rng(0)
+    for norm, sigma in [(0.0, 0.1), (1.0, 0.1), (1e-300, 1e-30), *rng.lognormal(0, 4, (500, 2)).tolist()]:
+        exact, radius = Fraction(norm) * Fraction(sigma), Fraction(covering_radius(norm, sigma=sigma))
+        assert exact < radius <= exact * (1 + Fraction(1, 10**11)) + Fraction(1, 10**300)
+    for norm, sigma in [(-1e-9, 0.1), (float("nan"), 0.1), (float("inf"), 0.1), (1.0, 0.0), (1e300, 1e300)]:
+        with pytest.raises(ValueError, match="must be"):
+            covering_radius(norm, sigma=sigma)
+
+
+def test_sampling_until_a_change_is_covered_is_sampling_until_its_radius(tiny, image) -> None:
+    settings = {"max_samples": 512, "eta": 0.05}
+    change = 0.002 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    sigma = make_inferer().recipe.sigma
+    norm = float(change.double().norm()) / sigma
+    radius = covering_radius(norm, sigma=sigma)
+    inferer = make_inferer(until_covers="added noise", **settings)
+    result = inferer.certify(image, tiny, until_radius=radius)
+    expected = make_inferer(until_radius=radius, **settings).certify(image, tiny)
+    assert 32 < result.votes.n_samples < 512  # it waits, and not in vain
+    assert min(result.certificate.l_max, result.certificate.label.l2) > norm * sigma
+    assert result.certificate == expected.certificate
+    assert result.record["sampling"] == expected.record["sampling"] | {"until_covers": "added noise"}
+    jsonschema.validate(result.record, SCHEMA)
+    for wrong, of_image in ((inferer, None), (make_inferer(until_radius=0.1), 0.1), (make_inferer(), 0.1)):
+        with pytest.raises(ValueError, match="go together"):
+            wrong.vote(image, tiny, until_radius=of_image)
+    with pytest.raises(ValueError, match="> 0"):
+        inferer.vote(image, tiny, until_radius=0.0)
+    with pytest.raises(ValueError, match="one of them"):
+        make_inferer(until_radius=0.1, until_covers="added noise")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
@@ -141,6 +181,68 @@ def test_one_logit_is_no_softmax_decision(tiny, image) -> None:
     assert make_inferer(target=0, activation="sigmoid").vote(image, single)[0].n_samples == 32
 
 
+# ---- votes of each copy
+
+
+def test_the_votes_of_each_copy_are_kept_at_its_index_whatever_the_batches(tiny, image) -> None:
+    settings = {"n_samples": 70, "activation": "sigmoid"}
+    made = make_inferer(**settings, pairs=True)
+    with torch.no_grad():
+        copies = made.recipe.tally(image, 1).noisy(torch.arange(70))
+        tiny.head.bias[1] -= tiny(copies)[:, 1].median()
+        found = [bool(tiny(copy[None])[0, 1] > 0) for copy in copies]
+    assert 20 < sum(found) < 50
+    masks = made.recipe.stages(image, tiny, target=1, n_copies=70).votes.reshape(70, 64)
+    stopped = make_inferer(**settings | {"n_samples": 35}, until_radius=50.0, max_samples=70, batch_size=9)
+    runs = {size: make_inferer(**settings, batch_size=size).vote(image, tiny)[0] for size in (1, 7, 32, 70)}
+    for name, votes in {**runs, "pairs": made.vote(image, tiny)[0], "looks": stopped.vote(image, tiny)[0]}.items():
+        assert np.array_equal(votes.copy_masks(), masks), name
+        assert votes.copy_votes.dtype == np.uint8 and votes.copy_votes.nbytes == 70 * 8, name
+        assert np.array_equal(votes.copy_found, np.packbits(found)), name
+    # Fewer copies are the first rows.
+    fewer = make_inferer(**settings | {"n_samples": 20}).vote(image, tiny)[0]
+    assert np.array_equal(fewer.copy_votes, runs[1].copy_votes[:20])
+
+
+def test_counts_pairs_and_hits_are_those_of_the_votes_of_each_copy(tiny, image) -> None:
+    """Of a map whose cells fill no whole bytes."""
+    cells = np.zeros((6, 6), dtype=bool)
+    cells[1:4, 2:] = True
+    inferer = make_inferer(n_samples=45, top_k=5, pairs=True)
+    votes, _ = inferer.vote(image[:, :24, :24], tiny, regions=[Region(name="box", cells=cells, seen=1.0)])
+    bits = np.array([[int(bit) for byte in row for bit in f"{byte:08b}"] for row in votes.copy_votes])
+    assert bits.shape == (45, 40) and not bits[:, 36:].any() and (bits.sum(axis=1) == 5).all()
+    masks = bits[:, :36]
+    assert np.array_equal(votes.counts.ravel(), masks.sum(axis=0))
+    assert np.array_equal(votes.pair_counts, masks.T @ masks)
+    assert np.array_equal(votes.region_hits[0], np.bincount(masks @ cells.ravel(), minlength=6))
+
+
+def test_nothing_is_kept_of_a_map_of_too_many_cells_or_copies(tmp_path, tiny) -> None:
+    assert keeps_copies(1024, 131_072) and keeps_copies(256, 524_288)
+    assert not (keeps_copies(1025, 1) or keeps_copies(1024, 131_073))
+    inferer = make_inferer(cell_size=1, top_k=9, n_samples=5)
+    large = torch.rand(1, 36, 36, generator=torch.Generator().manual_seed(0))
+    result = inferer.certify(large, tiny)
+    votes, spec = result.votes, result.certificate.spec
+    assert votes.copy_votes is None and votes.copy_found is None
+    assert result.record["votes"]["copy_votes_sha256"] is None
+    save_votes(tmp_path / "votes.npz", votes, spec, result.record["provenance"])
+    read, *_ = load_votes(tmp_path / "votes.npz")
+    assert certify_votes(read, spec, beta="0.5", eta=0.001) == result.certificate
+    report = verify(written(result.record), tmp_path / "votes.npz")
+    assert report.verified and any("votes of each copy" in what for what in report.not_checked)
+    with pytest.raises(ValueError, match="kept"):
+        votes.copy_masks()
+
+
+def test_more_copies_than_were_to_be_kept_are_refused(tiny, image) -> None:
+    tally = make_inferer().recipe.tally(image, 1, keep=4)
+    with explaining(tiny), pytest.raises(ValueError, match="4 copies are kept"):
+        add_votes(tiny, [(tally, torch.arange(5))])
+    assert tally.n_samples == 0
+
+
 # ---- pair counts
 
 
@@ -168,8 +270,6 @@ def test_pairs_take_half_of_eta_from_the_cells(tiny, image) -> None:
 
 
 def test_pairs_of_a_pixel_map_are_refused_before_any_copy(tiny) -> None:
-    import torch
-
     with pytest.raises(ValueError, match="at most 1024"):
         make_inferer(pairs=True, cell_size=1).vote(torch.rand(1, 64, 64), tiny)
 
@@ -203,6 +303,7 @@ def test_all_that_was_counted_is_stored_and_read_back(tmp_path, tiny, image) -> 
     assert read_spec == spec
     assert np.array_equal(read.pair_counts, votes.pair_counts)
     assert np.array_equal(read.region_hits, votes.region_hits)
+    assert np.array_equal(read.copy_votes, votes.copy_votes) and np.array_equal(read.copy_found, votes.copy_found)
     assert (read.regions[0].name, read.regions[0].seen) == ("the left half", 1.0)
     assert np.array_equal(read.regions[0].cells, left_half().cells)
 
@@ -228,6 +329,29 @@ def test_counts_that_contradict_each_other_are_refused(tiny, image) -> None:
     for cells in (np.ones((4, 4), bool), votes.regions[0].cells.astype(int)):
         with pytest.raises(ValueError, match="bool on the grid"):
             dataclasses.replace(votes, regions=(Region(name="?", cells=cells, seen=1.0),))
+
+
+def test_votes_of_copies_that_contradict_the_counts_are_refused(tmp_path, tiny, image) -> None:
+    votes, spec = make_inferer(pairs=True).vote(image, tiny, regions=[left_half()])
+    bits, found = votes.copy_votes, votes.copy_found
+    one_more = bits.copy()
+    one_more[3] |= 1 << int(np.flatnonzero(~np.unpackbits(bits[3, :1]).astype(bool)[::-1])[0])
+    swapped = np.roll(votes.copy_masks(), 1, axis=1)
+    changes = [
+        *({"copy_votes": bad} for bad in (one_more, bits[:-1], bits.astype(int), np.packbits(swapped, axis=1), None)),
+        *({"copy_found": bad} for bad in (found ^ 1, found[:-1], None)),
+        {"counts": votes.counts[::-1].copy(), "pair_counts": None, "regions": (), "region_hits": None},
+        {"found_copies": votes.found_copies + 1},
+    ]
+    for change in changes:
+        with pytest.raises(ValueError, match="each copy"):
+            changed(votes, **change)
+    hits = votes.region_hits.copy()
+    hits[0, votes.region_hits[0].argmax() + np.arange(-1, 2)] += [1, -2, 1]
+    with pytest.raises(ValueError, match="hits of a region are not those"):
+        changed(votes, region_hits=hits)
+    with pytest.raises(ValueError, match="pair counts are stored as"):
+        save_votes(tmp_path / "votes.npz", changed(votes, copy_votes=None, copy_found=None), spec, {})
 
 
 def test_a_damaged_vote_file_is_a_sentence_or_the_same_votes(tmp_path, tiny, image) -> None:
