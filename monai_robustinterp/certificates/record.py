@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,14 @@ class Origin:
         native: L_max in stored pixel values, or why there is none
             (:func:`~monai_robustinterp.geometry.native.native_record`).
         provenance: versions, and hashes of network and configuration.
+        ledger: which changes of the source image the map's radius covers
+            (:func:`~monai_robustinterp.certificates.ledger.ledger_record`); empty where none was measured.
     """
 
     source: Mapping[str, Any]
     native: Mapping[str, Any]
     provenance: Mapping[str, str]
+    ledger: Sequence[Mapping[str, Any]] = ()
 
 
 def certified_result(
@@ -77,7 +80,7 @@ def certified_result(
     return CertifiedResult(
         votes=votes,
         certificate=certificate,
-        record=sealed(_record(votes, certificate, claim, finding, score) | dataclasses.asdict(origin(certificate))),
+        record=sealed(_record(votes, certificate, claim, finding, score) | _of_origin(origin(certificate))),
         picture=picture,
     )
 
@@ -106,6 +109,11 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
     if spec.looks:
         record["sampling"] = _sampling(spec, claim.until_radius)
     return record
+
+
+def _of_origin(origin: Origin) -> dict[str, Any]:
+    entries = dataclasses.asdict(origin)
+    return entries if origin.ledger else {name: value for name, value in entries.items() if name != "ledger"}
 
 
 def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:

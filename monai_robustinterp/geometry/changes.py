@@ -22,11 +22,10 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
 
+from monai_robustinterp.certificates.ledger import LEDGER_PROTOCOL, change_label
 from monai_robustinterp.geometry.source import Pixels, Source
 
 N_DRAWS = 20
-LEDGER_PROTOCOL = "ledger/1"
-"""Name and version of the draws of random changes, which share no key with the noise of the copies."""
 
 
 def always(source: Source) -> str:
@@ -49,7 +48,7 @@ class Change(ABC):
     @property
     def label(self) -> str:
         """Name and value."""
-        return self.name if self.value is None else f"{self.name} {self.value:g}"
+        return change_label(self.name, self.value)
 
     @abstractmethod
     def reason(self, source: Source) -> str:

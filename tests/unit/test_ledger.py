@@ -17,28 +17,23 @@ from monai.transforms import Compose, Identityd, Resized
 from PIL import Image
 
 from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates.ledger import MeasuredChange, covers, ledger_record, radius_in_noise, reached
 from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.geometry.changes import N_DRAWS, NAMED, Change, PixelChange
-from monai_robustinterp.geometry.ledger import (
-    Measured,
-    covers,
-    ledger_record,
-    measure,
-    measure_all,
-    radius_in_noise,
-    reached,
-)
+from monai_robustinterp.geometry.ledger import measure
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.transforms import ScaleDisplayRanged
-from monai_robustinterp.types import top_k_set
+from monai_robustinterp.types import SmoothingSpec, top_k_set
 from tests.support.cases import collected
 from tests.support.dicom_factory import chest_like, make_dx
 from tests.support.vote_factory import spec_of, vote_map
 
 SIDE, SMALL = 96, 24
 NAMES = {change.label: change for change in NAMED}
+SPEC = SmoothingSpec(sigma=1.0, n_samples=9, top_k=1, cell_size=1, interpreter="gradient", target=0, seed=7)
+DRAWS = {0.01: (0.1, 0.2), 0.03: (0.1, 0.5)}
 
 
 def source_of(pixels: npt.NDArray[np.float64], *, low: float = 100.0, width: float = 3000.0, **meta: object) -> Source:
@@ -56,9 +51,12 @@ def middle_gray(seed: int = 0) -> npt.NDArray[np.float64]:
     return np.clip(ramp[:, None] * 0.5 + ramp * 0.5 + rng.normal(0, 0.03, (SIDE, SIDE)), 0.2, 0.8)
 
 
-def norms(change: Change, source: Source, *, sigma: float = 1.0, round_off: float = 0.0, seed: int = 0) -> Measured:
+def norms(
+    change: Change, source: Source, *, sigma: float = 1.0, round_off: float = 0.0, seed: int = 0
+) -> MeasuredChange:
     clean = source.preprocess(source.pixels)
-    return measure(change, source, clean, norm=WhiteNoise(sigma).norm, round_off=round_off, seed=seed)
+    (found,) = measure([change], source, clean, norm=WhiteNoise(sigma).norm, round_off=round_off, seed=seed)
+    return found
 
 
 def means(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -186,7 +184,7 @@ def test_what_does_not_apply_says_why() -> None:
                 found = norms(NAMES[label], source)
                 assert reason in found.reason and not found.norms
                 assert not norms(NAMES[label], source_of(middle_gray())).reason
-                (entry,) = ledger_record([found], radius=Fraction(10**6), seed=0)
+                (entry,) = ledger_record([found], 1e6, SPEC)
                 assert (entry["norm"], entry["covered"], entry["reason"]) == (None, False, found.reason)
 
 
@@ -215,14 +213,8 @@ def test_a_change_that_fails_is_one_sentence_and_stops_nothing() -> None:
     }
     source = source_of(middle_gray())
     changes = [*(PixelChange(f"mine: {reason}", None, apply) for reason, apply in faults.items()), NAMED[0]]
-    found = measure_all(
-        source,
-        source.preprocess(source.pixels),
-        norm=WhiteNoise(1.0).norm,
-        round_off=0.0,
-        seed=0,
-        changes=changes,
-    )
+    clean = source.preprocess(source.pixels)
+    found = measure(changes, source, clean, norm=WhiteNoise(1.0).norm, round_off=0.0, seed=0)
     with collected() as case:
         for one, reason in zip(found, faults):
             with case(reason):
@@ -242,16 +234,15 @@ def test_a_norm_is_never_rounded_down_and_inside_is_strict() -> None:
 
 
 def test_a_family_is_reached_up_to_its_first_change_that_is_not_covered() -> None:
-    names = [PixelChange("blur", value, lambda pixels: pixels) for value in (1, 2, 3, 4)]
-    found = [Measured(change=one, norms=(norm,)) for one, norm in zip(names, (0.1, 0.2, 0.5, 0.3))]
-    alone = Measured(change=PixelChange("shift", 1, lambda pixels: pixels), norms=(0.9,))
-    ledger = ledger_record([*found, alone], radius=Fraction(2, 5), seed=0)
-    assert [entry["covered"] for entry in ledger] == [True, True, False, True, False]
-    assert [(entry["change"], entry["value"]) for entry in reached(ledger)] == [("blur", 2.0)]
-    drawn = Measured(change=NAMES["detector noise, sd 0.01"], norms=(0.1, 0.5))
-    (entry,) = ledger_record([drawn], radius=Fraction(2, 5), seed=7)
-    assert not entry["covered"] and entry["norm"] == 0.5
-    assert entry["draws"] == {"norms": [0.1, 0.5], "covered": 1, "seed": 7, "protocol": "ledger/1"}
+    values = {1: 0.1, 2: 0.2, 3: 0.5, 4: 0.3}
+    changes = [MeasuredChange(name="blur", value=value, norms=(norm,)) for value, norm in values.items()]
+    drawn = [MeasuredChange(name="noise", value=sd, norms=norms, drawn=True) for sd, norms in DRAWS.items()]
+    useless = MeasuredChange(name="8-bit rounding", value=None, reason="it has 8 bits.")
+    ledger = ledger_record([*changes, *drawn, useless], 0.4, SPEC)
+    assert [entry["covered"] for entry in ledger] == [True, True, False, True, True, False, False]
+    assert reached(ledger) == ["blur 2", "noise 0.01 (2 of 2 draws)"]
+    assert [entry["norm"] for entry in ledger[4:]] == [0.2, 0.5, None]
+    assert ledger[5]["draws"] == {"norms": [0.1, 0.5], "covered": 1, "seed": 7, "protocol": "ledger/1"}
 
 
 def test_a_covered_change_keeps_the_claim_of_a_linear_interpreter() -> None:
@@ -272,8 +263,8 @@ def test_a_covered_change_keeps_the_claim_of_a_linear_interpreter() -> None:
 
     votes = vote_map(counts(clean, 2000).reshape(SMALL, SMALL), n_samples=2000, top_k=top_k)
     certificate = certify_votes(votes, spec_of(votes, sigma=sigma), beta="0.5", eta=0.001)
-    found = measure_all(source, clean, norm=WhiteNoise(sigma).norm, round_off=0.0, seed=0)
-    ledger = ledger_record(found, radius=radius_in_noise(certificate.l_max, sigma), seed=0)
+    found = measure(NAMED, source, clean, norm=WhiteNoise(sigma).norm, round_off=0.0, seed=0)
+    ledger = ledger_record(found, certificate.l_max, certificate.spec)
     inside = [change for change, entry in zip(NAMED, ledger) if entry["covered"]]
     assert len(inside) > 5
     reported = top_k_set(votes.counts.ravel(), top_k)
