@@ -67,8 +67,8 @@ class ImageResult:
     ceiling: float | None = None
     ceiling_share: float | None = None
     rerun_radius: float | None = None
-    covered_changes: int | None = None
-    tested_changes: int | None = None
+    covered_changes: int = 0
+    tested_changes: int = 0
     reached_changes: tuple[str, ...] = ()
     against: str = ""
     plug_in_renyi: float | None = None
