@@ -109,7 +109,7 @@ def measured_changes(
     """
     clean = prepared.image.as_tensor().cpu().numpy()
     scale = native_scale(bundle.preprocessing, prepared.image.meta, (clean.shape[1], clean.shape[2]))
-    # Where the path is known the norm holds for the change in exact arithmetic too: both inputs are within round_off.
+    # Where the path is known the norm also holds for preprocessing of the changed pixels that rounds otherwise.
     round_off = 2 * (scale.round_off or 0.0) / spec.sigma
     norm = WhiteNoise(spec.sigma).norm
     return measure(changes, prepared.source, clean, norm=norm, round_off=round_off, seed=spec.seed)
