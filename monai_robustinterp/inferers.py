@@ -13,6 +13,7 @@ from torch import nn
 
 from monai_robustinterp.certificates import Certificate, CertifiedResult, Claim, Origin, certified_result, certify_votes
 from monai_robustinterp.certificates.certificate import Picture
+from monai_robustinterp.certificates.ledger import MeasuredChange, ledger_record
 from monai_robustinterp.certificates.native import UNKNOWN_SCALE, NativeScale, native_record
 from monai_robustinterp.certificates.overlap import swap_count
 from monai_robustinterp.certificates.sequence import look_schedule
@@ -229,6 +230,7 @@ class CertifiedSaliencyInferer(Inferer):
         *,
         files: Mapping[str, str] | None = None,
         scale: NativeScale = UNKNOWN_SCALE,
+        changes: Sequence[MeasuredChange] = (),
         picture: Picture | None = None,
         earlier: Sequence[Mapping[str, Any]] = (),
         until_radius: float | None = None,
@@ -242,6 +244,7 @@ class CertifiedSaliencyInferer(Inferer):
             network: that took them.
             files: hashes of the files that network and settings came from.
             scale: from the stored pixels to the network's input.
+            changes: of the source image, for the ledger.
             picture: the map on the source's pixels.
             earlier: runs of the image that did not certify it (:func:`~monai_robustinterp.run.kept.earlier_runs`).
             until_radius: that its votes were taken with.
@@ -253,6 +256,7 @@ class CertifiedSaliencyInferer(Inferer):
                 source=source_record(meta, votes.input_shape),
                 native=native_record(certificate.l_max, scale, certificate.n_pixels),
                 provenance=provenance(network, image, files),
+                ledger=ledger_record(changes, certificate.l_max, spec),
             )
 
         return certified_result(

@@ -11,6 +11,7 @@ from monai_robustinterp.audit import claims, sentences, surroundings
 from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import Finding, HashOnly, Same, as_number, walk
 from monai_robustinterp.audit.files import bundle_hashes, input_hash
+from monai_robustinterp.audit.ledger import ledger
 from monai_robustinterp.audit.votes import faults, read_votes
 
 
@@ -120,6 +121,8 @@ def _expected(case: Case) -> dict[str, Any]:
     }
     if votes.regions:
         expected["regions"] = claims.regions(case)
+    if "ledger" in case.record:
+        expected["ledger"] = ledger(case)
     if votes.spec["looks"]:
         expected["sampling"] = surroundings.sampling(case)
     return expected

@@ -52,11 +52,14 @@ class Origin:
         native: L_max in stored pixel values, or why there is none
             (:func:`~monai_robustinterp.geometry.native.native_record`).
         provenance: versions, and hashes of network and configuration.
+        ledger: which changes of the source image the map's radius covers
+            (:func:`~monai_robustinterp.certificates.ledger.ledger_record`); empty where none was measured.
     """
 
     source: Mapping[str, Any]
     native: Mapping[str, Any]
     provenance: Mapping[str, str]
+    ledger: Sequence[Mapping[str, Any]] = ()
 
 
 def certified_result(
@@ -88,7 +91,7 @@ def certified_result(
     return CertifiedResult(
         votes=votes,
         certificate=certificate,
-        record=sealed(record | dataclasses.asdict(origin(certificate))),
+        record=sealed(record | _of_origin(origin(certificate))),
         picture=picture,
     )
 
@@ -118,6 +121,11 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
     if spec.looks:
         record["sampling"] = _sampling(spec, claim)
     return record
+
+
+def _of_origin(origin: Origin) -> dict[str, Any]:
+    entries = dataclasses.asdict(origin)
+    return entries if origin.ledger else {name: value for name, value in entries.items() if name != "ledger"}
 
 
 def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:

@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_settings(parser)
     parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="say of each image whether its claim covers this other one, preprocessed alike",
+    )
+    parser.add_argument(
         "--batch-size",
         type=positive(int),
         metavar="B",
@@ -112,6 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output,
             bundle=bundle,
             regions=arguments.region or (),
+            against=arguments.against,
             overwrite=arguments.overwrite,
             reference=reference,
             transfer_syntax=arguments.transfer_syntax,
@@ -134,7 +141,7 @@ def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
     header = (
         f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'copies':>6} {'agree':>6} {'L_label':>7} {'Renyi':>7} "
-        f"{'L_max':>7} {'ceiling':>7} {'share':>5} {'L_rerun':>7}  status"
+        f"{'L_max':>7} {'ceiling':>7} {'share':>5} {'L_rerun':>7} {'covers':>6}  status"
     )
     lines = [header, "-" * len(header)]
     lines += [_row(result) for result in summary.results]
@@ -142,8 +149,12 @@ def table(summary: CohortSummary) -> str:
         "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; ceiling: that "
         "of a map that ignores the image, and L_max as a share of it; L_rerun: within which a second run for the same "
         "finding reports as many of the cells; agree: share of noisy copies with the clean decision; L_label: radius "
-        "within which the smoothed network keeps it. Certified: L_label and L_max are above 0."
+        "within which the smoothed network keeps it; covers: tested changes of the image "
+        "that lie within L_max, of those that apply. Certified: L_label and L_max are above 0."
     )
+    lines += [
+        f"{result.number:>3}  against the other image: {result.against}" for result in summary.results if result.against
+    ]
     if shared := summary.reported.shared():
         lines.append(
             f"Different images of this run share {shared['cells']:.1f} of {shared['top_k']} reported cells on average; "
@@ -167,7 +178,9 @@ def _row(result: ImageResult) -> str:
         for l2 in (result.label_radius, result.renyi, result.l_max, result.ceiling, result.rerun_radius)
     )
     share = f"{100 * (result.ceiling_share or 0):.0f} %"
-    radii = f"{label} {renyi} {l_max} {ceiling} {share:>5} {rerun}"
+    radii = (
+        f"{label} {renyi} {l_max} {ceiling} {share:>5} {rerun} {result.covered_changes:>3}/{result.tested_changes:<2}"
+    )
     remarks = " ".join(text for text in (result.warnings, result.notes) if text)
     note = f"  ({remarks})" if remarks else ""
     return (

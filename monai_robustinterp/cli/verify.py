@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections import Counter
@@ -110,7 +111,8 @@ def table(report: AuditReport) -> str:
     sections = Counter(path.split(".")[0].split("[")[0] for path in report.checked)
     lines = [f"{section:<16} {number:>4} values" for section, number in sections.items()]
     if report.hash_only:
-        lines.append(f"not recomputed (covered by the content hash only): {', '.join(report.hash_only)}")
+        places = dict.fromkeys(re.sub(r"\[\d+\]", "", path) for path in report.hash_only)
+        lines.append(f"not recomputed (covered by the content hash only): {', '.join(places)}")
     lines += [f"not checked: {what}" for what in report.not_checked]
     lines += [f"difference: {sentence}" for sentence in report.differences]
     if report.verified:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from monai_robustinterp.noise.counter import CounterNoise
@@ -18,6 +20,16 @@ class WhiteNoise:
     """
 
     sigma: float
+
+    def norm(self, change: npt.NDArray[np.float64]) -> float:
+        """l2 norm of a change of the input over sigma: its length in standard deviations of the noise, rounded up.
+
+        Args:
+            change: float64 of any shape.
+        """
+        # More than the round-off of the sum, whose terms are positive.
+        up = 1 + (change.size + 8) * float(np.finfo(np.float64).eps)
+        return float(np.sqrt(np.square(change).sum())) / self.sigma * up
 
     def copies(self, clean: torch.Tensor, stream: CounterNoise, samples: torch.Tensor) -> torch.Tensor:
         """Noisy copies of an image.

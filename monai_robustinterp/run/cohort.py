@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.ledger import applied, reached
 from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
 from monai_robustinterp.io.write.overlay import Reference
 from monai_robustinterp.io.write.result import save as save_result
+from monai_robustinterp.run.against import OtherImage, read_other
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.kept import earlier_runs, kept_result
 from monai_robustinterp.run.lists import SAME_FILM, SUMMARY, CohortSummary, ImageResult, Lists
@@ -25,6 +28,8 @@ def certify_cohort(
     *,
     bundle: SaliencyBundle,
     regions: Sequence[RegionSource] = (),
+    changes: Sequence[Change] = NAMED,
+    against: str | Path | None = None,
     overwrite: bool = False,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
@@ -42,6 +47,8 @@ def certify_cohort(
         output_dir: made if missing.
         bundle: the classifier and how to certify it.
         regions: of every image, whose share of the votes is certified.
+        changes: of every image, which the ledger tells of.
+        against: another image file, of which the results say whether the claim covers it.
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
             this run would make the same one, and the image is refused if not. Where a replaced result did not certify
             the image and was made with other settings, the new record names it under ``selection``.
@@ -56,7 +63,7 @@ def certify_cohort(
     Raises:
         InputRefused: if the output is no folder, or with ``raise_if_refused``.
     """
-    output = Path(output_dir)
+    output, other = Path(output_dir), None if against is None else read_other(against, bundle)
     if output.exists() and not output.is_dir():
         raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
     found = find_images(inputs)
@@ -70,7 +77,7 @@ def certify_cohort(
         lists.begin()
 
         def done(image: ImageRun) -> None:
-            result = _result(image, before=lists.first - 1)
+            result = _result(image, before=lists.first - 1, other=other)
             summary.results.append(result)
             # Once where the same file was given twice.
             if image.votes is not None and result.folder:
@@ -84,10 +91,13 @@ def certify_cohort(
         run = ReadAhead(
             bundle=bundle,
             regions=regions,
+            changes=changes,
             output=output,
             overwrite=overwrite,
             save=partial(save_result, reference=reference, transfer_syntax=transfer_syntax),
-            keep=partial(kept_result, bundle=bundle, reference=reference, transfer_syntax=transfer_syntax),
+            keep=partial(
+                kept_result, bundle=bundle, changes=changes, reference=reference, transfer_syntax=transfer_syntax
+            ),
             earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )
@@ -104,7 +114,7 @@ def certify_cohort(
     return summary
 
 
-def _result(image: ImageRun, *, before: int) -> ImageResult:
+def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageResult:
     number, record = before + image.number, image.record
     if image.same_as:
         reason = f"the same film as {before + image.same_as}."
@@ -112,6 +122,7 @@ def _result(image: ImageRun, *, before: int) -> ImageResult:
     if record is None or image.votes is None:
         return ImageResult(number=number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
     certificate, finding, of_input = certificate_from_json(record), record["finding"], image.votes[0].input_warnings
+    ledger = record.get("ledger", [])
     return ImageResult(
         number=number,
         folder=image.folder,
@@ -126,6 +137,10 @@ def _result(image: ImageRun, *, before: int) -> ImageResult:
         ceiling=certificate.ceiling,
         ceiling_share=certificate.ceiling_share,
         rerun_radius=record["rerun"]["l2"],
+        covered_changes=sum(entry["covered"] for entry in ledger),
+        tested_changes=len(applied(ledger)),
+        reached_changes=tuple(reached(ledger)),
+        against=other.compared(certificate, image.prepared.image) if other and image.prepared else "",
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
         renyi=certificate.radius("population", "renyi").l2,

@@ -11,11 +11,13 @@ from typing import Any
 from monai_robustinterp.audit import AuditError, read_record
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.certificate import Status
+from monai_robustinterp.certificates.ledger import change_label
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
 from monai_robustinterp.certificates.serialize import spec_to_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
+from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
 from monai_robustinterp.io.write.overlay import Reference, capture_differences
 from monai_robustinterp.io.write.result import CAPTURE_NAME, CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
@@ -49,6 +51,7 @@ def kept_result(
     prepared: Prepared,
     *,
     bundle: SaliencyBundle,
+    changes: Sequence[Change],
     reference: Reference | None,
     transfer_syntax: str,
 ) -> KeptResult:
@@ -58,6 +61,7 @@ def kept_result(
         folder: of a result of the same file.
         prepared: the image as this run reads it.
         bundle: of this run.
+        changes: of this run's ledger.
         reference: of this run's captures.
         transfer_syntax: of this run's captures.
 
@@ -73,7 +77,7 @@ def kept_result(
         raise InputRefused(
             f"results of this file exist in {folder.name} and are not whole or were changed: {_ADVICE}"
         ) from None
-    differences = [*_differences(found, prepared, bundle), *captures]
+    differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *captures]
     if differences:
         raise InputRefused(
             f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
@@ -166,6 +170,11 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         *_phrases(record["provenance"], made),
         *(f"another {name}" for name, (old, new) in hashes.items() if old != new),
     ]
+
+
+def _other_changes(record: Mapping[str, Any], changes: Sequence[Change]) -> list[str]:
+    there = [change_label(entry["change"], entry["value"]) for entry in record.get("ledger", [])]
+    return [] if there == [change.label for change in changes] else ["another list of changes in the ledger"]
 
 
 def _phrases(there: Mapping[str, Any], here: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:

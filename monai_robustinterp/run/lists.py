@@ -41,6 +41,10 @@ class ImageResult:
         ceiling: the radius of a map that ignores the image, of as many copies.
         ceiling_share: l_max as a share of it.
         rerun_radius: within which a second run reports as many of the cells; 0 is no claim.
+        covered_changes: changes of the ledger within l_max.
+        tested_changes: those that apply to the image.
+        reached_changes: of each family the strongest up to which all tested ones are covered.
+        against: whether the claim covers another image that was given, in words.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         n_samples: copies taken.
         max_samples: copies at which its sampling would have ended in any case.
@@ -63,6 +67,10 @@ class ImageResult:
     ceiling: float | None = None
     ceiling_share: float | None = None
     rerun_radius: float | None = None
+    covered_changes: int = 0
+    tested_changes: int = 0
+    reached_changes: tuple[str, ...] = ()
+    against: str = ""
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
     renyi: float | None = None

@@ -16,9 +16,14 @@ from monai.data import MetaTensor
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.certificates.certificate import Picture
+from monai_robustinterp.certificates.ledger import MeasuredChange
+from monai_robustinterp.geometry.changes import NAMED, Change
+from monai_robustinterp.geometry.ledger import measure
 from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import RegionSource, region_on_cells
+from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.io.read.display import display_gray
+from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
@@ -34,6 +39,7 @@ class Prepared:
 
     Attributes:
         image: the network's input [1, H, W] on its device, with the metadata and history of its source.
+        source: the image as it was read, for changes of its pixels.
         gray: display values of the source, float32 [H, W] in [0, 1]: of the same reading, so that the votes are drawn
             over the image that they are of, whatever becomes of the file.
         regions: on the cells of the map.
@@ -41,6 +47,7 @@ class Prepared:
     """
 
     image: MetaTensor
+    source: Source
     gray: npt.NDArray[np.float32]
     regions: tuple[Region, ...]
     earlier: tuple[dict[str, Any], ...] = ()
@@ -52,6 +59,7 @@ def certify_image(
     progress: Progress | None = None,
     *,
     regions: Sequence[RegionSource] = (),
+    changes: Sequence[Change] = NAMED,
 ) -> CertifiedResult:
     """Certified saliency of one image file.
 
@@ -60,13 +68,14 @@ def certify_image(
         bundle: the classifier and how to certify it.
         progress: called with the number of noisy copies just done.
         regions: whose share of the votes is certified, fixed before the noise.
+        changes: of the source image, for the ledger.
 
     Raises:
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
     prepared = prepare(source, bundle, regions=regions)
     votes, spec = bundle.inferer.vote(prepared.image, bundle.network, progress, regions=prepared.regions)
-    return finish(prepared, bundle, votes=votes, spec=spec)
+    return finish(prepared, bundle, votes=votes, spec=spec, changes=changes)
 
 
 def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[RegionSource] = ()) -> Prepared:
@@ -82,14 +91,41 @@ def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[Reg
     """
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
+    source_image = Source(loaded["image"], bundle.preprocessing)
     image: MetaTensor = bundle.preprocessing(loaded, start=1)["image"]
     cell_size = bundle.inferer.recipe.cell_size
     with _INVERTING:
         on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
-    return Prepared(image=image, gray=gray, regions=tuple(on_cells))
+    return Prepared(image=image, source=source_image, gray=gray, regions=tuple(on_cells))
 
 
-def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: SmoothingSpec) -> CertifiedResult:
+def measured_changes(
+    prepared: Prepared, bundle: SaliencyBundle, spec: SmoothingSpec, changes: Sequence[Change] = NAMED
+) -> tuple[MeasuredChange, ...]:
+    """Changes of the source image in standard deviations of the noise; they do not depend on the votes.
+
+    Args:
+        prepared: the image.
+        bundle: what prepared it.
+        spec: whose noise and seed.
+        changes: of the source image.
+    """
+    clean = prepared.image.as_tensor().cpu().numpy()
+    scale = native_scale(bundle.preprocessing, prepared.image.meta, (clean.shape[1], clean.shape[2]))
+    # Where the path is known the norm also holds for preprocessing of the changed pixels that rounds otherwise.
+    round_off = 2 * (scale.round_off or 0.0) / spec.sigma
+    norm = WhiteNoise(spec.sigma).norm
+    return measure(changes, prepared.source, clean, norm=norm, round_off=round_off, seed=spec.seed)
+
+
+def finish(
+    prepared: Prepared,
+    bundle: SaliencyBundle,
+    *,
+    votes: VoteMap,
+    spec: SmoothingSpec,
+    changes: Sequence[Change] = NAMED,
+) -> CertifiedResult:
     """Certificate, map on the source grid and record; a thread of its own may do it, as it runs no network.
 
     Args:
@@ -97,6 +133,7 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
         bundle: what prepared it and took the votes.
         votes: of the image.
         spec: how they were taken.
+        changes: of the source image, for the ledger.
 
     Raises:
         InputRefused: if the preprocessing is not invertible.
@@ -113,6 +150,7 @@ def finish(prepared: Prepared, bundle: SaliencyBundle, *, votes: VoteMap, spec: 
         bundle.network,
         files=bundle.files,
         scale=native_scale(bundle.preprocessing, image.meta, votes.input_shape),
+        changes=measured_changes(prepared, bundle, spec, changes),
         picture=Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta)),
         earlier=prepared.earlier,
     )

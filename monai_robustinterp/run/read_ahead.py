@@ -25,6 +25,7 @@ from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder
+from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.geometry.regions import RegionSource
 from monai_robustinterp.io.read.decoder import stop_reading
 from monai_robustinterp.run import pipeline
@@ -85,6 +86,7 @@ class ReadAhead:
     Attributes:
         bundle: the classifier and how to certify it.
         regions: of every image.
+        changes: of every image, for the ledger.
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
         save: writes a result into an empty folder.
@@ -96,6 +98,7 @@ class ReadAhead:
 
     bundle: SaliencyBundle
     regions: Sequence[RegionSource]
+    changes: Sequence[Change]
     output: Path
     overwrite: bool
     save: Callable[[CertifiedResult, Path], None]
@@ -170,7 +173,7 @@ class ReadAhead:
         self.done(image)
 
     def _finish(self, image: ImageRun, ready: Prepared, votes: VoteMap, spec: SmoothingSpec) -> None:
-        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec)
+        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec, changes=self.changes)
         try:
             with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
                 self.save(result, folder)

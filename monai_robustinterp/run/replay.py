@@ -15,13 +15,15 @@ import numpy as np
 
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates.ledger import change_label
+from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import make_interpreter
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.noise.counter import image_sha256
-from monai_robustinterp.run.pipeline import Prepared, prepare
+from monai_robustinterp.run.pipeline import Prepared, measured_changes, prepare
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
@@ -30,6 +32,9 @@ MOST_DIFFERENT = 0.005
 
 MOST_NOTED = 0.05
 """Share of the copies with a tie or a constant map that may: round-off makes and breaks ties; only notes tell these."""
+
+NORM_TOLERANCE = 1e-4
+"""Relative difference of the norm of a change that may: of another JPEG library, or other round-off."""
 
 LOGIT_TOLERANCE = {"float32": 1e-3, "tf32": 5e-3, "bfloat16": 5e-2}
 """Difference of a clean logit that may, in units of max(1, largest logit): some ten round-offs of the coarser two."""
@@ -91,7 +96,11 @@ def replay(
         return ReplayReport(differences=tuple(other))
     inferer = _inferer(record, votes, spec, bundle)
     prepared = prepare(source, bundle)
-    other = [*_other_image(record, votes, prepared, bundle), *_other_finding(record, votes, spec, bundle)]
+    other = [
+        *_other_image(record, votes, prepared, bundle),
+        *_other_ledger(record, spec, prepared, bundle),
+        *_other_finding(record, votes, spec, bundle),
+    ]
     if other:
         return ReplayReport(differences=tuple(other))
     again, its_spec = inferer.vote(prepared.image, bundle.network, progress, regions=votes.regions)
@@ -104,7 +113,7 @@ def replay(
         n_different=different_votes(votes, again),
         n_votes=votes.n_samples * votes.top_k,
         l_max=certify_votes(again, spec, beta=inferer.claim.beta, eta=inferer.claim.eta).l_max,
-        not_replayed=_not_replayed(votes, spec),
+        not_replayed=_not_replayed(record, votes, spec),
     )
 
 
@@ -163,6 +172,20 @@ def _other_image(
         yield "native is not that of the image file and the preprocessing."
 
 
+def _other_ledger(
+    record: Mapping[str, Any], spec: SmoothingSpec, prepared: Prepared, bundle: SaliencyBundle
+) -> Iterator[str]:
+    """Named changes of the ledger that are measured otherwise; those of a user cannot be measured again."""
+    known = {(change.name, change.value): change for change in NAMED}
+    recorded = [entry for entry in record.get("ledger", []) if (entry["change"], entry["value"]) in known]
+    changes = [known[entry["change"], entry["value"]] for entry in recorded]
+    for entry, again in zip(recorded, measured_changes(prepared, bundle, spec, changes)):
+        norms = entry["draws"]["norms"] if entry["draws"] else [entry["norm"]] if entry["norm"] is not None else []
+        close = [math.isclose(*pair, rel_tol=NORM_TOLERANCE) for pair in zip(norms, again.norms)]
+        if len(norms) != len(again.norms) or not all(close) or entry["reason"] != again.reason:
+            yield f"ledger: {change_label(again.name, again.value)} is measured otherwise on the image file."
+
+
 def _other_finding(
     record: Mapping[str, Any], votes: VoteMap, spec: SmoothingSpec, bundle: SaliencyBundle
 ) -> Iterator[str]:
@@ -215,8 +238,14 @@ def _equal(stored: VoteMap, again: VoteMap) -> bool:
     return all(np.array_equal(getattr(stored, name), getattr(again, name)) for name in names)
 
 
-def _not_replayed(votes: VoteMap, spec: SmoothingSpec) -> tuple[str, ...]:
+def _not_replayed(record: Mapping[str, Any], votes: VoteMap, spec: SmoothingSpec) -> tuple[str, ...]:
     sentences = []
+    if "ledger" in record:
+        listed, named = {(e["change"], e["value"]) for e in record["ledger"]}, {(c.name, c.value) for c in NAMED}
+        if listed - named:
+            sentences.append(f"the {len(listed - named)} changes of the ledger that are a user's own")
+        if named - listed:
+            sentences.append(f"the {len(named - listed)} named changes that the ledger leaves out")
     if votes.regions:
         sentences.append("that the cells of the regions are those of their names; their hits are replayed")
     if spec.looks:

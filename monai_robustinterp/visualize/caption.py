@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from monai_robustinterp.certificates.certificate import Certificate, Family, Status
+from monai_robustinterp.certificates.ledger import applied, reached
 from monai_robustinterp.certificates.rerun import RerunRadius
 from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.certificates.units import radius_units, readable, round_down
@@ -64,7 +65,7 @@ def ceiling_line(certificate: Certificate) -> str:
 
 
 def further_lines(record: Mapping[str, Any]) -> list[str]:
-    """What the record claims besides map and decision: a second run, stored pixel values, regions.
+    """What the record claims besides map and decision: a second run, stored values, changes of the image, regions.
 
     Args:
         record: content of certificate.json.
@@ -76,7 +77,16 @@ def further_lines(record: Mapping[str, Any]) -> list[str]:
             f"L_max in stored pixel values: l2 {readable(native['l2'])}, or at most {readable(native['l_inf'])} in "
             "every pixel."
         )
+    if "ledger" in record:
+        lines.append(ledger_line(record["ledger"]))
     return lines + [f"Region: {entry['name']}: {entry['sentence']}" for entry in record.get("regions", ())]
+
+
+def ledger_line(ledger: Sequence[Mapping[str, Any]]) -> str:
+    """How many changes of the source image the map's radius covers, and which."""
+    tested, covered = len(applied(ledger)), sum(entry["covered"] for entry in ledger)
+    which = f": {'; '.join(reached(ledger))}" if covered else ""
+    return f"Of {tested} tested changes of this image L_max covers {covered}{which}."
 
 
 def rerun_line(rerun: RerunRadius) -> str:

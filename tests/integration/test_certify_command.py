@@ -17,19 +17,24 @@ import torch
 from PIL import Image
 
 from monai_robustinterp import CertifiedSaliencyInferer
-from monai_robustinterp.bundle import shipped_bundle
+from monai_robustinterp.audit import verify
+from monai_robustinterp.bundle import load_bundle, shipped_bundle
 from monai_robustinterp.certificates import certificate_to_json, certify_votes
 from monai_robustinterp.cli.certify import table
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import file_sha256
+from monai_robustinterp.geometry.changes import NAMED, PixelChange
 from monai_robustinterp.io import load_votes
-from monai_robustinterp.run.cohort import CohortSummary, ImageResult
+from monai_robustinterp.run.against import OtherImage
+from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
+from monai_robustinterp.run.replay import replay
+from monai_robustinterp.visualize.caption import further_lines
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.records import SCHEMA
 from tests.support.shared import shared_data
-from tests.support.vote_factory import vote_map
+from tests.support.vote_factory import make_spec, make_votes, vote_map
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
@@ -166,6 +171,82 @@ def test_a_jpeg_joins_the_study_of_a_reference(tmp_path) -> None:
     assert captures[0].StudyInstanceUID == header.StudyInstanceUID and captures[0].PatientID == header.PatientID
     assert captures[1].StudyInstanceUID != header.StudyInstanceUID
     assert "SourceImageSequence" not in captures[0] and "SourceImageSequence" not in captures[1]
+
+
+def test_the_ledger_of_each_image_is_in_record_summary_table_and_capture(sample_run, capsys) -> None:
+    labels = [(change.name, change.value) for change in NAMED]
+    for entry in results(sample_run):
+        folder = sample_run / entry["folder"]
+        record = json.loads((folder / "certificate.json").read_text())
+        ledger, radius = record["ledger"], record["claim"]["l_max"]["l2"] / record["spec"]["sigma"]
+        assert [(one["change"], one["value"]) for one in ledger] == labels
+        assert [one["covered"] for one in ledger] == [
+            one["norm"] is not None and one["norm"] < radius for one in ledger
+        ]
+        assert entry["covered_changes"] == sum(one["covered"] for one in ledger)
+        assert entry["tested_changes"] == sum(not one["reason"] for one in ledger) > 10
+        line = f"Of {entry['tested_changes']} tested changes of this image L_max covers {entry['covered_changes']}"
+        assert any(one.startswith(line) for one in further_lines(record))
+    jpegs = [entry for entry in results(sample_run) if entry["tested_changes"] < len(NAMED)]
+    assert jpegs, "a JPEG has no JPEG compression before it"
+
+
+def test_against_another_image_says_whether_this_pair_is_covered(tmp_path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    with Image.open(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg") as image:
+        film = np.asarray(image.convert("L"))
+    noisy = np.clip(film + rng.normal(0, 0.3, film.shape).round(), 0, 255).astype(np.uint8)
+    for name, pixels in {"film": film, "noisy": noisy, "other": film[::-1]}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "none.png").write_text("no image")
+    words = {
+        "noisy": "covered at the population level, confidence 0.999 per image: the inputs differ by ",
+        "other": "not covered: the inputs differ by ",
+        "none": "not compared, since it cannot be read: ",
+    }
+    with collected() as case:
+        for name, beginning in words.items():
+            with case(name):
+                arguments = [str(tmp_path / "film.png"), "--output", str(tmp_path / "out"), "--samples", "128"]
+                # The second and third time the result is there already.
+                assert main(["certify", *arguments, "--against", str(tmp_path / f"{name}.png")]) == 0
+                (entry,) = results(tmp_path / "out")
+                assert entry["l_max"] > 0 and entry["against"].startswith(beginning)
+                assert f"against the other image: {beginning}" in capsys.readouterr().out
+                assert ("before its noise, not after a look" in entry["against"]) is (name == "noisy")
+
+
+def test_a_pair_of_other_sizes_at_the_network_is_a_sentence() -> None:
+    votes = make_votes()
+    certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
+    other = OtherImage(values=np.zeros((1, 64, 128), np.float32))
+    said = other.compared(certificate, torch.zeros(1, 128, 128))
+    assert said.startswith("not compared: it makes an input of shape (64, 128)")
+    same = OtherImage(values=np.zeros((1, 128, 128), np.float32)).compared(certificate, torch.zeros(1, 128, 128))
+    assert same.startswith("covered at the population level")
+
+
+def test_a_change_of_a_users_own_is_in_the_ledger_and_one_that_fails_ends_nothing(tmp_path) -> None:
+    def failing(pixels: np.ndarray) -> np.ndarray:
+        raise RuntimeError("Doe^John")
+
+    changes = [PixelChange("half a gray level", 0.5, lambda pixels: pixels + np.float32(0.5 / 255)), *NAMED[:2]]
+    changes.append(PixelChange("failing", None, failing))
+    bundle = load_bundle(overrides={"n_samples": 32, "device": "cpu"})
+    source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
+    summary = certify_cohort([source], tmp_path / "out", bundle=bundle, changes=changes, show_progress=False)
+    (result,) = summary.results
+    folder = tmp_path / "out" / result.folder
+    ledger = json.loads((folder / "certificate.json").read_text())["ledger"]
+    # Constant and without clipping: b sqrt(n) / sigma.
+    assert ledger[0]["norm"] == pytest.approx(0.5 / 255 * 128 / 0.1, rel=0.01)
+    assert "raised RuntimeError" in ledger[-1]["reason"] and "Doe" not in str(ledger)
+    votes, spec, _ = load_votes(folder / "votes.npz")
+    record = json.loads((folder / "certificate.json").read_text())
+    assert verify(record, folder / "votes.npz").verified
+    report = replay(record, votes, spec, source=source, bundle=bundle)
+    assert report.confirmed
+    assert any("2 changes of the ledger that are a user's own" in sentence for sentence in report.not_replayed)
 
 
 def test_the_table_has_the_ceiling_and_what_different_images_share() -> None:

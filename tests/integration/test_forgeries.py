@@ -129,11 +129,26 @@ def of_another_image(run: Run) -> Run:
     )
 
 
+def covering(run: Run, *, norm: float | None) -> Run:
+    """The first change that is not covered becomes one, with its own norm or one that fits."""
+    record = json.loads(json_bytes(run.record))
+    entry = next(entry for entry in record["ledger"] if entry["norm"] and not entry["covered"] and not entry["draws"])
+    entry.update({"covered": True} | ({} if norm is None else {"norm": norm}))
+    return run._replace(record=record)
+
+
 def of_another_display_range(run: Run) -> Run:
     """With less round-off than the pixels' way to the network's input has."""
     side = min(run.record["source"]["shape"])
     lost = resize_round_off((side, side), run.votes.input_shape, display=display_round_off(1e-9))
     return made_anew(run, scale=dataclasses.replace(scale_of(run), rho=1e-9, round_off=lost))
+
+
+def not_applying(run: Run) -> Run:
+    """A change that is not covered is said not to apply."""
+    record = json.loads(json_bytes(run.record))
+    record["ledger"][-1].update({"norm": None, "covered": False, "reason": "the preprocessing has no Resized step."})
+    return run._replace(record=record)
 
 
 FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
@@ -159,6 +174,9 @@ FORGERIES: dict[str, tuple[str, Callable[[Run], Run]]] = {
     "another finding": ("replay", lambda run: reworded(run, "finding", "name", value="effusion")),
     "no warnings of the reader": ("replay", lambda run: reworded(run, "source", "warnings", value="x")),
     "another display range": ("replay", of_another_display_range),
+    "a change called covered": ("verify", lambda run: covering(run, norm=None)),
+    "a smaller norm of a change": ("replay", lambda run: covering(run, norm=0.01)),
+    "a change that does not apply": ("replay", not_applying),
     "L_max 10 % larger": ("verify", lambda run: reworded(run, "claim", "l_max", "l2", value=lambda l2: 1.1 * l2)),
 }
 

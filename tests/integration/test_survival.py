@@ -22,6 +22,7 @@ from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import bundle_folder, shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import lists
 from monai_robustinterp.run.cohort import certify_cohort
@@ -190,6 +191,7 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
         ({"pairs": True}, {}, "pairs False there, True here"),
         ({"target": 0}, {}, "target 1 there, 0 here"),
         ({}, {"regions": [parse_region("zone:upper")]}, "regions"),
+        ({}, {"changes": NAMED[1:]}, "another list of changes in the ledger"),
         ({}, {"transfer_syntax": "rle"}, "another transfer syntax than rle"),
     ]
     with collected() as case:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from monai_robustinterp.certificates import CertifiedResult, Claim, Origin, certified_result
+from monai_robustinterp.certificates.ledger import MeasuredChange, ledger_record
 from monai_robustinterp.certificates.native import UNKNOWN_SCALE, NativeScale, native_record
 from monai_robustinterp.certificates.resize import (
     area_resize_matrix,
@@ -27,6 +28,13 @@ from tests.support.vote_factory import copy_bits
 
 PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
 
+CHANGES = (
+    MeasuredChange(name="8-bit rounding", value=None, norms=(1e-3,)),
+    MeasuredChange(name="JPEG quality", value=95, reason="the file is a JPEG already."),
+    MeasuredChange(name="detector noise, sd", value=0.01, norms=(*[1e-3] * 18, 2e-3, 100.0), drawn=True),
+    MeasuredChange(name="brighter by", value=0.02, norms=(10.0,)),
+)
+
 
 def result_of(
     votes: VoteMap,
@@ -41,6 +49,7 @@ def result_of(
     scale: NativeScale = UNKNOWN_SCALE,
     source: Mapping[str, Any] | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
+    changes: Sequence[MeasuredChange] = (),
 ) -> CertifiedResult:
     """The result as the package assembles it."""
     return certified_result(
@@ -53,6 +62,7 @@ def result_of(
             source=source or source_record({}, votes.input_shape),
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
             provenance=PROVENANCE,
+            ledger=ledger_record(changes, certificate.l_max, spec),
         ),
         earlier=earlier,
     )
@@ -159,6 +169,7 @@ def make_record(
         scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,
         source=source,
         earlier=earlier,
+        changes=CHANGES,
     )
     return written(result.record)
 

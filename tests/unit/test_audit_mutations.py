@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -466,8 +467,8 @@ def test_missing_and_unknown_entries_are_caught(certified) -> None:
     record, arrays, *_ = certified
     branches = {path.rpartition(".")[0] for path, _ in leaves(record) if "." in path} - {""}
     for path in sorted({path for path, _ in leaves(record)} | branches):
-        if path == "content_sha256":
-            continue
+        if path == "content_sha256" or re.fullmatch(r"ledger\[\d+\]", path):
+            continue  # which changes were tested does not follow from the votes
         changed = copy.deepcopy(record)
         parent, last = parent_of(changed, path)
         del parent[last]

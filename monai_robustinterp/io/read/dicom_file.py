@@ -8,7 +8,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_admission import admission_concerns, body_part, display_oddities
 from monai_robustinterp.io.read.dicom_dataset import parse_dicom
 from monai_robustinterp.io.read.dicom_display import displayed_pixels
-from monai_robustinterp.io.read.dicom_header import header_meta, pixel_aspect, pixel_spacing
+from monai_robustinterp.io.read.dicom_header import header_meta, lossy_compression, pixel_aspect, pixel_spacing
 from monai_robustinterp.io.read.dicom_padding import find_padding
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
 from monai_robustinterp.io.read.header_text import HeaderText
@@ -44,7 +44,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     """
     dataset, found = parse_dicom(content)
     # Copied before decoding: pydicom's decoders convert some of these elements.
-    header = header_meta(dataset) | {"body_part": body_part(dataset)}
+    header, compression = header_meta(dataset) | {"body_part": body_part(dataset)}, lossy_compression(dataset)
     stored = stored_pixels(dataset)
     concerns = admission_concerns(dataset)
     if strict and concerns:
@@ -74,6 +74,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         pixel_aspect=aspect,
         dicom_header=HeaderText.of(content),
         header=header,
+        lossy_compression=compression,
         warnings=(*concerns, *oddities, *found, *stored.warnings, *filter(None, (padding.warning,)), *pixels.warnings),
     )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, MutableSequence
 
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, checked_aspect
@@ -20,7 +21,15 @@ _META_KEYWORDS = {
     "series_instance_uid": "SeriesInstanceUID",
     "study_instance_uid": "StudyInstanceUID",
 }
+_LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 HEADER_KEYS = (*_META_KEYWORDS, "body_part", "laterality", "transfer_syntax_uid")
+
+
+def lossy_compression(dataset: Dataset) -> str:
+    """Say "JPEG" if the header states that the pixels are in lossy JPEG, or have been; else ""."""
+    syntax = text(dataset.file_meta, "TransferSyntaxUID")
+    been = "ISO_10918_1" in text(dataset, "LossyImageCompressionMethod")
+    return "JPEG" if syntax in _LOSSY_JPEG or been else ""
 
 
 def text(dataset: Dataset, keyword: str) -> str:

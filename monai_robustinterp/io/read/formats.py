@@ -100,6 +100,7 @@ def _facts(source: SourceImage) -> dict[str, Any]:
         "pixel_sha256": _pixel_sha256(source.stored_pixels),
         "dicom_header": source.dicom_header,
         "file_format": source.file_format,
+        "lossy_compression": source.lossy_compression,
         "warnings": source.warnings,
     }
 

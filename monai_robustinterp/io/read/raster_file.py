@@ -79,6 +79,7 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
         intensity_path=("stored values", *step),
         slope=_slope(used, bits, sample_bits, palette=mode == "P", unequal=bool(unequal)),
         file_format="image",
+        lossy_compression="" if png else "JPEG",
         warnings=tuple(filter(None, warnings)),
     )
 

@@ -52,7 +52,8 @@ class ChestXRayReader(ImageReader):
       pixels (row by row, little-endian, in their integer type);
     - ``file_sha256``: hash of the file; ``dicom_header``: the header that was read with the pixels, a
       :class:`~monai_robustinterp.io.read.header_text.HeaderText` (it names the patient, and prints as nothing);
-    - ``file_format`` (DICOM, NIfTI, image), ``warnings`` (joined by "; ").
+    - ``file_format`` (DICOM, NIfTI, image), ``lossy_compression`` ("JPEG" if the file says that its pixels have been
+      through it), ``warnings`` (joined by "; ").
 
     Args:
         strict: refuse DICOM images whose header states another modality or body part, or FOR PROCESSING. Otherwise

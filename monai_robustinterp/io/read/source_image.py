@@ -61,6 +61,7 @@ class SourceImage:
         pixel_aspect: height of a pixel over its width.
         dicom_header: header of a DICOM file; "" of other formats.
         header: further entries of the meta dictionary (DICOM codes and UIDs).
+        lossy_compression: "JPEG" if the file says that its pixels have been through it; else "".
         warnings: sentences about what is odd but readable.
     """
 
@@ -77,6 +78,7 @@ class SourceImage:
     pixel_aspect: float = 1.0
     dicom_header: HeaderText = NO_HEADER
     header: dict[str, str] = field(default_factory=dict)
+    lossy_compression: str = ""
     warnings: tuple[str, ...] = ()
 
 
