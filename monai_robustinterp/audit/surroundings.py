@@ -10,7 +10,18 @@ from typing import Any
 
 from monai_robustinterp.audit import sentences
 from monai_robustinterp.audit.case import Case
-from monai_robustinterp.audit.expect import ABOVE, BELOW, HashOnly, Judged, Leaf, Number, Same, bound_above, near
+from monai_robustinterp.audit.expect import (
+    ABOVE,
+    BELOW,
+    HashOnly,
+    Judged,
+    Leaf,
+    Number,
+    Same,
+    as_number,
+    bound_above,
+    near,
+)
 from monai_robustinterp.audit.native import area_norm, round_off
 from monai_robustinterp.audit.real import MP, Real
 from monai_robustinterp.audit.strict import AuditError
@@ -61,7 +72,7 @@ def sampling(case: Case) -> dict[str, Any]:
     early = stopped and reached < case.number("sampling", "until_radius")
     return {
         "until_radius": HashOnly(float, "sampling stopped before decision and map were certified so far" * early),
-        "until_covers": Same(None) if _covers(case) is None else HashOnly(str),
+        "until_covers": Same(None) if _covers(case) is None else HashOnly(str, _short_of(case)),
         "looks": [Same(look) for look in spec["looks"]],
         "n_samples": Same(case.votes.n_samples),
         "max_samples": Same(most),
@@ -73,6 +84,30 @@ def sampling(case: Case) -> dict[str, Any]:
 def _covers(case: Case) -> Any:
     entry = case.record.get("sampling")
     return entry.get("until_covers") if isinstance(entry, Mapping) else None
+
+
+def _short_of(case: Case) -> str:
+    """What is wrong if the radius to stop at does not cover the change of the ledger that it is said to cover.
+
+    An image without a source file has no ledger; there the caller measured the change.
+    """
+    radius = MP.mpf(case.number("sampling", "until_radius")) / case.sigma
+    norms = [case.number("ledger", i, "norm") for i, label in enumerate(_labels(case)) if label == _covers(case)]
+    short = any(not 0 < norm < radius for norm in norms)
+    return "the radius to stop at does not cover this change of the ledger" * short
+
+
+def _labels(case: Case) -> list[str]:
+    """Names and values of the ledger's changes, "" where an entry is none."""
+    ledger = case.record.get("ledger")
+    return [_label(entry) for entry in ledger] if isinstance(ledger, list) else []
+
+
+def _label(entry: Any) -> str:
+    if not isinstance(entry, Mapping):
+        return ""
+    value = as_number(entry.get("value"))
+    return f"{entry.get('change')}" + ("" if value is None else f" {float(value):g}")
 
 
 def selection(case: Case) -> list[Any]:

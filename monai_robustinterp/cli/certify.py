@@ -21,6 +21,7 @@ from monai_robustinterp.cli.arguments import (
     shown_path,
 )
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.changes import change_named
 from monai_robustinterp.geometry.regions import RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.write.overlay import read_reference
@@ -79,8 +80,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="look at M copies, 2 M, 4 M, ... and stop where decision and map are certified up to L",
     )
     parser.add_argument(
-        "--max-samples", type=positive(int), metavar="M", help="most copies per image with --until-radius"
+        "--until-covers",
+        metavar="CHANGE",
+        help='the same, where CHANGE of the image lies within both radii, such as "JPEG quality 75"',
     )
+    parser.add_argument("--max-samples", type=positive(int), metavar="M", help="most copies per image with --until-...")
     parser.add_argument(
         "--region",
         type=_region,
@@ -107,10 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
+        if arguments.until_covers is not None:
+            change_named(arguments.until_covers)
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
-        if arguments.max_samples is not None and bundle.inferer.claim.until_radius is None:
+        if arguments.max_samples is not None and not bundle.inferer.claim.stops_early:
             raise InputRefused(
-                "--max-samples is the end of early stopping and needs --until-radius; --samples sets a fixed number."
+                "--max-samples is the end of early stopping and needs --until-radius or --until-covers; --samples "
+                "sets a fixed number."
             )
         reference = None if arguments.reference is None else read_reference(arguments.reference)
         summary = certify_cohort(
@@ -197,6 +204,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "sigma": arguments.sigma,
         "n_samples": arguments.samples,
         "until_radius": arguments.until_radius,
+        "until_covers": arguments.until_covers,
         "max_samples": arguments.max_samples,
         "pairs": arguments.pairs or None,
         "top_k": arguments.top_k,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_robustinterp.certificates.ledger import LEDGER_PROTOCOL, change_label
+from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.source import Pixels, Source
 
 N_DRAWS = 20
@@ -276,3 +277,19 @@ NAMED: tuple[Change, ...] = (
     ResizeKernel("bilinear resize kernel", None),
 )
 """The list of the ledger, a family from the mildest to the strongest."""
+
+
+def change_named(label: str, changes: Sequence[Change] = NAMED) -> Change:
+    """The change with this name and value.
+
+    Args:
+        label: such as "JPEG quality 75".
+        changes: to choose from.
+
+    Raises:
+        InputRefused: if it is none of them.
+    """
+    by_label = {change.label: change for change in changes}
+    if label not in by_label:
+        raise InputRefused(f"there is no change {label!r} of the image; the changes are {sorted(by_label)}.")
+    return by_label[label]

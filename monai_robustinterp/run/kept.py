@@ -154,7 +154,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "finding": recipe.findings.name(target),
         "beta": float(exact_beta(claim.beta)),
         "eta": claim.eta,
-        "until_radius": claim.until_radius,
+        "until_radius": claim.until_radius if claim.until_covers is None else prepared.until_radius,
         "until_covers": claim.until_covers,
         "pairs": recipe.pairs,
         "regions": [region.name for region in prepared.regions],

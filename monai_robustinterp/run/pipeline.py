@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.certificates.ledger import MeasuredChange
-from monai_robustinterp.geometry.changes import NAMED, Change
+from monai_robustinterp.certificates.sequence import covering_radius
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.changes import NAMED, Change, change_named
 from monai_robustinterp.geometry.ledger import measure
 from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import RegionSource, region_on_cells
@@ -44,6 +46,7 @@ class Prepared:
             over the image that they are of, whatever becomes of the file.
         regions: on the cells of the map.
         earlier: runs of the image with other settings that did not certify it, as the record names them.
+        until_radius: at which sampling may stop, where it goes on until a change of this image is covered.
     """
 
     image: MetaTensor
@@ -51,6 +54,7 @@ class Prepared:
     gray: npt.NDArray[np.float32]
     regions: tuple[Region, ...]
     earlier: tuple[dict[str, Any], ...] = ()
+    until_radius: float | None = None
 
 
 def certify_image(
@@ -73,21 +77,29 @@ def certify_image(
     Raises:
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
-    prepared = prepare(source, bundle, regions=regions)
-    votes, spec = bundle.inferer.vote(prepared.image, bundle.network, progress, regions=prepared.regions)
+    prepared = prepare(source, bundle, regions=regions, changes=changes)
+    votes, spec = vote(prepared, bundle, progress)
     return finish(prepared, bundle, votes=votes, spec=spec, changes=changes)
 
 
-def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[RegionSource] = ()) -> Prepared:
+def prepare(
+    source: str | Path,
+    bundle: SaliencyBundle,
+    *,
+    regions: Sequence[RegionSource] = (),
+    changes: Sequence[Change] = NAMED,
+) -> Prepared:
     """Reads and preprocesses one image file; a thread of its own may do it while the network works on another one.
 
     Args:
         source: see :func:`certify_image`.
         bundle: see :func:`certify_image`.
         regions: see :func:`certify_image`.
+        changes: see :func:`certify_image`.
 
     Raises:
-        InputRefused: see :func:`certify_image`.
+        InputRefused: see :func:`certify_image`; or if sampling is to go on until a change is covered that is none of
+            ``changes``, or does not apply to the image.
     """
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
@@ -96,7 +108,30 @@ def prepare(source: str | Path, bundle: SaliencyBundle, *, regions: Sequence[Reg
     cell_size = bundle.inferer.recipe.cell_size
     with _INVERTING:
         on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
-    return Prepared(image=image, source=source_image, gray=gray, regions=tuple(on_cells))
+    ready = Prepared(image=image, source=source_image, gray=gray, regions=tuple(on_cells))
+    return replace(ready, until_radius=_until_radius(ready, bundle, changes))
+
+
+def _until_radius(ready: Prepared, bundle: SaliencyBundle, changes: Sequence[Change]) -> float | None:
+    """The radius that covers the change of this image that sampling is to cover, known before the noise."""
+    recipe, label = bundle.inferer.recipe, bundle.inferer.claim.until_covers
+    if label is None:
+        return None
+    chosen = change_named(label, changes)
+    (measured,) = measured_changes(ready, bundle, recipe.spec(recipe.target or 0), [chosen])
+    if measured.reason:
+        raise InputRefused(
+            f"sampling is to go on until {label!r} is covered, a change that does not apply to this image: "
+            f"{measured.reason} Choose another one, or a radius (until_radius)."
+        )
+    return covering_radius(max(measured.norms), sigma=recipe.sigma)
+
+
+def vote(prepared: Prepared, bundle: SaliencyBundle, progress: Progress | None = None) -> tuple[VoteMap, SmoothingSpec]:
+    """Takes the votes of a prepared image; the arguments are those of :func:`certify_image`."""
+    return bundle.inferer.vote(
+        prepared.image, bundle.network, progress, regions=prepared.regions, until_radius=prepared.until_radius
+    )
 
 
 def measured_changes(
@@ -153,4 +188,5 @@ def finish(
         changes=measured_changes(prepared, bundle, spec, changes),
         picture=Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta)),
         earlier=prepared.earlier,
+        until_radius=prepared.until_radius,
     )

@@ -150,7 +150,7 @@ class ReadAhead:
     def _read(self, image: ImageRun) -> ImageRun:
         with image.step():
             refuse_irregular(image.path)
-            ready = pipeline.prepare(image.path, self.bundle, regions=self.regions)
+            ready = pipeline.prepare(image.path, self.bundle, regions=self.regions, changes=self.changes)
             image.folder = f"{RESULT_PREFIX}{ready.image.meta['file_sha256'][:16]}"
             if self.overwrite:
                 # Read before the noise: what it replaces is gone afterwards.
@@ -163,8 +163,7 @@ class ReadAhead:
         with image.step():
             self._keep_existing(image, ready)
             if not image.kept:
-                network = self.bundle.network
-                image.votes = self.bundle.inferer.vote(ready.image, network, progress, regions=ready.regions)
+                image.votes = pipeline.vote(ready, self.bundle, progress)
 
     def _write(self, image: ImageRun) -> None:
         if image.prepared is not None and image.votes is not None and not image.kept:

@@ -216,6 +216,30 @@ def test_against_another_image_says_whether_this_pair_is_covered(tmp_path, capsy
                 assert ("before its noise, not after a look" in entry["against"]) is (name == "noisy")
 
 
+def test_sampling_goes_on_until_a_change_is_covered(tmp_path, capsys) -> None:
+    """And where it cannot, the image or the command gets a sentence."""
+    settings = ["--until-covers", "JPEG quality 95", "--samples", "64", "--max-samples", "256", "--quiet"]
+    film, output = make_dx(tmp_path / "film.dcm"), tmp_path / "out"
+    assert main(["certify", str(film), "--output", str(output), *settings]) == 0
+    (folder,) = output.glob("cxr-*")
+    record = json.loads((folder / "certificate.json").read_text())
+    sampling, sigma = record["sampling"], record["spec"]["sigma"]
+    (entry,) = [each for each in record["ledger"] if (each["change"], each["value"]) == ("JPEG quality", 95)]
+    assert sampling["until_covers"] == "JPEG quality 95"
+    assert sampling["until_radius"] == pytest.approx(entry["norm"] * sigma, rel=1e-9)
+    assert entry["norm"] < sampling["until_radius"] / sigma
+    assert entry["covered"] or not sampling["stopped_early"]
+    assert main(["verify", str(folder)]) == 0
+    # The same run again keeps it.
+    assert main(["certify", str(film), "--output", str(output), *settings]) == 0
+    jpeg = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
+    assert main(["certify", str(jpeg), "--output", str(tmp_path / "jpeg"), *settings]) == 1
+    assert "does not apply to this image" in results(tmp_path / "jpeg")[0]["reason"]
+    capsys.readouterr()
+    assert main(["certify", str(film), "--output", str(tmp_path / "no"), "--until-covers", "a kiss"]) == 1
+    assert "there is no change 'a kiss'" in capsys.readouterr().err
+
+
 def test_a_pair_of_other_sizes_at_the_network_is_a_sentence() -> None:
     votes = make_votes()
     certificate = certify_votes(votes, make_spec(votes), beta="0.5", eta=0.001)
