@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from monai_robustinterp import CertifiedResult, SaliencyBundle, load_bundle, save
+from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.study.timing import Clock
 
@@ -41,10 +42,15 @@ def breakdown(
 
 def _in_stages(clock: Clock, source: Path, bundle: SaliencyBundle, folder: Path) -> CertifiedResult:
     prepared = clock("read and preprocess", lambda: pipeline.prepare(source, bundle))
+    recipe = bundle.inferer.recipe
+    changes = clock(
+        "ledger of changes",
+        lambda: pipeline.measured_changes(prepared, bundle, NAMED, sigma=recipe.sigma, seed=recipe.seed),
+    )
     votes, spec = clock("noisy copies and votes", lambda: bundle.inferer.vote(prepared.image, bundle.network))
     result = clock(
         "certificate, map on the source grid, record",
-        lambda: pipeline.finish(prepared, bundle, votes=votes, spec=spec),
+        lambda: pipeline.finish(prepared, bundle, votes=votes, spec=spec, changes=changes),
     )
     clock("overlay, secondary capture, files", lambda: save(result, folder))
     return result

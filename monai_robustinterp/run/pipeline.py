@@ -77,9 +77,10 @@ def certify_image(
     Raises:
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
-    prepared = prepare(source, bundle, regions=regions, changes=changes)
+    prepared, recipe = prepare(source, bundle, regions=regions, changes=changes), bundle.inferer.recipe
+    measured = measured_changes(prepared, bundle, changes, sigma=recipe.sigma, seed=recipe.seed)
     votes, spec = vote(prepared, bundle, progress)
-    return finish(prepared, bundle, votes=votes, spec=spec, changes=changes)
+    return finish(prepared, bundle, votes=votes, spec=spec, changes=measured)
 
 
 def prepare(
@@ -118,7 +119,7 @@ def _until_radius(ready: Prepared, bundle: SaliencyBundle, changes: Sequence[Cha
     if label is None:
         return None
     chosen = change_named(label, changes)
-    (measured,) = measured_changes(ready, bundle, recipe.spec(recipe.target or 0), [chosen])
+    (measured,) = measured_changes(ready, bundle, [chosen], sigma=recipe.sigma, seed=recipe.seed)
     if measured.reason:
         raise InputRefused(
             f"sampling is to go on until {label!r} is covered, a change that does not apply to this image: "
@@ -135,22 +136,23 @@ def vote(prepared: Prepared, bundle: SaliencyBundle, progress: Progress | None =
 
 
 def measured_changes(
-    prepared: Prepared, bundle: SaliencyBundle, spec: SmoothingSpec, changes: Sequence[Change] = NAMED
+    prepared: Prepared, bundle: SaliencyBundle, changes: Sequence[Change], *, sigma: float, seed: int
 ) -> tuple[MeasuredChange, ...]:
     """Changes of the source image in standard deviations of the noise; they do not depend on the votes.
 
     Args:
         prepared: the image.
         bundle: what prepared it.
-        spec: whose noise and seed.
         changes: of the source image.
+        sigma: standard deviation of the noise.
+        seed: of random changes.
     """
     clean = prepared.image.as_tensor().cpu().numpy()
     scale = native_scale(bundle.preprocessing, prepared.image.meta, (clean.shape[1], clean.shape[2]))
     # Where the path is known the norm also holds for preprocessing of the changed pixels that rounds otherwise.
-    round_off = 2 * (scale.round_off or 0.0) / spec.sigma
-    norm = WhiteNoise(spec.sigma).norm
-    return measure(changes, prepared.source, clean, norm=norm, round_off=round_off, seed=spec.seed)
+    round_off = 2 * (scale.round_off or 0.0) / sigma
+    norm = WhiteNoise(sigma).norm
+    return measure(changes, prepared.source, clean, norm=norm, round_off=round_off, seed=seed)
 
 
 def finish(
@@ -159,7 +161,7 @@ def finish(
     *,
     votes: VoteMap,
     spec: SmoothingSpec,
-    changes: Sequence[Change] = NAMED,
+    changes: Sequence[MeasuredChange] = (),
 ) -> CertifiedResult:
     """Certificate, map on the source grid and record; a thread of its own may do it, as it runs no network.
 
@@ -185,7 +187,7 @@ def finish(
         bundle.network,
         files=bundle.files,
         scale=native_scale(bundle.preprocessing, image.meta, votes.input_shape),
-        changes=measured_changes(prepared, bundle, spec, changes),
+        changes=changes,
         picture=Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta)),
         earlier=prepared.earlier,
         until_radius=prepared.until_radius,

@@ -1,7 +1,8 @@
 """Many images through the pipeline: while the network works on one, the next is read and those before are written.
 
-Three threads take each image in turn, in order. One reads it: hash, pixels, preprocessing, regions. The caller's thread
-takes its votes; the network runs in no other. One finishes it: certificate, map on the source grid, picture, files.
+Three threads take each image in turn, in order. One reads it: hash, pixels, preprocessing, regions, changes for the
+ledger. The caller's thread takes its votes; the network runs in no other. One finishes it: certificate, map on the
+source grid, picture, files.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import CertifiedResult
+from monai_robustinterp.certificates.ledger import MeasuredChange
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder
 from monai_robustinterp.geometry.changes import Change
@@ -48,6 +50,7 @@ class ImageRun:
         path: the file.
         folder: name of its result folder; "" before it is known.
         prepared: after reading.
+        changes: of the source image, measured after reading.
         votes: after the network, with how they were taken; those of a result that was kept.
         record: content of its certificate.json, after writing; None if it was refused.
         kept: whether an earlier run made the result, or the same file before it in this one.
@@ -60,6 +63,7 @@ class ImageRun:
     path: Path
     folder: str = ""
     prepared: Prepared | None = None
+    changes: tuple[MeasuredChange, ...] = ()
     votes: tuple[VoteMap, SmoothingSpec] | None = None
     record: dict[str, Any] | None = None
     kept: bool = False
@@ -157,6 +161,11 @@ class ReadAhead:
                 ready = replace(ready, earlier=self.earlier(self.output / image.folder, ready))
             image.prepared = ready
             self._keep_existing(image, ready)
+            if not image.kept:
+                recipe = self.bundle.inferer.recipe
+                image.changes = pipeline.measured_changes(
+                    ready, self.bundle, self.changes, sigma=recipe.sigma, seed=recipe.seed
+                )
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
@@ -172,7 +181,7 @@ class ReadAhead:
         self.done(image)
 
     def _finish(self, image: ImageRun, ready: Prepared, votes: VoteMap, spec: SmoothingSpec) -> None:
-        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec, changes=self.changes)
+        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec, changes=image.changes)
         try:
             with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
                 self.save(result, folder)

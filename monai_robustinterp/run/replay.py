@@ -179,7 +179,7 @@ def _other_ledger(
     known = {(change.name, change.value): change for change in NAMED}
     recorded = [entry for entry in record.get("ledger", []) if (entry["change"], entry["value"]) in known]
     changes = [known[entry["change"], entry["value"]] for entry in recorded]
-    for entry, again in zip(recorded, measured_changes(prepared, bundle, spec, changes)):
+    for entry, again in zip(recorded, measured_changes(prepared, bundle, changes, sigma=spec.sigma, seed=spec.seed)):
         norms = entry["draws"]["norms"] if entry["draws"] else [entry["norm"]] if entry["norm"] is not None else []
         close = [math.isclose(*pair, rel_tol=NORM_TOLERANCE) for pair in zip(norms, again.norms)]
         if len(norms) != len(again.norms) or not all(close) or entry["reason"] != again.reason:

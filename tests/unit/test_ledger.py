@@ -223,9 +223,9 @@ def test_a_change_that_fails_is_one_sentence_and_stops_nothing() -> None:
 
 
 def test_a_norm_is_never_rounded_down_and_inside_is_strict() -> None:
-    change = np.full(4, 0.1)
-    exact = Fraction(0.1) * 2 / Fraction(0.3)  # sqrt(4 * .1^2) / sigma
-    assert exact <= Fraction(WhiteNoise(0.3).norm(change)) < exact * (1 + Fraction(1, 10**12))
+    for value in np.random.default_rng(0).random(50):
+        exact = Fraction(value) * 2 / Fraction(0.3)  # sqrt(4 value^2) / sigma
+        assert exact <= Fraction(WhiteNoise(0.3).norm(np.full(4, value))) < exact * (1 + Fraction(1, 10**12))
     assert norms(NAMED[0], source_of(middle_gray()), round_off=0.5).norms[0] > 0.5
     assert not covers(radius_in_noise(0.3, 0.1), math.nextafter(0.3 / 0.1, 4))
     radius = radius_in_noise(0.5, 0.25)

@@ -542,6 +542,7 @@ def test_the_stages_of_a_dicom_file_leave_nothing_behind(tmp_path) -> None:
     found = stages.breakdown(source, CHEST, device="cpu", n_samples=4, repeats=1, folder=folder)
     assert list(found["stages"]) == [
         "read and preprocess",
+        "ledger of changes",
         "noisy copies and votes",
         "certificate, map on the source grid, record",
         "overlay, secondary capture, files",
