@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose, LoadImaged
 from torch import nn
 
-from monai_robustinterp.errors import InputRefused, own_message
+from monai_robustinterp.errors import InputRefused, of_users_transform, own_message
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.networks.provenance import network_sha256
@@ -65,15 +65,37 @@ class SaliencyBundle:
         self._weights = (network, network_sha256(network), file_sha256(weights))
         self._config_sha256 = file_sha256(self.root / _CONFIG)
 
+    def preprocessed(self, loaded: Mapping[str, Any]) -> Any:
+        """The network's input [1, H, W] of what the first transform loaded.
+
+        Raises:
+            InputRefused: if a transform fails, in its own words.
+        """
+        try:
+            return self.preprocessing(loaded, start=1)["image"]
+        except Exception as error:
+            meta = loaded["image"].meta
+            path = Path(str(meta.get("filename_or_obj", "")))
+            identifiers = (str(value) for key, value in meta.items() if key.endswith("_uid"))
+            refused = of_users_transform(error, (str(path), path.name, path.stem, *identifiers))
+            if refused is None:
+                raise
+            raise refused from error
+
     @property
     def files(self) -> dict[str, str]:
-        """SHA-256 of the files that network and settings come from, for the record.
+        """SHA-256 of the files that network, settings and input statistics come from, for the record.
 
         The weights file is named only while the network is the one that was read from it.
         """
         network, loaded, weights_sha256 = self._weights
         unchanged = self.network is network and network_sha256(network) == loaded
-        return {"config_sha256": self._config_sha256} | ({"weights_sha256": weights_sha256} if unchanged else {})
+        expected = self.inferer.recipe.expected
+        return (
+            {"config_sha256": self._config_sha256}
+            | ({"weights_sha256": weights_sha256} if unchanged else {})
+            | ({"input_statistics_sha256": expected.file_sha256} if expected and expected.file_sha256 else {})
+        )
 
 
 def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> SaliencyBundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Iterable
 
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory"),
@@ -43,6 +44,30 @@ def own_message(error: BaseException) -> str | None:
             return str(cause)
         cause = cause.__cause__
     return None
+
+
+def of_users_transform(error: BaseException, hidden: Iterable[str]) -> InputRefused | None:
+    """What a transform of the user's preprocessing raised, in its own words; None for errors that have a sentence.
+
+    A transform is given the metadata of its image, and may quote them.
+
+    Args:
+        error: that came out of MONAI, which wraps it.
+        hidden: texts that must not be repeated: path, file name, identifiers.
+    """
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if own_message(error) is not None or isinstance(cause, OSError) or out_of_memory(cause):
+        return None
+    words = " ".join(str(cause).split())
+    for text in sorted((text for text in hidden if text), key=len, reverse=True):
+        words = words.replace(text, "[...]")
+    where = raised_in(cause)
+    return InputRefused(
+        f"the bundle's preprocessing raised {type(cause).__name__}{f' in {where}' if where else ''}: "
+        f"{words[:_LONGEST_MESSAGE] or 'without a message'}"
+    )
 
 
 def raised_in(error: BaseException) -> str:

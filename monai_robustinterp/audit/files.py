@@ -45,14 +45,20 @@ def input_hash(record: Mapping[str, Any], path: Path) -> Judged:
 
 
 def bundle_hashes(provenance: Mapping[str, Any], folder: Path) -> dict[str, Judged]:
-    """Whether the hashes of configuration and weights are those of a bundle's files.
+    """Whether the hashes of configuration, weights and input statistics are those of a bundle's files.
 
     Raises:
         AuditError: if the folder has no configuration, or a file cannot be read.
     """
     config = _sha256(folder / "configs" / "inference.json", "configs/inference.json of the bundle")
     weights = [_sha256(path, "a file in models/ of the bundle") for path in _files(folder / "models")]
-    return {
+    statistics: dict[str, Judged] = {}
+    if "input_statistics_sha256" in provenance:
+        configs = [_sha256(path, "a file in configs/ of the bundle") for path in _files(folder / "configs")]
+        known = provenance["input_statistics_sha256"] in configs
+        reason = "" if known else "no file in configs/ of the bundle has this hash"
+        statistics["input_statistics_sha256"] = Judged(reason)
+    return statistics | {
         "config_sha256": Judged(
             "" if provenance.get("config_sha256") == config else "configs/inference.json of the bundle has another hash"
         ),

@@ -201,7 +201,7 @@ def _provenance(entries: Any) -> dict[str, str]:
     """Texts by name. The network has a hash, "" if it has no weights here; its files may have one."""
     if entries["network_sha256"] != "":
         _sha256(entries["network_sha256"])
-    for name in ("weights_sha256", "config_sha256"):
+    for name in ("weights_sha256", "config_sha256", "input_statistics_sha256"):
         if name in entries:
             _sha256(entries[name])
     return {name: _of(str, text) for name, text in _of(dict, entries).items()}

@@ -99,7 +99,7 @@ def compare(
         InputRefused: if the file is no image that can be explained, or no method gave a map.
         ValueError: if the target is no logit, or a logit is not finite.
     """
-    image: MetaTensor = bundle.preprocessing({"image": str(source)})["image"]
+    image: MetaTensor = bundle.preprocessed(bundle.preprocessing({"image": str(source)}, end=1))
     clean = image.as_tensor().detach().to(torch.float32)
     input_warnings = bundle.inferer.recipe.check_input(clean)
     maps, refused = [], {}

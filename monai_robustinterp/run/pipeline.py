@@ -105,7 +105,7 @@ def prepare(
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
     source_image = Source(loaded["image"], bundle.preprocessing)
-    image: MetaTensor = bundle.preprocessing(loaded, start=1)["image"]
+    image: MetaTensor = bundle.preprocessed(loaded)
     cell_size = bundle.inferer.recipe.cell_size
     with _INVERTING:
         on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -43,12 +44,14 @@ class InputStatistics:
         input_shape: their height and width.
         ranges: from the 0.1 % to the 99.9 % quantile of each statistic, by name.
         mean_image: their mean, float64 [16, 16]: averages over fields.
+        file_sha256: hash of the file that they were read from; "" if they were not.
     """
 
     n_images: int
     input_shape: tuple[int, int]
     ranges: Mapping[str, tuple[float, float]]
     mean_image: torch.Tensor
+    file_sha256: str = ""
 
     @classmethod
     def of(cls, images: Iterable[torch.Tensor]) -> InputStatistics:
@@ -76,14 +79,19 @@ class InputStatistics:
             ValueError: if it holds something else.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_bytes()
+            content = json.loads(text.decode("utf-8"))
             height, width = (int(side) for side in content["input_shape"])
             ranges = {
                 name: (float(content["ranges"][name][0]), float(content["ranges"][name][1])) for name in _STATISTICS
             }
             mean_image = torch.tensor(content["mean_image"], dtype=torch.float64).reshape(FIELDS, FIELDS)
             return cls(
-                n_images=int(content["n_images"]), input_shape=(height, width), ranges=ranges, mean_image=mean_image
+                n_images=int(content["n_images"]),
+                input_shape=(height, width),
+                ranges=ranges,
+                mean_image=mean_image,
+                file_sha256=hashlib.sha256(text).hexdigest(),
             )
         except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
             raise ValueError(

@@ -41,11 +41,11 @@ def caption_lines(record: Mapping[str, Any]) -> list[str]:
         f"{finding['name']}: score {finding['score']:.2f} (not calibrated); decision kept in "
         f"{round_down(100 * finding['label_agreement'], 1)} % of noisy copies",
         guarantee(certificate),
+        *certificate.notes,  # first a doubtful input: what follows may mean nothing
         ceiling_line(certificate),
         label_line(certificate),
         *further_lines(record),
         _how(certificate),
-        *certificate.notes,
         DISCLAIMER,
     ]
 

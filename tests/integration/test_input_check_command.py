@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose, MapTransform
 from PIL import Image
 from torch import nn
 
@@ -108,3 +109,18 @@ def test_a_failing_network_is_named_with_its_own_words(tmp_path) -> None:
             (result,) = summary.results
             with case(name):
                 assert result.status == "refused" and said in result.reason and "report it" not in result.reason
+
+
+class Quotes(MapTransform):
+    def __call__(self, data: dict) -> dict:
+        raise KeyError(f"no mask beside {data['image'].meta['filename_or_obj']}, 3 x 3 wanted")
+
+
+def test_a_failing_transform_is_named_with_its_own_words_and_without_the_path(tmp_path) -> None:
+    film = tmp_path / "DOE^JANE.png"
+    Image.open(FILM).save(film)
+    bundle = load_bundle(overrides={"n_samples": 4, "device": CPU})
+    bundle.preprocessing = Compose([bundle.preprocessing.transforms[0], Quotes("image")])
+    (result,) = certify_cohort([film], tmp_path / "out", bundle=bundle, show_progress=False).results
+    assert "preprocessing raised KeyError" in result.reason and "3 x 3 wanted" in result.reason
+    assert "report it" not in result.reason and "DOE" not in result.reason

@@ -51,6 +51,15 @@ OTHERS = {
     "64_mono1_16_nowindow_12bit.dcm": (BITS, (384, 384)),
 }
 REFUSED = {"47_no_photometric.dcm": "PhotometricInterpretation is missing"}
+HOSTILE = {
+    "gdcm_abort_byteflip.dcm": r"ended the process that decodes \(SIGABRT\)",
+    "gdcm_segfault.dcm": r"ended the process that decodes \(SIGSEGV\)",
+    "jpegls_abort.dcm": "states 65535 rows",
+    "lut_bits_overflow.dcm": "modality LUT gives all pixels the same value.*2 entries of 1025 bits",
+    "nested_capture_recursion.dcm": "deeper than 16 levels",
+    "nifti_units5.nii": "spacing in unit 5",
+    "pixeldata_vr.dcm": "PixelData has a value representation that is none of DICOM's",
+}
 CONCERNS = ("17_lateral.dcm", "18_hand_by_region_code.dcm")
 
 
@@ -89,6 +98,14 @@ def test_reported_cases_with_pixels_of_their_own() -> None:
                 assert sign * np.corrcoef(display.ravel(), like.ravel())[0, 1] > 0.9
                 assert meta["pixel_aspect"] == (0.5 if name.startswith("13") else 1.0)
                 assert math.isnan(meta["display_slope"]) != name.startswith("13")
+
+
+def test_hostile_cases_are_refused_with_what_is_wrong() -> None:
+    assert {path.name for path in shared_case("hostile").iterdir()} == set(HOSTILE)
+    with collected() as case:
+        for name, found in HOSTILE.items():
+            with case(name), pytest.raises(InputRefused, match=found):
+                read(shared_case(f"hostile/{name}"))
 
 
 def test_reported_cases_that_are_refused() -> None:

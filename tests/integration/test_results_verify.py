@@ -95,17 +95,20 @@ def test_an_evaluator_leaves_certificate_and_votes_beside_the_capture(bundle, tm
 
 def test_a_network_that_is_put_into_a_bundle_is_not_said_to_be_that_of_the_file() -> None:
     bundle = ri.load_bundle(overrides=FEW)
-    assert set(bundle.files) == {"config_sha256", "weights_sha256"}
+    assert set(bundle.files) == {"config_sha256", "weights_sha256", "input_statistics_sha256"}
     of_the_file = ri.certify_image(FILM, bundle).record["provenance"]
     with torch.no_grad():
         bundle.network.class_layers.out.bias += 0.5
-    assert set(bundle.files) == {"config_sha256"}
+    assert set(bundle.files) == {"config_sha256", "input_statistics_sha256"}
     changed = ri.certify_image(FILM, bundle).record["provenance"]
     assert "weights_sha256" in of_the_file and "weights_sha256" not in changed
     assert of_the_file["network_sha256"] != changed["network_sha256"]
     other = ri.load_bundle(overrides=FEW)
     other.network = ri.load_bundle(overrides=FEW).network
-    assert set(other.files) == {"config_sha256"} and network_sha256(other.network) == of_the_file["network_sha256"]
+    assert (
+        set(other.files) == {"config_sha256", "input_statistics_sha256"}
+        and network_sha256(other.network) == of_the_file["network_sha256"]
+    )
 
 
 def test_the_hash_of_a_network_is_of_its_names_shapes_and_values(tiny) -> None:

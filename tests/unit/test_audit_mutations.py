@@ -371,7 +371,11 @@ def test_what_both_files_agree_on_must_have_the_form_of_a_run(certified) -> None
     record, arrays, *_ = certified
     wrong = [
         *(("spec", "noise", text) for text in ("gaussian/other/1", "", 1)),
-        *(("provenance", name, text) for name in ("weights_sha256", "config_sha256") for text in ("", "1" * 63, 1)),
+        *(
+            ("provenance", name, text)
+            for name in ("weights_sha256", "config_sha256", "input_statistics_sha256")
+            for text in ("", "1" * 63, 1)
+        ),
         *(("votes", "image_sha256", text) for text in ("", "A" * 64, "a" * 63, "a" * 64 + "\n")),
         *(("source", name, text) for name in ("file_sha256", "pixel_sha256") for text in ("", "x" * 64, "a" * 65)),
     ]

@@ -87,6 +87,8 @@ def test_lines_hold_finding_notes_and_disclaimer() -> None:
     text = " ".join(lines)
     assert "effusion: score 0.50 (not calibrated)" in text and "99.9 % of noisy copies" in text
     assert "7 of 4000 copies had a constant map" in text
+    doubtful = make_lines(input_warnings=("Check the input: it is white.",))
+    assert doubtful[1].startswith("CERTIFIED") and doubtful[2] == "Check the input: it is white."
     assert "NOT FOR DIAGNOSIS" in lines[-1]
 
 

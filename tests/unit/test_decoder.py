@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read import decode_worker, decoder, formats, header_text
@@ -23,7 +25,7 @@ from monai_robustinterp.io.read.reader import ChestXRayReader
 from tests.support.bombs import BOMBS, dicom_frame, jpeg_2000, meta_end, nested
 from tests.support.cases import collected
 from tests.support.dicom_factory import chest_like, make_dx
-from tests.support.shared import shared_case
+from tests.support.shared import shared_case, shared_data
 
 ENDS_THE_PROCESS = {"gdcm_abort_byteflip.dcm": "SIGABRT", "gdcm_segfault.dcm": "SIGSEGV"}
 
@@ -166,6 +168,47 @@ def test_the_largest_jpeg_2000_film_is_read(tmp_path) -> None:
             shown = meta["display_min"] + meta["display_max"] - shown
         np.testing.assert_array_equal(values[0, ::97, ::89], shown)
         assert peak_memory() < MAX_MEMORY
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:VOI LUT table:UserWarning")
+def test_the_largest_film_with_lookup_tables_or_a_sigmoid_window_is_read(tmp_path) -> None:
+    """Eight tables, of which only the last one fits, behind a rescale; nothing has room for two of them."""
+    film = np.minimum(np.kron(chest_like(1250, 1250, bits=12), np.ones((8, 8), np.uint16)), 4095)
+    ramp = np.arange(4096, dtype="<u2")
+    for slope in (1, 2):
+        path = make_dx(tmp_path / "film.dcm", pixels=film, elements={"WindowCenter": None, "WindowWidth": None})
+        dataset = dcmread(path)
+        tables = [table if number == 7 else 0 * table for number, table in enumerate([ramp[::-1]] * 8)]
+        dataset.VOILUTSequence = [lookup_table(table) for table in tables]
+        dataset.RescaleSlope = slope
+        dataset.save_as(path)
+        values, meta = ChestXRayReader().get_data(path)
+        assert meta["display_source"] == "VOI LUT table 8 of 8"
+        expected = 4095 - np.minimum(slope * film[::97, ::89].astype(int), 4095)
+        np.testing.assert_array_equal(values[0, ::97, ::89], expected)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "SIGMOID"}
+    values, _ = ChestXRayReader().get_data(make_dx(path, pixels=film, elements=window))
+    expected = 1 / (1 + np.exp(-4 * (film[::97, ::89] - 2048.0) / 4096))
+    np.testing.assert_allclose(values[0, ::97, ::89], expected, rtol=1e-6)
+
+
+def lookup_table(entries: np.ndarray) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [entries.size, 0, 12])
+    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return item
+
+
+@pytest.mark.filterwarnings("ignore:BodyPartExamined:UserWarning")
+def test_what_decoders_print_reaches_nobody(tmp_path, capfd) -> None:
+    """GDCM's libjpeg says on stderr what it thinks of a damaged stream."""
+    content = bytearray(shared_data("dicom/RG3_JPLY_extremity.dcm").read_bytes())
+    content[len(content) // 2] ^= 0x55
+    (tmp_path / "damaged.dcm").write_bytes(content)
+    with contextlib.suppress(InputRefused):
+        read(tmp_path / "damaged.dcm")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_size_in_a_codestream_is_found(tmp_path) -> None:

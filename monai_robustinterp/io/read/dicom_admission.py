@@ -68,6 +68,12 @@ def body_part(dataset: Dataset) -> str:
     return "CHEST" if _CHEST.search(stated) and not _NOT_CHEST.search(stated) else ""
 
 
+def view_position(dataset: Dataset) -> str:
+    """ViewPosition as a term of the standard for radiographs (PS3.3 C.8.1.3); "" if it is none of them."""
+    stated = _plain(text(dataset, "ViewPosition"))
+    return stated if stated in (*_FRONTAL, *_OTHER_VIEWS) else ""
+
+
 def admission_concerns(dataset: Dataset) -> list[str]:
     """Why this may be no frontal chest radiograph for presentation: one sentence each.
 

@@ -30,6 +30,7 @@ from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, DisplaySlope, 
 
 _WIDTHS = 2.0**20
 _MOST_TRIED = 8  # tables, and windows, of one file
+_BLOCK_ROWS = 64
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _STATED_RANGE = (
     "the header's smallest and largest pixel value are the display range only while all pixels lie between them, so it "
@@ -37,7 +38,6 @@ _STATED_RANGE = (
 )
 _ANOTHER_RANGE = "a table or window of the header does not fit the pixels, so the display range depends on the content."
 
-FloatImage = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -46,7 +46,7 @@ class DisplayedPixels:
     """Values with the range that is shown from black to white.
 
     Attributes:
-        values: float64, shape [H, W].
+        values: integers where no step needs more, else float64; shape [H, W]. Integers may be the stored pixels.
         low: the value at the dark end.
         high: the value at the bright end.
         source: where the range came from.
@@ -60,7 +60,7 @@ class DisplayedPixels:
         warnings: sentences about what was odd.
     """
 
-    values: FloatImage
+    values: npt.NDArray[Any]
     low: float
     high: float
     source: str
@@ -101,8 +101,9 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: Mask) 
     pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, ~padding), dataset, ~padding), dataset)
     if not padding.any():
         return pixels
-    pixels.values[padding] = pixels.low
-    return replace(pixels, padded=True, steps=(*pixels.steps, "padding set to black"))
+    values = _floating(pixels.values)
+    values[padding] = pixels.low
+    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
 
 
 def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
@@ -111,6 +112,7 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
     tables = items(dataset, "ModalityLUTSequence")
     if tables and not is_empty(tables[0]):
         table = look_up(stored, tables[0], lowest=-(2.0 ** (bits - 1)) if signed else 0.0)
+        _check_contrast(table.values, exposed, tables[0])
         used = range_in_use(table.values, exposed, bits=table.bits, signed=False)
         whole = used.bits == table.bits
         return DisplayedPixels(
@@ -130,8 +132,8 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
     if (slope, intercept) == (1.0, 0.0):
         return pixels
     ends = sorted((slope * pixels.low + intercept, slope * pixels.high + intercept))
-    # In place here and below: the largest image takes 800 MB.
-    values = np.multiply(pixels.values, slope, out=pixels.values)
+    values = _floating(pixels.values)
+    values *= slope
     values += intercept
     return replace(
         pixels,
@@ -143,6 +145,17 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
         intercept=intercept,
         steps=("stored values", f"rescale slope {slope:g} intercept {intercept:g}"),
     )
+
+
+def _check_contrast(values: npt.NDArray[Any], exposed: Mask, table: Dataset) -> None:
+    low, high = values.min(where=exposed, initial=values.max()), values.max(where=exposed, initial=values.min())
+    if low == high:
+        count, _, bits = (int(number) for number in table.LUTDescriptor)
+        raise InputRefused(
+            f"The modality LUT gives all pixels the same value, and its descriptor states {count} entries of {bits} "
+            "bits; a table must tell the pixels apart, with an entry for each of their values and 8 to 16 bits. Export "
+            "the image again, with RescaleSlope and RescaleIntercept instead of a table."
+        )
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:
@@ -157,17 +170,16 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
 
 def _stored_range(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
     """Stored pixels as they are, with the range that the header states or that their bits have."""
-    values = stored.astype(np.float64)
     low, high = stored_integer(dataset, "SmallestImagePixelValue"), stored_integer(dataset, "LargestImagePixelValue")
     stated = low is not None and high is not None and low < high
     if low is not None and high is not None and stated and not (exposed & ((stored < low) | (stored > high))).any():
         source = "header: SmallestImagePixelValue, LargestImagePixelValue"
-        return DisplayedPixels(values=values, low=low, high=high, source=source, content=_STATED_RANGE)
+        return DisplayedPixels(values=stored, low=low, high=high, source=source, content=_STATED_RANGE)
     bits = integer(dataset, "BitsStored") or 16
     used = range_in_use(stored, exposed, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
     whole = used.bits == bits
     return DisplayedPixels(
-        values=values,
+        values=stored,
         low=used.low,
         high=used.high,
         source=f"full {bits}-bit range" if whole else f"{used.bits}-bit range in use",
@@ -183,7 +195,7 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
     Where none of them fits, the fallback neither, the one that shows most is taken.
     """
     unused: list[str] = []
-    misfits: list[tuple[float, DisplayedPixels]] = []
+    misfit: tuple[float, DisplayedPixels] | None = None  # no list: of the largest images there is no room for two
     for voi in _voi(pixels, dataset):
         if isinstance(voi, str):
             unused.append(voi)
@@ -191,18 +203,20 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
         fit = range_fit(voi.values, exposed, voi.low, voi.high)
         if fit.fits:
             margin = fit.margin / (voi.slope / (voi.high - voi.low)) if voi.slope > 0 else math.inf
-            content = _ANOTHER_RANGE if misfits else ""
+            content = _ANOTHER_RANGE if misfit else ""
             return replace(voi, content=content, margin=margin, warnings=(*voi.warnings, *unused))
-        misfits.append((0.0 if fit.clipped >= MOST_CLIPPED else fit.deviation, voi))
+        visible = 0.0 if fit.clipped >= MOST_CLIPPED else fit.deviation
+        if misfit is None or visible > misfit[0]:
+            misfit = visible, voi
         unused.append(
             f"{voi.source} does not fit the pixels: {fit.clipped:.0%} of them would be black or white, with a standard "
             f"deviation of {fit.deviation:.3f}"
         )
     content = pixels.content
-    if misfits and pixels.low < pixels.high:
+    if misfit and pixels.low < pixels.high:
         content = _ANOTHER_RANGE
         whole = range_fit(pixels.values, exposed, pixels.low, pixels.high)
-        most, voi = max(misfits, key=lambda misfit: misfit[0])
+        most, voi = misfit
         if not whole.fits and most > whole.deviation:
             return replace(voi, content=content, warnings=(*voi.warnings, *unused))
         unused[-1] += f"; the {pixels.source} is shown"
@@ -244,7 +258,7 @@ def _window(pixels: DisplayedPixels, center: float, width: float, name: str, fun
         near = max(abs(center), abs(pixels.intercept)) <= _WIDTHS * width
         return replace(
             pixels,
-            values=expit(4 * (pixels.values - center) / width),
+            values=_sigmoid(pixels.values, center, width),
             low=0.0,
             high=1.0,
             source=shown,
@@ -274,5 +288,20 @@ def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixel
     if photometric != "MONOCHROME1" and shape != "INVERSE":
         return pixels
     reason = photometric if photometric == "MONOCHROME1" else "PresentationLUTShape INVERSE"
-    values = np.subtract(pixels.low + pixels.high, pixels.values, out=pixels.values)
+    values = _floating(pixels.values)
+    np.subtract(pixels.low + pixels.high, values, out=values)
     return replace(pixels, values=values, steps=(*pixels.steps, f"inverted ({reason})"))
+
+
+def _sigmoid(values: npt.NDArray[Any], center: float, width: float) -> npt.NDArray[np.float64]:
+    """A sigmoid window's display values, in pieces as all else that the largest images leave no memory for."""
+    shown = np.empty(values.shape)
+    for start in range(0, len(values), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        shown[rows] = expit(4 * (values[rows].astype(np.float64) - center) / width)
+    return shown
+
+
+def _floating(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The values, to be changed in place: a copy of integers, and float64 itself."""
+    return values.astype(np.float64, copy=False)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_admission import admission_concerns, body_part, display_oddities
+from monai_robustinterp.io.read.dicom_admission import (
+    admission_concerns,
+    body_part,
+    display_oddities,
+    view_position,
+)
 from monai_robustinterp.io.read.dicom_dataset import parse_dicom
 from monai_robustinterp.io.read.dicom_display import displayed_pixels
 from monai_robustinterp.io.read.dicom_header import header_meta, lossy_compression, pixel_aspect, pixel_spacing
@@ -44,7 +49,8 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     """
     dataset, found = parse_dicom(content)
     # Copied before decoding: pydicom's decoders convert some of these elements.
-    header, compression = header_meta(dataset) | {"body_part": body_part(dataset)}, lossy_compression(dataset)
+    header = header_meta(dataset) | {"body_part": body_part(dataset), "view_position": view_position(dataset)}
+    compression = lossy_compression(dataset)
     stored = stored_pixels(dataset)
     concerns = admission_concerns(dataset)
     if strict and concerns:

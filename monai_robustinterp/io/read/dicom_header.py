@@ -13,7 +13,6 @@ from monai_robustinterp.io.read.source_image import UNKNOWN_SPACING, checked_asp
 
 _META_KEYWORDS = {
     "modality": "Modality",
-    "view_position": "ViewPosition",
     "patient_orientation": "PatientOrientation",
     "photometric_interpretation": "PhotometricInterpretation",
     "sop_class_uid": "SOPClassUID",
@@ -22,7 +21,7 @@ _META_KEYWORDS = {
     "study_instance_uid": "StudyInstanceUID",
 }
 _LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
-HEADER_KEYS = (*_META_KEYWORDS, "body_part", "laterality", "transfer_syntax_uid")
+HEADER_KEYS = (*_META_KEYWORDS, "body_part", "view_position", "laterality", "transfer_syntax_uid")
 
 
 def lossy_compression(dataset: Dataset) -> str:

@@ -54,7 +54,7 @@ def stored_pixels(dataset: Dataset) -> StoredPixels:
     Raises:
         InputRefused: if there are no pixels, they are not one gray frame, or they cannot be decoded.
     """
-    if not dataset.get("PixelData"):
+    if not _pixel_data(dataset):
         raise InputRefused(
             "The DICOM file has no integer Pixel Data: it is no image (a report, a DICOMDIR, a float map), or it ends "
             "before its pixels. Give the image object itself, and copy it again if its size differs from the source."
@@ -86,6 +86,16 @@ def stored_pixels(dataset: Dataset) -> StoredPixels:
         content = NO_CHANNEL_SLOPE if gray.warning else ""
         return StoredPixels(gray.pixels, step=step, content=content, in_color=True, warnings=(warning,))
     return _aligned(pixels, dataset, bits, high) if high != bits - 1 else StoredPixels(pixels)
+
+
+def _pixel_data(dataset: Dataset) -> Any:
+    try:
+        return dataset.get("PixelData")
+    except NotImplementedError:  # of pydicom
+        raise InputRefused(
+            "PixelData has a value representation that is none of DICOM's; it must be OB or OW. Without it the length "
+            "of the pixels is unknown: the file is damaged, copy or export it again."
+        ) from None
 
 
 def _aligned(pixels: npt.NDArray[Any], dataset: Dataset, bits: int, high: int) -> StoredPixels:

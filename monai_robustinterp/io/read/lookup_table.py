@@ -13,6 +13,7 @@ from monai_robustinterp.errors import InputRefused
 
 _BYTE, _WORD = 8, 16
 _SPARE = 8  # a table that uses at most this part of its range has another range
+_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class LookedUp:
     """Values after a table.
 
     Attributes:
-        values: float64, as many as were looked up.
+        values: entries of the table, as many as were looked up, in unsigned integers of 16 bits.
         bits: of the output range, which begins at 0.
         warnings: sentences about what the descriptor says wrongly.
     """
 
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[np.uint16]
     bits: int
     warnings: tuple[str, ...]
 
@@ -59,16 +60,23 @@ def look_up(values: npt.NDArray[Any], item: Dataset, *, lowest: float) -> Looked
     elif first < 0 <= lowest:
         first += 2**16
         warnings += ("a lookup table's first value is signed for unsigned values: its 16 bits are read unsigned",)
-    rounded = np.rint(values, dtype=np.float64)
-    rounded -= first
-    index = np.clip(rounded, 0, table.size - 1, out=rounded).astype(np.int32)
     used = _output_bits(table, bits)
     if used != bits:
         warnings += (
             f"a lookup table claims outputs of {_shown(bits)} bits and its entries reach {int(table.max())}: the range "
             f"of {used} bits is shown",
         )
-    return LookedUp(table[index].astype(np.float64), used, warnings)
+    return LookedUp(_mapped(values, table, first), used, warnings)
+
+
+def _mapped(values: npt.NDArray[Any], table: npt.NDArray[Any], first: int) -> npt.NDArray[np.uint16]:
+    """The entry of each value, in pieces: the largest images leave no memory for indices."""
+    found = np.empty(values.shape, dtype=np.uint16)
+    for start in range(0, len(values), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        index = np.clip(np.rint(values[rows], dtype=np.float64) - first, 0, table.size - 1)
+        found[rows] = table[index.astype(np.intp)]
+    return found
 
 
 def _entries(item: Dataset, count: int, bits: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:

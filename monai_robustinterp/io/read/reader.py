@@ -39,9 +39,9 @@ class ChestXRayReader(ImageReader):
       (4 x 4: spacing in mm in the image plane, 1 where unknown; no patient space), ``spacing_mm`` [row, column],
       ``spacing_source`` (PixelSpacing, ImagerPixelSpacing, NIfTI pixdim, none), ``pixel_aspect`` (height of a pixel
       over its width; 1 where unknown or within 2 % of it);
-    - ``modality``, ``body_part`` (a term of the standard), ``view_position``, ``laterality``, ``patient_orientation``,
-      ``photometric_interpretation``, ``sop_class_uid``, ``sop_instance_uid``, ``series_instance_uid``,
-      ``study_instance_uid``, ``transfer_syntax_uid``;
+    - ``modality``, ``body_part`` and ``view_position`` (terms of the standard), ``laterality``,
+      ``patient_orientation``, ``photometric_interpretation``, ``sop_class_uid``, ``sop_instance_uid``,
+      ``series_instance_uid``, ``study_instance_uid``, ``transfer_syntax_uid``;
     - ``display_min``, ``display_max``, ``display_source``: the values that are shown black and white;
     - ``display_slope``: the largest change of a display value (0 black, 1 white) per unit of a decoded stored pixel,
       rounded up. NaN where there is no bound, and ``display_slope_reason`` is the sentence that says why: a lookup
