@@ -77,7 +77,7 @@ def wrong_networks(tiny: nn.Module) -> dict[str, tuple[nn.Module, str]]:
         "mean of sigmoids": (ensemble, "last sigmoid out"),
         "hard sigmoid": (Around(plain, nn.Hardsigmoid()), "last sigmoid out"),
         "script": (torch.jit.script(nn.Sequential(copy.deepcopy(plain), nn.Softmax(dim=1))), "last softmax out"),
-        "dropout": (nn.Sequential(copy.deepcopy(plain.features), FunctionalDropout(), head()), "each time: a dropout"),
+        "dropout": (nn.Sequential(FunctionalDropout(), copy.deepcopy(plain)), "each time: a dropout"),
         "noise": (Around(plain, before=lambda x: x + 10 * torch.randn_like(x)), "each time: a dropout"),
         "mean of the batch": (Around(plain, before=lambda x: x - x.mean(dim=0)), "in a batch with another one"),
         "norm of the batch": (Around(plain, lambda out: out / out.norm()), "in a batch with another one"),
