@@ -18,6 +18,7 @@ from torch import nn
 from monai_robustinterp.errors import InputRefused, of_users_transform, own_message
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
+from monai_robustinterp.networks.denoised import Denoiser
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.networks.state_dict import read_state_dict
 
@@ -183,6 +184,40 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """
     network.load_state_dict(read_state_dict(path))
     return network
+
+
+def load_denoiser(source: str | Path | None, *, device: torch.device | str = "cpu") -> Denoiser | None:
+    """A denoiser for copies with noise.
+
+    Args:
+        source: the name of a shipped denoiser bundle, or the folder of a bundle whose ``configs/inference.json``
+            defines ``denoiser``, a :class:`~monai_robustinterp.networks.denoised.Denoiser`; or a TorchScript file,
+            called with images [B, 1, H, W] and standard deviations [B]. Both are code: load only those that you trust.
+            None or "none" is no denoiser.
+        device: where it runs.
+
+    Raises:
+        InputRefused: if it is none of these.
+    """
+    if source is None or str(source) == "none":
+        return None
+    if str(source) not in _shipped() and Path(source).is_file():
+        try:
+            network = load_torchscript(source).to(device)
+        except RuntimeError as error:
+            raise InputRefused(
+                "the denoiser file is no TorchScript module: save it with torch.jit.save, or give a bundle's folder."
+            ) from error
+        return Denoiser(network, name="TorchScript file")
+    folder = bundle_folder(source)
+    parser = ConfigParser()
+    parser.read_config(str(folder / _CONFIG))
+    parser["bundle_root"] = str(folder)
+    denoiser = parser.get_parsed_content("denoiser") if "denoiser" in parser.config else None
+    if not isinstance(denoiser, Denoiser):
+        raise InputRefused("the bundle defines no denoiser: its configs/inference.json must have one as 'denoiser'.")
+    denoiser.network.to(device)
+    return denoiser
 
 
 def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:

@@ -20,8 +20,10 @@ from monai_robustinterp.certificates.sequence import look_schedule
 from monai_robustinterp.interpreters import Interpreter, Precision, make_interpreter
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.write.result import result_meta
+from monai_robustinterp.networks.denoised import Denoiser
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.smoothing.input_check import InputStatistics
 from monai_robustinterp.smoothing.recipe import Progress, Recipe, single_channel
 from monai_robustinterp.types import Activation, Region, SmoothingSpec, VoteMap
@@ -35,6 +37,9 @@ class CertifiedSaliencyInferer(Inferer):
     Args:
         interpreter: an interpreter, or its name in ``INTERPRETERS``.
         sigma: standard deviation of the noise in units of the network's single-channel input; float32(sigma) is used.
+        brightness: standard deviation of the copies' brightness beside the white noise, in the same units: changes of
+            the exposure are then covered much further (:class:`~monai_robustinterp.noise.exposure.ExposureNoise`).
+        tilt: the same of their slopes of exposure, as root mean square over the image.
         n_samples: number of noisy copies m; with ``until_radius`` or ``until_covers`` the first look.
         until_radius: l2 radius at which sampling may stop: it looks at n_samples, twice that, and so on up to
             ``max_samples``, and stops where decision and map are both certified that far. The certificate pays for the
@@ -56,6 +61,11 @@ class CertifiedSaliencyInferer(Inferer):
         seed: user seed of the noise; a searched seed voids the certificate.
         precision: ``float32``, ``tf32`` or ``bfloat16``: what the network runs in, and the certified function with it
             (:mod:`monai_robustinterp.interpreters.context.precision`). All else stays float32.
+        denoiser: that each copy goes through before the network; None takes the copies as they are. So a classifier
+            that was never trained for noise can be certified. The decision that the copies are compared with stays
+            that of the network on the clean image itself.
+        denoiser_gradient: take the gradient of the network ``at`` the denoised copy, or that of both at the copy,
+            ``through`` the denoiser.
         batch_size: noisy copies per forward pass; it changes nothing but speed, up to float round-off. None takes the
             fastest one, which is found once on each machine (:mod:`monai_robustinterp.smoothing.batching`). Where
             memory ends it is halved. The record has the one that was used.
@@ -74,6 +84,8 @@ class CertifiedSaliencyInferer(Inferer):
         *,
         interpreter: Interpreter | str = "gradient",
         sigma: float = 0.1,
+        brightness: float = 0.0,
+        tilt: float = 0.0,
         n_samples: int = 384,
         until_radius: float | None = None,
         until_covers: str | None = None,
@@ -88,6 +100,8 @@ class CertifiedSaliencyInferer(Inferer):
         activation: Activation = "softmax",
         seed: int = 0,
         precision: Precision = "float32",
+        denoiser: Denoiser | None = None,
+        denoiser_gradient: DenoiserGradient = "at",
         batch_size: int | None = None,
         expected: InputStatistics | None = None,
     ) -> None:
@@ -104,12 +118,16 @@ class CertifiedSaliencyInferer(Inferer):
             interpreter=interpreter,
             findings=findings,
             sigma=sigma,
+            brightness=brightness,
+            tilt=tilt,
             n_samples=n_samples,
             top_k=top_k,
             cell_size=cell_size,
             target=findings.index(target) if isinstance(target, str) else target,
             seed=seed,
             precision=precision,
+            denoiser=denoiser,
+            denoiser_gradient=denoiser_gradient,
             batch_size=batch_size,
             pairs=pairs,
             looks=_looks(eta, n_samples, max_samples) if self.claim.stops_early else (),

@@ -29,6 +29,17 @@ def float32_sigma(sigma: float) -> float:
     return float(np.float32(sigma))
 
 
+def float32_spread(name: str, value: float) -> float:
+    """A standard deviation that may be 0, rounded to float32.
+
+    Raises:
+        ValueError: if it is negative, not finite, or too small to be told from 0.
+    """
+    if not (value == 0 or 1e-30 <= value <= 1e30):
+        raise ValueError(f"{name} is {value}; it must be 0, which is none, or finite and > 0, such as 0.03.")
+    return float(np.float32(value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SmoothingSpec:
     """How a map was smoothed: what fixes the law of the votes and the draws, apart from image and network.
@@ -36,6 +47,9 @@ class SmoothingSpec:
     Attributes:
         sigma: standard deviation of the Gaussian noise, in units of the network's single-channel input. It is rounded
             to float32: the noise is multiplied in float32, so that is the number that was used.
+        brightness: standard deviation of the brightness of a copy beside the white noise, in the same units; 0: none.
+        tilt: the same of a slope of the exposure down the image, and of another one across it, as root mean square
+            over the image (:class:`~monai_robustinterp.noise.exposure.ExposureNoise`).
         n_samples: number of noisy copies m.
         top_k: number of cells that each copy votes for.
         cell_size: side of the square cells in pixels of the network's input grid; 1 is a pixel map.
@@ -44,6 +58,8 @@ class SmoothingSpec:
         seed: user seed of the noise key (the image's hash is the other part).
         noise: name and version of the generator.
         interpreter_settings: arguments of the interpreter, plain JSON values by name: its layer, steps, own draws.
+        denoiser: name, version and hash of the denoiser that each copy goes through before the network, and whether
+            gradients are taken ``at`` its output or ``through`` it; empty if there is none.
         explains_target: whether the map is one of the target; else it is one of several classes together.
         precision: what the network runs in: the smoothed function is the network's in this precision.
         batch_size: copies in each forward pass. It moves the network's round-off, and so belongs to a replay; None if
@@ -56,6 +72,8 @@ class SmoothingSpec:
     """
 
     sigma: float
+    brightness: float = 0.0
+    tilt: float = 0.0
     n_samples: int
     top_k: int
     cell_size: int
@@ -64,6 +82,7 @@ class SmoothingSpec:
     seed: int = 0
     noise: str = NOISE_PROTOCOL
     interpreter_settings: dict[str, Any] = field(default_factory=dict)
+    denoiser: dict[str, Any] = field(default_factory=dict)
     explains_target: bool = True
     precision: Precision = "float32"
     batch_size: int | None = None
@@ -71,6 +90,8 @@ class SmoothingSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", float32_sigma(self.sigma))
+        for name in ("brightness", "tilt"):
+            object.__setattr__(self, name, float32_spread(name, getattr(self, name)))
         for name in ("n_samples", "top_k", "cell_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1.")

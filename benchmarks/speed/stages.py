@@ -45,7 +45,7 @@ def _in_stages(clock: Clock, source: Path, bundle: SaliencyBundle, folder: Path)
     recipe = bundle.inferer.recipe
     changes = clock(
         "ledger of changes",
-        lambda: pipeline.measured_changes(prepared, bundle, NAMED, sigma=recipe.sigma, seed=recipe.seed),
+        lambda: pipeline.measured_changes(prepared, bundle, NAMED, noise=recipe.noise, seed=recipe.seed),
     )
     votes, spec = clock("noisy copies and votes", lambda: bundle.inferer.vote(prepared.image, bundle.network))
     result = clock(

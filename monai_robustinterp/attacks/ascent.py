@@ -1,4 +1,4 @@
-"""The l2-bounded ascent that both attacks share (docs/theory/attack.md)."""
+"""The ascent inside a ball in standard deviations of the noise that both attacks share (docs/theory/attack.md)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from monai_robustinterp.attacks.objective import Evaluation
+from monai_robustinterp.noise.shape import Noise
 
 Label = Callable[[torch.Tensor], bool]
 _HALVINGS = 8
@@ -34,17 +35,20 @@ class Reached:
     gap: float
 
 
-def ascend(objective: Objective, keeps_label: Label, *, radius: float, starts: torch.Tensor, steps: int) -> Reached:
+def ascend(
+    objective: Objective, keeps_label: Label, *, noise: Noise, radius: float, starts: torch.Tensor, steps: int
+) -> Reached:
     """Searches the ball for the smallest gap.
 
-    From each start: normalized gradient steps, the first one radius long and then linearly shorter, each projected into
+    From each start: steepest steps, the first one radius long and then linearly shorter, each projected into
     the ball, and halved as long as it flips the predicted label (Levine et al. 2019). The best iterate is kept, and
     every one is evaluated, the last too. Clean labels hold at 0, so a start that flips the label moves towards it.
 
     Args:
         objective: gap and gradient.
         keeps_label: whether the network decides at a perturbation as it does on the clean image.
-        radius: l2 norm that no iterate exceeds, in units of the network's single-channel input.
+        noise: whose standard deviations are the unit of lengths; of white noise the ball is one of l2 distance.
+        radius: length that no iterate exceeds.
         starts: directions of the restarts, float [R, 1, H, W]; a zero one is the clean image.
         steps: steps a restart, >= 1.
 
@@ -54,16 +58,17 @@ def ascend(objective: Objective, keeps_label: Label, *, radius: float, starts: t
     best: Reached | None = None
     climbed = False
     for start in starts:
-        delta = _move(torch.zeros_like(start), start * (radius / start.norm().clamp_min(1e-30)), radius, keeps_label)
+        first = start * (radius / max(length(start, noise), 1e-30))
+        delta = _move(torch.zeros_like(start), first, noise, radius, keeps_label)
         for step in range(steps + 1):
             here = objective.evaluate(delta, step / steps)
             if best is None or here.gap < best.gap:
                 best = Reached(delta=delta, gap=here.gap)
-            norm = here.gradient.norm()
-            if step == steps or not norm > 0:
+            if step == steps or not here.gradient.any():
                 break
             climbed = True
-            delta = _move(delta, here.gradient * (-radius * (1 - step / steps) / norm), radius, keeps_label)
+            move = noise.steepest(here.gradient) * (-radius * (1 - step / steps))
+            delta = _move(delta, move, noise, radius, keeps_label)
     assert best is not None
     if not climbed and best.gap > 0:
         raise ValueError(
@@ -74,15 +79,20 @@ def ascend(objective: Objective, keeps_label: Label, *, radius: float, starts: t
     return best
 
 
-def project(delta: torch.Tensor, radius: float) -> torch.Tensor:
-    """The nearest perturbation in the ball, a hair inside it, so that float32 never exceeds the radius."""
-    return delta * min(1.0, radius * (1 - 1e-6) / max(float(delta.double().norm()), torch.finfo(torch.float64).tiny))
+def length(delta: torch.Tensor, noise: Noise) -> float:
+    """Length of a perturbation [1, H, W] in standard deviations of the noise."""
+    return noise.norm(delta.detach().double().cpu().numpy())
 
 
-def _move(delta: torch.Tensor, move: torch.Tensor, radius: float, keeps_label: Label) -> torch.Tensor:
+def project(delta: torch.Tensor, noise: Noise, radius: float) -> torch.Tensor:
+    """The perturbation pulled into the ball along its ray, a hair inside it, so that float32 never exceeds it."""
+    return delta * min(1.0, radius * (1 - 1e-6) / max(length(delta, noise), 1e-300))
+
+
+def _move(delta: torch.Tensor, move: torch.Tensor, noise: Noise, radius: float, keeps_label: Label) -> torch.Tensor:
     """The projected step, halved until it keeps the label; no step if eight halvings do not help."""
     for halving in range(_HALVINGS):
-        candidate = project(delta + move * 0.5**halving, radius)
+        candidate = project(delta + move * 0.5**halving, noise, radius)
         if keeps_label(candidate):
             return candidate
     return delta

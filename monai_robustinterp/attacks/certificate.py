@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
-from monai_robustinterp.attacks.ascent import Reached
+from monai_robustinterp.attacks.ascent import Reached, length
 from monai_robustinterp.attacks.judge import fresh_votes, judge
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.plain import attack_plain
@@ -16,7 +18,9 @@ from monai_robustinterp.attacks.smoothed import attack_smoothed
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.networks.denoised import Denoised
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
+from monai_robustinterp.noise.shape import noise_of
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.recipe import Recipe
 
@@ -96,21 +100,24 @@ class _Run:
         self.recipe, self.network, self.image, self.budget = recipe, network, image, budget
         self.votes, self.certificate = result.votes, result.certificate
         self.target = self.certificate.spec.target
-        self.cells = CellMap(network, recipe.interpreter, self.target, recipe.cell_size)
+        self.plain_map = CellMap(network, recipe.interpreter, self.target, recipe.cell_size)
+        self.smoothed_map = self._smoothed_map()
         restarts = torch.arange(budget.restarts, device=image.device)
-        self.starts = self._noise(START_PROTOCOL).normal(restarts, tuple(image.shape))
+        self.starts = recipe.noise.copies(torch.zeros_like(image), self._stream(START_PROTOCOL), restarts)
         # From the clean image the weakest and strongest cells are the right ones to swap more often than by chance.
         self.starts[0] = 0
 
     def at(self, factor: float) -> AttackResult:
-        radius = factor * self.certificate.l_max
+        sigma = self.certificate.spec.sigma
+        radius = factor * self.certificate.l_max / sigma
         with explaining(self.network, self.certificate.spec.precision):
             plain, plain_overlap = attack_plain(
-                self.cells,
+                self.plain_map,
                 self.image,
                 self.keeps_label,
                 top_k=self.votes.top_k,
                 swaps=self.certificate.swap_count,
+                noise=self.recipe.noise,
                 radius=radius,
                 starts=self.starts,
                 steps=self.budget.plain_steps,
@@ -128,12 +135,12 @@ class _Run:
         verdict = judge(fresh, self.votes.top_k_mask, swaps=self.certificate.swap_count, gamma=self.budget.gamma)
         return AttackResult(
             factor=factor,
-            radius=radius,
+            radius=radius * sigma,
             certified_overlap=self.certificate.overlap,
             plain_overlap=plain_overlap,
-            plain_norm=float(plain.delta.double().norm()),
+            plain_norm=length(plain.delta, self.recipe.noise) * sigma,
             overlap=verdict.overlap,
-            norm=float(smoothed.delta.double().norm()),
+            norm=length(smoothed.delta, self.recipe.noise) * sigma,
             broken=verdict.broken,
             label_kept=label_kept,
             budget=self.budget,
@@ -144,13 +151,23 @@ class _Run:
             logits = self.network((self.image + delta)[None])
         return bool(self.recipe.findings.finds(logits, self.target)[0]) == self.votes.decision
 
+    def _smoothed_map(self) -> CellMap:
+        """What is interpreted of a copy."""
+        recipe = self.recipe
+        if recipe.denoiser is None:
+            return self.plain_map
+        denoise = partial(recipe.denoiser, sigma=recipe.sigma)
+        if recipe.denoiser_gradient == "through":
+            return dataclasses.replace(self.plain_map, network=Denoised(self.network, denoise))
+        return dataclasses.replace(self.plain_map, denoise=denoise)
+
     def _smoothed(self, radius: float) -> Reached:
         return attack_smoothed(
-            self.cells,
+            self.smoothed_map,
             self.image,
             self.keeps_label,
-            noise=self._noise(GUIDE_PROTOCOL),
-            sigma=self.certificate.spec.sigma,
+            noise=self.recipe.noise,
+            stream=self._stream(GUIDE_PROTOCOL),
             guide_draws=self.budget.guide_draws,
             reported=torch.from_numpy(self.votes.top_k_mask.ravel()).to(self.image.device),
             swaps=self.certificate.swap_count,
@@ -160,7 +177,7 @@ class _Run:
             batch_size=self.recipe.batch_size or DEFAULT_BATCH_SIZE,
         )
 
-    def _noise(self, protocol: str) -> CounterNoise:
+    def _stream(self, protocol: str) -> CounterNoise:
         return CounterNoise(seed=self.budget.seed, image_hash=self.votes.image_sha256, protocol=protocol)
 
 
@@ -177,12 +194,30 @@ def _check(
     if image_sha256(image) != votes.image_sha256:
         raise ValueError("the votes are of another image (its hash differs): pass the image that was certified.")
     interpreter = recipe.interpreter
-    here = (interpreter.name, interpreter.settings, recipe.sigma, recipe.top_k, recipe.cell_size, recipe.precision)
-    there = (spec.interpreter, spec.interpreter_settings, spec.sigma, spec.top_k, spec.cell_size, spec.precision)
+    ours = recipe.spec(spec.target)
+    here = (
+        interpreter.name,
+        interpreter.settings,
+        ours.denoiser,
+        recipe.noise,
+        recipe.top_k,
+        recipe.cell_size,
+        recipe.precision,
+    )
+    noise = noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+    there = (
+        spec.interpreter,
+        spec.interpreter_settings,
+        spec.denoiser,
+        noise,
+        spec.top_k,
+        spec.cell_size,
+        spec.precision,
+    )
     if here != there:
         raise ValueError(
-            f"the inferer has (interpreter, its settings, sigma, top_k, cell_size, precision) = {here} and the "
-            f"certificate {there}: they must be those of one run."
+            f"the inferer has (interpreter, its settings, denoiser, noise, top_k, cell_size, precision) = {here} and "
+            f"the certificate {there}: they must be those of one run."
         )
     votes.check_spec(spec)
     if seed == spec.seed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ class CellMap:
         interpreter: ``gradient`` or ``grad_cam``.
         target: index of the explained logit.
         cell_size: side of a cell in pixels.
+        denoise: of inputs [B, 1, H, W], before the network; gradients are taken at its output. None leaves them.
 
     Raises:
         ValueError: if the interpreter cannot be attacked, or the network is TorchScript.
@@ -35,6 +37,7 @@ class CellMap:
     interpreter: Interpreter
     target: int
     cell_size: int
+    denoise: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         # A subclass may compute another map, so the class itself counts.
@@ -57,11 +60,18 @@ class CellMap:
             differentiable: whether the values carry the graph down to ``inputs``.
         """
         if not differentiable:
-            attribution = self.interpreter.attribute(self.network, inputs, self.target)
+            with torch.no_grad():
+                seen = self._seen(inputs)
+            attribution = self.interpreter.attribute(self.network, seen, self.target)
             return pool_cells(attribution.maps, self.cell_size).flatten(1)
         with SoftplusCurvature():
-            maps = self._grad_cam(inputs) if isinstance(self.interpreter, GradCAM) else self._gradient(inputs)
+            seen = self._seen(inputs)
+            maps = self._grad_cam(seen) if isinstance(self.interpreter, GradCAM) else self._gradient(seen)
         return pool_cells(maps, self.cell_size).flatten(1)
+
+    def _seen(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the network gets."""
+        return inputs if self.denoise is None else self.denoise(inputs)
 
     def _gradient(self, inputs: torch.Tensor) -> torch.Tensor:
         logits = target_logits(self.network(inputs), self.target)

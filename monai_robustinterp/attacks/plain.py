@@ -7,6 +7,7 @@ import torch
 from monai_robustinterp.attacks.ascent import Label, Reached, ascend
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.objective import SwapObjective
+from monai_robustinterp.noise.shape import Noise
 
 
 def attack_plain(
@@ -16,6 +17,7 @@ def attack_plain(
     *,
     top_k: int,
     swaps: int,
+    noise: Noise,
     radius: float,
     starts: torch.Tensor,
     steps: int,
@@ -28,7 +30,8 @@ def attack_plain(
         keeps_label: see :func:`~monai_robustinterp.attacks.ascent.ascend`.
         top_k: k.
         swaps: s.
-        radius: l2 bound, in units of the network's single-channel input.
+        noise: whose standard deviations are the unit of lengths.
+        radius: bound in them.
         starts: directions of the restarts, float [R, 1, H, W].
         steps: steps a restart.
 
@@ -46,7 +49,7 @@ def attack_plain(
         last_margin=2e-4,
         batch_size=1,
     )
-    reached = ascend(objective, keeps_label, radius=radius, starts=starts, steps=steps)
+    reached = ascend(objective, keeps_label, noise=noise, radius=radius, starts=starts, steps=steps)
     attacked = top_k_mask(cells((image + reached.delta)[None], differentiable=False)[0], top_k)
     return reached, int((clean & attacked).sum())
 

@@ -44,13 +44,14 @@ class AttackResult:
 
     Attributes:
         factor: radius / certified radius.
-        radius: l2 bound of both perturbations, in units of the network's single-channel input.
+        radius: bound of both perturbations: sigma times their length in standard deviations of the noise, which for
+            white noise is their l2 norm in units of the network's single-channel input.
         certified_overlap: ceil(beta k), claimed for the smoothed map at every norm below the certified radius.
         plain_overlap: cells that the plain map's top-k keeps of its own clean one; exact.
-        plain_norm: l2 norm of the plain map's perturbation.
+        plain_norm: length, in the same unit, of the plain map's perturbation.
         overlap: cells that the top-k of fresh votes keeps of the reported set; an observation, which may lie below
             ``certified_overlap`` by sampling error alone.
-        norm: l2 norm of the smoothed map's perturbation.
+        norm: length of the smoothed map's perturbation.
         broken: whether the expected vote map keeps fewer than ``certified_overlap`` cells, with confidence 1 - gamma.
         label_kept: whether the network decides at both perturbations as it does on the clean image.
         budget: how hard the attack tried.

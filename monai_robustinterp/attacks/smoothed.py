@@ -8,6 +8,7 @@ from monai_robustinterp.attacks.ascent import Label, Reached, ascend
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.attacks.objective import SwapObjective
 from monai_robustinterp.noise.counter import CounterNoise
+from monai_robustinterp.noise.shape import Noise
 
 
 def attack_smoothed(
@@ -15,8 +16,8 @@ def attack_smoothed(
     image: torch.Tensor,
     keeps_label: Label,
     *,
-    noise: CounterNoise,
-    sigma: float,
+    noise: Noise,
+    stream: CounterNoise,
     guide_draws: int,
     reported: torch.Tensor,
     swaps: int,
@@ -34,12 +35,12 @@ def attack_smoothed(
         cells: the interpretation.
         image: float [1, H, W].
         keeps_label: see :func:`~monai_robustinterp.attacks.ascent.ascend`.
-        noise: of the guide.
-        sigma: standard deviation of the noise.
+        noise: of the certificate's copies.
+        stream: the random numbers of the guide.
         guide_draws: number of draws.
         reported: bool [c], the set that is claimed.
         swaps: s.
-        radius: l2 bound, in units of the network's single-channel input.
+        radius: bound in standard deviations of the noise.
         starts: directions of the restarts, float [R, 1, H, W].
         steps: steps a restart.
         batch_size: draws per pass.
@@ -47,10 +48,10 @@ def attack_smoothed(
     objective = SwapObjective(
         cells,
         image,
-        draws=lambda samples: sigma * noise.normal(samples, tuple(image.shape)),
+        draws=lambda samples: noise.copies(torch.zeros_like(image), stream, samples),
         n_draws=guide_draws,
         reported=reported,
         swaps=swaps,
         batch_size=batch_size,
     )
-    return ascend(objective, keeps_label, radius=radius, starts=starts, steps=steps)
+    return ascend(objective, keeps_label, noise=noise, radius=radius, starts=starts, steps=steps)

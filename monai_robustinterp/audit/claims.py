@@ -54,9 +54,10 @@ def claim(case: Case) -> dict[str, Any]:
         "n_cells": Same(len(case.votes.counts)),
         "n_pixels": Same(case.n_pixels),
         "l_max": _in_units(Same(_largest(case)), MP.mpf(l_max), case.n_pixels),
+        "l_max_in_noise": _follows(MP.mpf(l_max) / case.sigma),
         "ceiling": _ceiling(case, MP.mpf(l_max)),
         "unit": Same(sentences.UNIT),
-        "assumptions": Same(sentences.assumptions(case.votes.spec["precision"])),
+        "assumptions": Same(sentences.assumptions(case.votes.spec)),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes, strict_json
 
-VOTES_FORMAT = "monai_robustinterp/votes/5"
+VOTES_FORMAT = "monai_robustinterp/votes/6"
 
 _MOST_CELLS = 1024
 _LARGEST_FILE = _LARGEST_SUM = 2**26

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any
 
-FORMAT = "monai_robustinterp/certificate/2"
+FORMAT = "monai_robustinterp/certificate/3"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_gray_levels on its 0-255 scale"
@@ -33,14 +35,22 @@ def raised(probability: float) -> str:
     return f"{six.normalize():g}"
 
 
-def assumptions(precision: str) -> str:
-    """What the certificate is about; another precision than float32 is named."""
-    named = {"float32": ""}.get(precision, f" ({precision})")
+def assumptions(spec: Mapping[str, Any]) -> str:
+    """What the certificate is about: what is not so by default is named."""
+    precision = "" if spec["precision"] == "float32" else f" ({spec['precision']})"
+    shape = ""
+    if spec["brightness"] > 0 or spec["tilt"] > 0:
+        shape = f", and beside it noise of brightness ({spec['brightness']:g}) and of tilt ({spec['tilt']:g})"
+    denoised = "Each copy went through a denoiser before the network; the clean image did not. " * bool(
+        spec["denoiser"]
+    )
     return (
         "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
         "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
-        f"grid, for this network in this precision{named}, for the stored target class. The theorem is about real "
-        "Gaussian noise; float32 and a counter-based generator approximate it."
+        f"grid, for this network in this precision{precision}, for the stored target class. The noise is white of "
+        f"standard deviation {spec['sigma']:g}{shape}; a radius in standard deviations of the noise holds for every "
+        "change that is shorter in them, and so for all in the l2 ball. "
+        f"{denoised}The theorem is about real Gaussian noise; float32 and a counter-based generator approximate it."
     )
 
 

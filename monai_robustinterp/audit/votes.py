@@ -21,8 +21,8 @@ NOISE = "gaussian/philox4x32-10/box-muller/1"
 """The only noise whose law and key this audit knows."""
 
 SPEC_KEYS = (
-    *("sigma", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings", "explains_target"),
-    *("precision", "batch_size", "target", "seed", "noise", "looks"),
+    *("sigma", "brightness", "tilt", "n_samples", "top_k", "cell_size", "interpreter", "interpreter_settings"),
+    *("denoiser", "explains_target", "precision", "batch_size", "target", "seed", "noise", "looks"),
 )
 _PRECISIONS = ("float32", "tf32", "bfloat16")
 _LARGEST_BATCH = 2**20  # a replay must not be asked for more
@@ -175,6 +175,10 @@ def _spec(spec: Any) -> dict[str, Any]:
     # The noise is multiplied in float32: another number was not used.
     if not sigma > 0 or float(np.float32(sigma)) != sigma:
         raise ValueError
+    for name in ("brightness", "tilt"):
+        spread = _finite(spec[name])
+        if not spread >= 0 or float(np.float32(spread)) != spread:
+            raise ValueError
     for name in ("n_samples", "top_k", "cell_size"):
         _whole(spec[name], 1)
     for look in _of(list, spec["looks"]):
@@ -187,6 +191,7 @@ def _spec(spec: Any) -> dict[str, Any]:
         raise ValueError
     _of(str, spec["interpreter"])
     _of(dict, spec["interpreter_settings"])
+    _denoiser(_of(dict, spec["denoiser"]))
     _of(bool, spec["explains_target"])
     if spec["precision"] not in _PRECISIONS:
         raise ValueError
@@ -195,6 +200,18 @@ def _spec(spec: Any) -> dict[str, Any]:
     if spec["noise"] != NOISE:
         raise AuditError(f"the noise of the copies is not {NOISE!r}, which is the one that is audited.")
     return dict(spec)
+
+
+def _denoiser(entries: dict[str, Any]) -> None:
+    """Name, version, hash ("" if it has no weights) and kind of gradient; nothing if there is none."""
+    if not entries:
+        return
+    if set(entries) != {"name", "version", "sha256", "gradient"} or entries["gradient"] not in ("at", "through"):
+        raise ValueError
+    _of(str, entries["name"])
+    _of(str, entries["version"])
+    if entries["sha256"] != "":
+        _sha256(entries["sha256"])
 
 
 def _provenance(entries: Any) -> dict[str, str]:

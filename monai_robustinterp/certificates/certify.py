@@ -20,12 +20,20 @@ ALL_CLASSES = "The map is one of several classes together, not of this finding: 
 
 def assumptions(spec: SmoothingSpec) -> str:
     """What a certificate is about, in words for a person."""
+    shape = ""
+    if spec.brightness or spec.tilt:
+        shape = f", and beside it noise of brightness ({spec.brightness:g}) and of tilt ({spec.tilt:g})"
+    denoised = (
+        "Each copy went through a denoiser before the network; the clean image did not. " if spec.denoiser else ""
+    )
     precision = "" if spec.precision == "float32" else f" ({spec.precision})"
     return (
         "The certificate is about the vote map of the smoothed interpretation, not about an ordinary saliency map, and "
         "says nothing about faithfulness. It holds for perturbations of the network's single-channel input on its own "
-        f"grid, for this network in this precision{precision}, for the stored target class. The theorem is about real "
-        "Gaussian noise; float32 and a counter-based generator approximate it."
+        f"grid, for this network in this precision{precision}, for the stored target class. The noise is white of "
+        f"standard deviation {spec.sigma:g}{shape}; a radius in standard deviations of the noise holds for every "
+        "change that is shorter in them, and so for all in the l2 ball. "
+        f"{denoised}The theorem is about real Gaussian noise; float32 and a counter-based generator approximate it."
     )
 
 

@@ -11,7 +11,8 @@ from monai_robustinterp.certificates.certify import assumptions
 from monai_robustinterp.certificates.units import radius_units
 from monai_robustinterp.types import SmoothingSpec
 
-CERTIFICATE_FORMAT = "monai_robustinterp/certificate/2"
+CERTIFICATE_FORMAT = "monai_robustinterp/certificate/3"
+_DOWN = 1 - 1e-12  # more than the round-off of a division
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_gray_levels on its 0-255 scale"
@@ -40,6 +41,7 @@ def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
             "n_cells": cert.n_cells,
             "n_pixels": cert.n_pixels,
             "l_max": _in_units(cert.l_max, cert.n_pixels),
+            "l_max_in_noise": cert.l_max / cert.spec.sigma * _DOWN,
             "ceiling": {"l2": cert.ceiling, "share": cert.ceiling_share},
             "unit": UNIT,
             "assumptions": assumptions(cert.spec),
@@ -90,8 +92,8 @@ def spec_from_json(data: dict[str, Any]) -> SmoothingSpec:
     Raises:
         KeyError: if it does not say what function was smoothed.
     """
-    fixed = {key: data[key] for key in ("interpreter_settings", "explains_target", "precision")}
-    return SmoothingSpec(**data | fixed | {"looks": tuple(data["looks"])})
+    fixed = ("brightness", "tilt", "interpreter_settings", "denoiser", "explains_target", "precision")
+    return SmoothingSpec(**data | {key: data[key] for key in fixed} | {"looks": tuple(data["looks"])})
 
 
 def _in_units(l2: float, n_pixels: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.interpreters import INTERPRETERS
+from monai_robustinterp.types import float32_spread
 
 Number = TypeVar("Number", int, float)
 
@@ -31,6 +32,14 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
     return parse
 
 
+def spread(text: str) -> float:
+    """A standard deviation that may be 0."""
+    try:
+        return float32_spread("it", float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def confidence(text: str) -> float:
     """The eta of a confidence such as 0.999; argparse turns its ValueError into wrong usage."""
     try:
@@ -41,6 +50,14 @@ def confidence(text: str) -> float:
     if not (0 < eta < 1 and 1 - eta < 1):
         raise ValueError
     return eta
+
+
+def denoiser(text: str) -> str:
+    """A name, folder or file that goes into a bundle's configuration as text."""
+    # A leading $, @ or % would be evaluated by MONAI.
+    if text[:1] in "$@%":
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a bundle and no file")
+    return text
 
 
 class InterpreterChoice(NamedTuple):

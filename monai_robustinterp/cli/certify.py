@@ -15,10 +15,12 @@ from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
     confidence,
+    denoiser,
     interpreter,
     one_line,
     positive,
     shown_path,
+    spread,
 )
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import change_named
@@ -28,6 +30,7 @@ from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
+from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.types import Precision
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
@@ -70,8 +73,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """What the certificate depends on."""
+    """The function that is certified, and its noise."""
     parser.add_argument("--sigma", type=positive(float), help="noise, in units of the network's input")
+    parser.add_argument(
+        "--brightness", type=spread, metavar="SD", help="noise of the brightness beside it, in the same units (0: none)"
+    )
+    parser.add_argument(
+        "--tilt", type=spread, metavar="SD", help="noise of the slope of the exposure, root mean square (0: none)"
+    )
+    parser.add_argument(
+        "--denoiser",
+        type=denoiser,
+        metavar="NAME",
+        help="of each copy before the network: a denoiser bundle (name or folder) or a TorchScript file, both trusted "
+        "as code, or 'none'",
+    )
+    parser.add_argument(
+        "--denoiser-gradient",
+        choices=get_args(DenoiserGradient),
+        help="of the network at the denoised copy (default), or through the denoiser",
+    )
+    _add_claim(parser)
+
+
+def _add_claim(parser: argparse.ArgumentParser) -> None:
+    """What is claimed, of which copies."""
     parser.add_argument("--samples", type=positive(int), metavar="M", help="noisy copies per image")
     parser.add_argument(
         "--until-radius",
@@ -201,7 +227,11 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "interpreter_name": arguments.interpreter and arguments.interpreter.name,
         # None of the bundle's settings goes to another interpreter than its own.
         "interpreter_settings": arguments.interpreter and arguments.interpreter.settings,
+        "denoiser": arguments.denoiser,
+        "denoiser_gradient": arguments.denoiser_gradient,
         "sigma": arguments.sigma,
+        "brightness": arguments.brightness,
+        "tilt": arguments.tilt,
         "n_samples": arguments.samples,
         "until_radius": arguments.until_radius,
         "until_covers": arguments.until_covers,

@@ -74,19 +74,20 @@ class CounterNoise:
         self._identity = f"{protocol}|{seed}|{image_hash}"
 
     def words(self, purpose: str, samples: torch.Tensor, blocks: int) -> tuple[torch.Tensor, ...]:
-        """Uniform 32-bit words of the given copies: four int64 tensors [B, blocks], for "noise" or "ties"."""
+        """Uniform 32-bit words of the given copies for a purpose, such as "noise": four int64 tensors [B, blocks]."""
         digest = hashlib.sha256(f"{purpose}|{self._identity}".encode()).digest()
         k0, k1, c2, c3 = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12))
         block = torch.arange(blocks, dtype=torch.int64, device=samples.device)[None, :]
         sample = samples.to(torch.int64)[:, None]
         return philox4x32((block, sample, torch.full_like(block, c2), torch.full_like(block, c3)), (k0, k1))
 
-    def normal(self, samples: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    def normal(self, samples: torch.Tensor, shape: tuple[int, ...], *, purpose: str = "noise") -> torch.Tensor:
         """Standard normals of the given copies.
 
         Args:
             samples: indices of the copies, int64 [B], in [0, 2**32), on the device where the noise is wanted.
             shape: shape of one copy.
+            purpose: numbers for other purposes are independent.
 
         Returns:
             float32 [B, *shape], independent N(0, 1); |z| <= 6.77, the tail that 32-bit uniforms reach.
@@ -96,7 +97,7 @@ class CounterNoise:
         flat = torch.empty(len(samples), 4 * blocks, dtype=torch.float32, device=samples.device)
         rows = max(1, _CACHED_BLOCKS // blocks) if samples.device.type == "cpu" else len(samples)
         for part, normals in zip(torch.split(samples, rows), torch.split(flat, rows)):
-            _box_muller(self.words("noise", part, blocks), out=normals.view(-1, blocks, 4))
+            _box_muller(self.words(purpose, part, blocks), out=normals.view(-1, blocks, 4))
         return flat[:, :size].reshape(len(samples), *shape)
 
     def order(self, samples: torch.Tensor, size: int) -> torch.Tensor:

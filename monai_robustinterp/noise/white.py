@@ -43,3 +43,9 @@ class WhiteNoise:
             float32 [B, 1, H, W].
         """
         return stream.normal(samples, tuple(clean.shape)).mul_(self.sigma).add_(clean)
+
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The direction of a gradient [1, H, W], a standard deviation long."""
+        length = torch.linalg.vector_norm(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+        along: torch.Tensor = self.sigma * gradient / length
+        return along

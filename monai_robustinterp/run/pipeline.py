@@ -25,7 +25,7 @@ from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import RegionSource, region_on_cells
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.io.read.display import display_gray
-from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.noise.shape import Noise
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.transforms import InvertSaliencyd
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
@@ -78,7 +78,7 @@ def certify_image(
         InputRefused: if the file is no image that can be certified, or a region does not fit it.
     """
     prepared, recipe = prepare(source, bundle, regions=regions, changes=changes), bundle.inferer.recipe
-    measured = measured_changes(prepared, bundle, changes, sigma=recipe.sigma, seed=recipe.seed)
+    measured = measured_changes(prepared, bundle, changes, noise=recipe.noise, seed=recipe.seed)
     votes, spec = vote(prepared, bundle, progress)
     return finish(prepared, bundle, votes=votes, spec=spec, changes=measured)
 
@@ -119,7 +119,7 @@ def _until_radius(ready: Prepared, bundle: SaliencyBundle, changes: Sequence[Cha
     if label is None:
         return None
     chosen = change_named(label, changes)
-    (measured,) = measured_changes(ready, bundle, [chosen], sigma=recipe.sigma, seed=recipe.seed)
+    (measured,) = measured_changes(ready, bundle, [chosen], noise=recipe.noise, seed=recipe.seed)
     if measured.reason:
         raise InputRefused(
             f"sampling is to go on until {label!r} is covered, a change that does not apply to this image: "
@@ -136,7 +136,7 @@ def vote(prepared: Prepared, bundle: SaliencyBundle, progress: Progress | None =
 
 
 def measured_changes(
-    prepared: Prepared, bundle: SaliencyBundle, changes: Sequence[Change], *, sigma: float, seed: int
+    prepared: Prepared, bundle: SaliencyBundle, changes: Sequence[Change], *, noise: Noise, seed: int
 ) -> tuple[MeasuredChange, ...]:
     """Changes of the source image in standard deviations of the noise; they do not depend on the votes.
 
@@ -144,15 +144,14 @@ def measured_changes(
         prepared: the image.
         bundle: what prepared it.
         changes: of the source image.
-        sigma: standard deviation of the noise.
+        noise: of the copies.
         seed: of random changes.
     """
     clean = prepared.image.as_tensor().cpu().numpy()
     scale = native_scale(bundle.preprocessing, prepared.image.meta, (clean.shape[1], clean.shape[2]))
     # Where the path is known the norm also holds for preprocessing of the changed pixels that rounds otherwise.
-    round_off = 2 * (scale.round_off or 0.0) / sigma
-    norm = WhiteNoise(sigma).norm
-    return measure(changes, prepared.source, clean, norm=norm, round_off=round_off, seed=seed)
+    round_off = 2 * (scale.round_off or 0.0) / noise.sigma
+    return measure(changes, prepared.source, clean, norm=noise.norm, round_off=round_off, seed=seed)
 
 
 def finish(

@@ -164,7 +164,7 @@ class ReadAhead:
             if not image.kept:
                 recipe = self.bundle.inferer.recipe
                 image.changes = pipeline.measured_changes(
-                    ready, self.bundle, self.changes, sigma=recipe.sigma, seed=recipe.seed
+                    ready, self.bundle, self.changes, noise=recipe.noise, seed=recipe.seed
                 )
         return image
 

@@ -23,6 +23,7 @@ from monai_robustinterp.interpreters import make_interpreter
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.noise.counter import image_sha256
+from monai_robustinterp.noise.shape import noise_of
 from monai_robustinterp.run.pipeline import Prepared, measured_changes, prepare
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import SmoothingSpec, VoteMap
@@ -91,7 +92,7 @@ def replay(
         InputRefused: if the file is no image that can be certified.
         ValueError: if the settings are none that the bundle's network can be smoothed with.
     """
-    other = [*_other_network(record, bundle)]
+    other = [*_other_network(record, spec, bundle)]
     if other:
         return ReplayReport(differences=tuple(other))
     inferer = _inferer(record, votes, spec, bundle)
@@ -131,6 +132,8 @@ def _inferer(
             spec.interpreter, known=bundle.interpreter_arguments, settings=spec.interpreter_settings
         ),
         sigma=spec.sigma,
+        brightness=spec.brightness,
+        tilt=spec.tilt,
         n_samples=looks[0],
         until_radius=float(record["sampling"]["until_radius"]) if spec.looks else None,
         max_samples=looks[-1],
@@ -144,17 +147,27 @@ def _inferer(
         activation=findings.activation,
         seed=spec.seed,
         precision=spec.precision,
+        denoiser=bundle.inferer.recipe.denoiser if spec.denoiser else None,
+        denoiser_gradient=spec.denoiser.get("gradient", "at"),
         batch_size=spec.batch_size or bundle.inferer.recipe.batch_size,
         expected=bundle.inferer.recipe.expected,
     )
 
 
-def _other_network(record: Mapping[str, Any], bundle: SaliencyBundle) -> Iterator[str]:
+def _other_network(record: Mapping[str, Any], spec: SmoothingSpec, bundle: SaliencyBundle) -> Iterator[str]:
+    denoiser = bundle.inferer.recipe.denoiser
+    if spec.denoiser and (denoiser is None or spec.denoiser != {**denoiser.settings, **_gradient(spec)}):
+        # One of a recorded name is never loaded: a denoiser can be code.
+        yield "spec.denoiser is not the denoiser of the bundle: give the one of the record with --denoiser."
     recorded = record["provenance"]
     for name, value in {"network_sha256": network_sha256(bundle.network), **bundle.files}.items():
         # A network that did not come from a file has no hash of one.
         if name in recorded and recorded[name] != value:
             yield f"provenance.{name} is not that of the bundle."
+
+
+def _gradient(spec: SmoothingSpec) -> dict[str, Any]:
+    return {"gradient": spec.denoiser.get("gradient")}
 
 
 def _other_image(
@@ -179,7 +192,8 @@ def _other_ledger(
     known = {(change.name, change.value): change for change in NAMED}
     recorded = [entry for entry in record.get("ledger", []) if (entry["change"], entry["value"]) in known]
     changes = [known[entry["change"], entry["value"]] for entry in recorded]
-    for entry, again in zip(recorded, measured_changes(prepared, bundle, changes, sigma=spec.sigma, seed=spec.seed)):
+    noise = noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+    for entry, again in zip(recorded, measured_changes(prepared, bundle, changes, noise=noise, seed=spec.seed)):
         norms = entry["draws"]["norms"] if entry["draws"] else [entry["norm"]] if entry["norm"] is not None else []
         close = [math.isclose(*pair, rel_tol=NORM_TOLERANCE) for pair in zip(norms, again.norms)]
         if len(norms) != len(again.norms) or not all(close) or entry["reason"] != again.reason:

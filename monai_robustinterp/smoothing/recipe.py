@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from monai.data import MetaTensor
 from torch import nn
 
 from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
-from monai_robustinterp.interpreters.base import attribute_copies
+from monai_robustinterp.interpreters.base import Attribution, attribute_copies
+from monai_robustinterp.networks.denoised import Denoiser
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
-from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.noise.shape import Noise, noise_of
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
+from monai_robustinterp.smoothing.denoising import DenoiserGradient, attribute_denoised, check_denoiser
 from monai_robustinterp.smoothing.input_check import InputStatistics, check_input
 from monai_robustinterp.smoothing.network_check import check_logits, first_logits
 from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
@@ -28,6 +31,7 @@ from monai_robustinterp.types import (
     Stages,
     VoteMap,
     float32_sigma,
+    float32_spread,
     keeps_copies,
 )
 
@@ -76,12 +80,17 @@ class Recipe:
         interpreter: interprets each copy.
         findings: what the network's logits mean.
         sigma: standard deviation of the noise in units of the network's single-channel input, rounded to float32.
+        brightness: standard deviation of the copies' brightness beside the white noise, in the same units.
+        tilt: the same of their slopes of exposure.
         n_samples: number of noisy copies m; with ``looks`` the first of them.
         top_k: number of cells that each copy votes for.
         cell_size: side of a cell in pixels of the input grid.
         target: index of the explained logit; None takes the arg-max of the clean image, once.
         seed: user seed of the noise; a searched seed voids the certificate.
         precision: what the network runs in.
+        denoiser: that each copy goes through before the network; None takes the copies as they are.
+        denoiser_gradient: take the gradient of the network ``at`` the denoised copy, or that of both at the copy,
+            ``through`` the denoiser.
         batch_size: noisy copies per forward pass; None takes the fastest one.
         pairs: count which cells each copy votes for together.
         looks: sample sizes, ascending, at which sampling may stop; empty if there is one only.
@@ -101,6 +110,10 @@ class Recipe:
     target: int | None = None
     seed: int = 0
     precision: Precision = "float32"
+    brightness: float = 0.0
+    tilt: float = 0.0
+    denoiser: Denoiser | None = None
+    denoiser_gradient: DenoiserGradient = "at"
     batch_size: int | None = None
     pairs: bool = False
     looks: tuple[int, ...] = ()
@@ -109,7 +122,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", float32_sigma(self.sigma))
+        for name in ("brightness", "tilt"):
+            object.__setattr__(self, name, float32_spread(name, getattr(self, name)))
         check_precision(self.interpreter, self.precision)
+        check_denoiser(self.denoiser, self.denoiser_gradient, self.interpreter, sigma=self.sigma)
         # Settings that make no spec are refused before any work.
         self.spec(self.target or 0)
 
@@ -117,11 +133,14 @@ class Recipe:
         """What the record says of these settings, for one target."""
         return SmoothingSpec(
             sigma=self.sigma,
+            brightness=self.brightness,
+            tilt=self.tilt,
             n_samples=self.n_samples,
             top_k=self.top_k,
             cell_size=self.cell_size,
             interpreter=self.interpreter.name,
             interpreter_settings=self.interpreter.settings,
+            denoiser={**self.denoiser.settings, "gradient": self.denoiser_gradient} if self.denoiser else {},
             explains_target=self.interpreter.explains_target,
             precision=self.precision,
             batch_size=self.batch_size,
@@ -129,6 +148,11 @@ class Recipe:
             seed=self.seed,
             looks=self.looks,
         )
+
+    @property
+    def noise(self) -> Noise:
+        """The noise of each copy."""
+        return noise_of(sigma=self.sigma, brightness=self.brightness, tilt=self.tilt)
 
     @property
     def max_samples(self) -> int:
@@ -145,13 +169,15 @@ class Recipe:
 
         Raises:
             InputRefused: if the image is none in the display range
-                (:func:`~monai_robustinterp.smoothing.input_check.check_input`).
+                (:func:`~monai_robustinterp.smoothing.input_check.check_input`), or the denoiser is none for it.
             ValueError: if the image is not [1, H, W] and finite, the cells do not fit, or as :meth:`clean_logits`.
         """
         # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
         clean = single_channel(image).clone()
         keep = self.max_samples if keeps_copies(self.check_grid(clean), self.max_samples) else 0
         found = self.check_input(clean)
+        if self.denoiser is not None:
+            self.denoiser.check(clean, self.sigma, digest=image_sha256(clean))
         logits, target = self.clean_logits(clean, network)
         return Case(self.spec(target), self.tally(clean, target, regions=regions, keep=keep), logits, found)
 
@@ -219,8 +245,8 @@ class Recipe:
             clean,
             digest=digest,
             stream=CounterNoise(seed=self.seed, image_hash=digest, protocol=protocol),
-            noise=WhiteNoise(self.sigma),
-            attribute=lambda network, copies: attribute_copies(self.interpreter, network, copies, target),
+            noise=self.noise,
+            attribute=partial(self._attribute, target=target),
             finds=lambda logits: self.findings.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
@@ -274,6 +300,14 @@ class Recipe:
         arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.mask.reshape(cells.shape)}
         return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
 
+    def _attribute(self, network: nn.Module, copies: torch.Tensor, *, target: int) -> Attribution:
+        if self.denoiser is None:
+            return attribute_copies(self.interpreter, network, copies, target)
+        denoise = partial(self.denoiser, sigma=self.sigma)
+        return attribute_denoised(
+            self.interpreter, network, copies, target, denoise=denoise, gradient=self.denoiser_gradient
+        )
+
     def _take(
         self,
         network: nn.Module,
@@ -317,7 +351,7 @@ class Recipe:
         first = cases[0]
         # Of other noise than that of the run.
         scratch = self.tally(first.tally.clean, first.spec.target, protocol=_SEARCH_PROTOCOL)
-        method = (self.interpreter.name, self.interpreter.settings, self.precision)
+        method = (self.interpreter.name, self.interpreter.settings, self.precision, self.spec(0).denoiser)
         return min(fastest_batch_size(network, scratch, method, n_samples=copies), copies)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.interpreters.base import Attribution
 from monai_robustinterp.noise.counter import CounterNoise
-from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.noise.shape import Noise
 from monai_robustinterp.smoothing.voting import NonFiniteMapError, TopK, pool_cells, top_k_votes
 from monai_robustinterp.types import Region, VoteMap, packed_bytes
 
@@ -46,7 +46,7 @@ class VoteTally:
         *,
         digest: str,
         stream: CounterNoise,
-        noise: WhiteNoise,
+        noise: Noise,
         attribute: Attribute,
         finds: Callable[[torch.Tensor], torch.Tensor],
         top_k: int,

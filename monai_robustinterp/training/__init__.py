@@ -1,5 +1,9 @@
-"""Training and evaluation of the reference classifiers, as parts of a MONAI bundle's ``train.json``."""
+"""Training and evaluation of the networks that the bundles ship, as parts of a MONAI bundle's ``train.json``."""
 
+from monai_robustinterp.training.denoising import noisy_batches as noisy_batches
+from monai_robustinterp.training.denoising import peak_ratios as peak_ratios
+from monai_robustinterp.training.denoising import read_films as read_films
+from monai_robustinterp.training.denoising import train_denoiser as train_denoiser
 from monai_robustinterp.training.evaluation import areas_under_curve as areas_under_curve
 from monai_robustinterp.training.evaluation import evaluate as evaluate
 from monai_robustinterp.training.evaluation import finding_groups as finding_groups

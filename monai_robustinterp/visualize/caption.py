@@ -142,9 +142,14 @@ def _how(certificate: Certificate) -> str:
     looks = f" (of at most {spec.looks[-1]}; eta split over {len(spec.looks)} looks)" if spec.looks else ""
     precision = "" if spec.precision == "float32" else f", network in {spec.precision}"
     return (
-        f"{families}; {_interpreter(spec)}{precision}, sigma {spec.sigma:g}, {spec.n_samples} copies{looks}, "
+        f"{families}; {_interpreter(spec)}{precision}, {_noise(spec)}, {spec.n_samples} copies{looks}, "
         f"{certificate.n_cells} cells of {spec.cell_size} px, seed {spec.seed}"
     )
+
+
+def _noise(spec: SmoothingSpec) -> str:
+    beside = [f"{name} {value:g}" for name, value in (("brightness", spec.brightness), ("tilt", spec.tilt)) if value]
+    return f"noise sigma {spec.sigma:g}" + "".join(f", {one}" for one in beside)
 
 
 def _interpreter(spec: SmoothingSpec) -> str:

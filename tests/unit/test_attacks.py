@@ -23,6 +23,7 @@ from monai_robustinterp.attacks.plain import top_k_mask
 from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter, explaining
 from monai_robustinterp.noise.counter import CounterNoise
+from monai_robustinterp.noise.white import WhiteNoise
 from tests.support.vote_factory import vote_map
 
 
@@ -89,7 +90,7 @@ def test_on_a_linear_map_the_plain_attack_reaches_95_percent_of_the_exact_worst_
             cells = CellMap(network, Gradient(), 1, 1)
             starts = normal(8, *image.shape)
             options = {"top_k": 4, "swaps": swaps, "starts": starts, "steps": 40}
-            return attack_plain(cells, image, always, radius=radius, **options)[1]
+            return attack_plain(cells, image, always, noise=WhiteNoise(1.0), radius=radius, **options)[1]
 
     assert overlap(exact / 0.95) <= 4 - swaps
     assert overlap(exact * 0.99) > 4 - swaps
@@ -316,15 +317,15 @@ class Downhill:
 
 def test_no_iterate_leaves_the_ball_and_the_best_is_kept() -> None:
     plane = Downhill()
-    reached = ascend(plane, always, radius=0.3, starts=normal(3, 1, 6, 6), steps=7)
+    reached = ascend(plane, always, noise=WhiteNoise(1.0), radius=0.3, starts=normal(3, 1, 6, 6), steps=7)
     norms = [float(delta.double().norm()) for delta, _ in plane.seen]
     assert len(norms) == 3 * 8 and max(norms) <= 0.3 and min(norms) > 0.29
     assert reached.gap == min(float((plane.slope * delta).sum()) for delta, _ in plane.seen)
     assert reached.gap == pytest.approx(-0.3 * float(plane.slope.norm()), rel=1e-2)
     assert [progress for _, progress in plane.seen][:8] == pytest.approx([i / 7 for i in range(8)])
     for scale in (1e-3, 0.3, 1e6):
-        assert project(scale * normal(1, 50, 50), 0.3).double().norm() <= 0.3
-    assert torch.equal(project(torch.zeros(1, 2, 2), 0.3), torch.zeros(1, 2, 2))
+        assert project(scale * normal(1, 50, 50), WhiteNoise(1.0), 0.3).double().norm() <= 0.3
+    assert torch.equal(project(torch.zeros(1, 2, 2), WhiteNoise(1.0), 0.3), torch.zeros(1, 2, 2))
 
 
 def test_steps_that_flip_the_label_are_halved_or_left_out() -> None:
@@ -333,7 +334,7 @@ def test_steps_that_flip_the_label_are_halved_or_left_out() -> None:
     def keeps(delta: torch.Tensor) -> bool:
         return float((plane.slope * delta).sum()) > -0.1
 
-    reached = ascend(plane, keeps, radius=0.3, starts=normal(2, 1, 6, 6), steps=20)
+    reached = ascend(plane, keeps, noise=WhiteNoise(1.0), radius=0.3, starts=normal(2, 1, 6, 6), steps=20)
     assert all(keeps(delta) for delta, _ in plane.seen)
     assert reached.gap == pytest.approx(-0.1, abs=0.02)
 
@@ -344,7 +345,7 @@ def test_an_attack_without_anything_to_climb_is_an_error_and_no_evidence() -> No
             return Evaluation(gap=0.4, gradient=torch.zeros_like(delta))
 
     with pytest.raises(ValueError, match="nothing to climb"):
-        ascend(Flat(), always, radius=0.3, starts=normal(2, 1, 4, 4), steps=3)
+        ascend(Flat(), always, noise=WhiteNoise(1.0), radius=0.3, starts=normal(2, 1, 4, 4), steps=3)
 
 
 def test_a_label_flip_bounds_the_whole_attack() -> None:

@@ -165,9 +165,9 @@ def test_votes_survive_the_file_and_tampering_does_not(tmp_path) -> None:
     np.savez(tmp_path / "changed.npz", **arrays)
     with pytest.raises(ValueError, match="sum to"):
         load_votes(tmp_path / "changed.npz")
-    arrays["format"] = np.array("monai_robustinterp/votes/6")
+    arrays["format"] = np.array("monai_robustinterp/votes/7")
     np.savez(tmp_path / "newer.npz", **arrays)
-    with pytest.raises(ValueError, match="votes/5"):
+    with pytest.raises(ValueError, match="votes/6"):
         load_votes(tmp_path / "newer.npz")
 
 
