@@ -216,7 +216,8 @@ def load_denoiser(source: str | Path | None, *, device: torch.device | str = "cp
     denoiser = parser.get_parsed_content("denoiser") if "denoiser" in parser.config else None
     if not isinstance(denoiser, Denoiser):
         raise InputRefused("the bundle defines no denoiser: its configs/inference.json must have one as 'denoiser'.")
-    denoiser.network.to(device)
+    # As for the classifier, whose layout it then has to hand over in.
+    denoiser.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return denoiser
 
 
