@@ -23,6 +23,10 @@ OPTIONS = {
         *("--top-k", "10", "--region", "zone:upper", "--region", "box:100,100,900,600", "--confidence", "0.9"),
     ],
     "bfloat16": ["--samples", "24", "--precision", "bfloat16"],
+    "denoised": [
+        *("--samples", "24", "--sigma", "0.25", "--brightness", "0.03", "--tilt", "0.015"),
+        *("--interpreter", "grad_cam", "--denoiser", "chest_xray_denoiser"),
+    ],
     "two claims without confidence": ["--samples", "32", "--confidence", "0.45"],
 }
 
@@ -52,10 +56,16 @@ def test_what_certify_wrote_is_verified(folder: Path, capsys: pytest.CaptureFixt
 
 def test_a_replay_on_this_machine_is_equal_bit_for_bit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Early stopping, pairs, hits of regions and bfloat16 too."""
-    assert audit(folder, "--input", SAMPLE, "--bundle", DEFAULT_BUNDLE, "--replay") == 0
+    record = json.loads((folder / "certificate.json").read_text())
+    arguments = ["--input", SAMPLE, "--bundle", DEFAULT_BUNDLE, "--replay"]
+    if name := record["spec"]["denoiser"].get("name"):
+        # No denoiser is loaded by a recorded name.
+        assert audit(folder, *arguments, "--denoiser", "none") == 1
+        assert "give the one of the record with --denoiser" in capsys.readouterr().out
+        arguments += ["--denoiser", name]
+    assert audit(folder, *arguments) == 0
     out, err = capsys.readouterr()
     assert "replayed votes: 0 of " in out and "replay: equal bit for bit" in out and not err
-    record = json.loads((folder / "certificate.json").read_text())
     assert ("not replayed: that the cells of the regions" in out) is ("regions" in record)
     assert ("not replayed: that the looks" in out) is ("sampling" in record)
 
