@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -55,7 +55,10 @@ study-robust-map: $(INSTALLED)
 	$(BIN)/python -m benchmarks.robust_activation_map study_output/robust_activation_map --images $(CHEST_XRAY14_DIR)
 
 study-defaults: $(INSTALLED)
-	$(BIN)/python -m benchmarks.defaults study_output/defaults
+	$(BIN)/python -m benchmarks.defaults study_output/defaults --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)
+
+study-denoiser: $(INSTALLED)
+	$(BIN)/python -m benchmarks.denoiser study_output/denoiser --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

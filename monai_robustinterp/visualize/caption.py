@@ -117,7 +117,7 @@ def guarantee(certificate: Certificate) -> str:
     called = _CALLED[certificate.status]
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
-        f"with l2 norm below L_max = {length} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
+        f"with l2 norm below L_max = {length}{_in_noise(certificate)} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
         f"in the expected top-{spec.top_k} (beta {certificate.beta})."
     )
 
@@ -147,9 +147,18 @@ def _how(certificate: Certificate) -> str:
     )
 
 
+def _in_noise(certificate: Certificate) -> str:
+    """The radius in standard deviations of noise that is not white, where it covers more than the l2 ball."""
+    spec = certificate.spec
+    if not spec.brightness and not spec.tilt:
+        return ""
+    return f", or shorter than {readable(certificate.l_max / spec.sigma)} standard deviations of the noise,"
+
+
 def _noise(spec: SmoothingSpec) -> str:
     beside = [f"{name} {value:g}" for name, value in (("brightness", spec.brightness), ("tilt", spec.tilt)) if value]
-    return f"noise sigma {spec.sigma:g}" + "".join(f", {one}" for one in beside)
+    denoised = f", each copy denoised by {spec.denoiser['name']}" if spec.denoiser else ""
+    return f"noise sigma {spec.sigma:g}" + "".join(f", {one}" for one in beside) + denoised
 
 
 def _interpreter(spec: SmoothingSpec) -> str:

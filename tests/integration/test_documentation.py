@@ -24,6 +24,7 @@ RUN_AS_WRITTEN = (
     "docs/how-to/use-in-monai.md",
     "docs/how-to/certify-a-region.md",
     "docs/how-to/read-the-ledger.md",
+    "docs/how-to/choose-the-noise.md",
     "docs/how-to/verify-a-certificate.md",
 )
 
@@ -85,12 +86,18 @@ def _ledger(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert lines[0].startswith("8-bit rounding None 0.") and lines[0].endswith(" True ")
 
 
+def _noise(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    spec = namespace["result"].certificate.spec
+    assert (spec.denoiser["name"], round(spec.tilt, 6)) == ("chest_xray_denoiser", 0.015)
+    assert lines[-1].endswith(" chest_xray_denoiser") and float(lines[-1].split()[0]) > 0
+
+
 def _audit(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     report = namespace["report"]
     assert report.verified and report.not_checked == ("configuration and weights of the network (give --bundle)",)
 
 
-_CHECKS = dict(zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _ledger, _audit), strict=True))
+_CHECKS = dict(zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _ledger, _noise, _audit), strict=True))
 
 
 def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:

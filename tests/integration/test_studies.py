@@ -20,7 +20,8 @@ STUDIES = {
     "robust_activation_map": ("robust-activation-map.md", "results.json", "| *chance: another class at random* |"),
     "speed": ("performance.md", "bench.json", "| **ours** |"),
     "classifiers": ("classifiers.md", "study.json", "| opacity_percentiles, kermany |"),
-    "defaults": ("defaults.md", "results.json", "| **0.10** | **8** |"),
+    "defaults": ("defaults.md", "results.json", "| gradient, sigma 0.1, denoiser none | 64 | yes |"),
+    "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
 }
 
 

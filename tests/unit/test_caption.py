@@ -101,3 +101,16 @@ def test_another_precision_than_float32_is_named() -> None:
 def test_small_radii_keep_their_digits() -> None:
     expected = {0.0: "0.0000", 0.08999: "0.0899", 3.2e-7: "0.000000320", 0.00999: "0.00999"}
     assert {value: readable(value) for value in expected} == expected
+
+
+def test_noise_that_is_not_white_and_a_denoiser_are_named_with_the_radius_in_that_noise() -> None:
+    votes = dataclasses.replace(make_votes(n_samples=4000), decision=True, found_copies=3999)
+    denoiser = {"name": "chest", "version": "1", "sha256": "", "gradient": "at"}
+    spec = dataclasses.replace(make_spec(votes), brightness=0.03125, denoiser=denoiser)
+    result = result_of(votes, spec)
+    text = "\n".join(caption_lines(result.record))
+    in_noise = readable(result.certificate.l_max / spec.sigma)
+    assert f"or shorter than {in_noise} standard deviations of the noise" in text
+    assert f"noise sigma {spec.sigma:g}, brightness 0.03125, each copy denoised by chest" in text
+    plain = "\n".join(caption_lines(result_of(votes, make_spec(votes)).record))
+    assert "or shorter than" not in plain and "denoised" not in plain
