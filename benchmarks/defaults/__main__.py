@@ -34,7 +34,7 @@ from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.store import kept_json
 from monai_robustinterp.training.tables import LabeledImage
 
-_LARGE = 12
+_LARGE = 6
 
 
 def films_of(

@@ -77,17 +77,17 @@ class Plan:
 OLD = Candidate(interpreter="gradient", sigma=0.1)
 EXPOSURE = {"brightness": 0.03, "tilt": 0.015}
 DENOISER = "chest_xray_denoiser"
-_SHAPES: tuple[dict[str, Any], ...] = ({}, EXPOSURE, EXPOSURE | {"denoiser": DENOISER})
+_SHAPES: tuple[dict[str, Any], ...] = (EXPOSURE, EXPOSURE | {"denoiser": DENOISER})
 _GRID = tuple(
     Candidate(interpreter=interpreter, sigma=sigma, **shape)
     for interpreter in ("gradient", "input_x_gradient", "grad_cam")
-    for sigma in (0.1, 0.25, 0.4)
+    for sigma in (0.25, 0.4)
     for shape in _SHAPES
 )
 
 FULL = Plan(
     name="full",
-    candidates=(OLD, *(one for one in _GRID if one != OLD)),
+    candidates=(OLD, *_GRID),
     select_samples=256,
     report_samples=(384, 512, 1024, 2048),
     draws=8,

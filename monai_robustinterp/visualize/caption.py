@@ -117,7 +117,8 @@ def guarantee(certificate: Certificate) -> str:
     called = _CALLED[certificate.status]
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
-        f"with l2 norm below L_max = {length}{_in_noise(certificate)} leaves at least {certificate.overlap} of the {spec.top_k} outlined cells "
+        f"with l2 norm below L_max = {length}{_in_noise(certificate)} leaves at least "
+        f"{certificate.overlap} of the {spec.top_k} outlined cells "
         f"in the expected top-{spec.top_k} (beta {certificate.beta})."
     )
 

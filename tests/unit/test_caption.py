@@ -94,8 +94,8 @@ def test_lines_hold_finding_notes_and_disclaimer() -> None:
 
 def test_another_precision_than_float32_is_named() -> None:
     texts = {precision: " ".join(make_lines(precision=precision)) for precision in ("float32", "tf32", "bfloat16")}
-    assert "network in " not in texts["float32"] and "gradient, sigma 0.1" in texts["float32"]
-    assert all(f"gradient, network in {name}, sigma 0.1" in texts[name] for name in ("tf32", "bfloat16"))
+    assert "network in " not in texts["float32"] and "gradient, noise sigma 0.1" in texts["float32"]
+    assert all(f"gradient, network in {name}, noise sigma 0.1" in texts[name] for name in ("tf32", "bfloat16"))
 
 
 def test_small_radii_keep_their_digits() -> None:
