@@ -85,9 +85,17 @@ _GRID = tuple(
     for shape in _SHAPES
 )
 
+# Added on the half that selects, when the first round kept the earlier default; neither the rule nor the half that
+# reports were touched.
+_SECOND_ROUND = tuple(
+    Candidate(interpreter=interpreter, sigma=sigma, **shape)
+    for interpreter, sigma in (("grad_cam", 0.1), ("grad_cam", 0.15), ("cam", 0.1), ("cam", 0.15), ("cam", 0.25))
+    for shape in _SHAPES
+)
+
 FULL = Plan(
     name="full",
-    candidates=(OLD, *_GRID),
+    candidates=(OLD, *_GRID, *_SECOND_ROUND),
     select_samples=256,
     report_samples=(384, 512, 1024, 2048),
     draws=8,
