@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.films import ROOT, SAMPLES, shared_folder
 from monai_robustinterp import CertifiedSaliencyInferer, certify_cohort, load_bundle
-from monai_robustinterp.errors import own_message
+from monai_robustinterp.errors import raised_in
 from monai_robustinterp.io.read.reader import ChestXRayReader
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
@@ -131,7 +131,8 @@ def _said(case: str, call: Callable[[], object]) -> Row:
         try:
             call()
         except Exception as error:
-            refused = own_message(error) is not None
+            ours = raised_in(error).startswith("monai_robustinterp")
+            refused = ours and isinstance(error, ValueError | TypeError)
             return {"case": case, "outcome": "refused" if refused else "FAULT", "score": None, "said": str(error)}
     said = "; ".join(str(warning.message) for warning in caught if warning.category is UserWarning)
     return {"case": case, "outcome": "warned" if said else "read", "score": None, "said": said}
