@@ -1,4 +1,4 @@
-"""The cases of ``shared/cases``: its files through ``certify``, and those that are no files through what they concern."""
+"""The cases of ``shared/cases``: its files through ``certify``, and the others through the reader or a call."""
 
 from __future__ import annotations
 

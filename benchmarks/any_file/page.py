@@ -135,11 +135,12 @@ def _mutants(mutants: Mapping[str, Row]) -> list[str]:
         f"## {_outcomes(mutants).total():,} mutated files",
         "",
         *prose(
-            f"One small film (every {STEP}th pixel of a shipped one) in all formats. A mutant has one to {MOST_CHANGES}",
-            "changes (a bit flipped, up to 8 bytes overwritten or cut out, up to 512 doubled), in half of them within",
-            f"the first 2,048 bytes; {CUT_SHARE:.0%} are cut short. Of *{HEADER}* there is **one change a mutant**, in",
-            "front of the pixels and behind the preamble, and no cut: with one to three, only about a quarter reached",
-            "a decoder. Its files are those of all codecs but deflate, in turn. *Reach decoding* counts what was read",
+            f"One small film (every {STEP}th pixel of a shipped one) in all formats. A mutant has one to",
+            f"{MOST_CHANGES} changes (a bit flipped, up to 8 bytes overwritten or cut out, up to 512 doubled),",
+            f"in half of them within the first 2,048 bytes; {CUT_SHARE:.0%} are cut short.",
+            f"Of *{HEADER}* there is **one change a mutant**, in",
+            "front of the pixels and behind the preamble, and no cut, so that more of them get as far as the pixels.",
+            "Its files are those of all codecs but deflate, in turn. *Reach decoding* counts what was read",
             "and refusals that only a decoder gives, so it is a lower bound. A file that ended the decoding process",
             "was refused and the next one was read.",
         ),
@@ -220,8 +221,8 @@ def _killed(killed: Row) -> list[str]:
         *prose(
             f"{killed['images']} images into one folder, SIGKILL at a moment that is uniform between 0 and",
             f"{killed['longest_s']:g} s after the start, {len(killed['after_kills'])} times, then one run to the end.",
-            f"Results in the folder at each kill: {', '.join(map(str, killed['after_kills']))}. The last run: exit code",
-            f"{killed['exit']}; {killed['results']} results, {killed['whole']} of them whole;",
+            f"Results in the folder at each kill: {', '.join(map(str, killed['after_kills']))}. The last run: exit",
+            f"code {killed['exit']}; {killed['results']} results, {killed['whole']} of them whole;",
             f"{len(killed['leftovers'])} leftovers.",
         ),
     ]
