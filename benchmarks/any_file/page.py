@@ -156,7 +156,7 @@ def _costs(results: Row) -> list[str]:
         "",
         *prose(
             "Each file alone in a new process, whose start is counted. CPU seconds of it and of the one that asks; the",
-            "most memory of the process that reads (- where the file has ended it). Limits:",
+            "most memory of the process that reads (- where none was asked). Limits:",
             f"{SECONDS:g} s, 1 s more for each 5 declared megapixels, {MAX_MEMORY / 1e9:g} GB. The last rows, of",
             "10,000 x 10,000 pixels, are to be read.",
         ),
@@ -178,7 +178,10 @@ def _process(rows: Sequence[Row]) -> list[str]:
         for row in rows
     ]
     header = ["film", "in a process of its own", "in the same process", "cost"]
-    note = prose("CPU milliseconds a reading, mean of several; both processes count.")
+    note = prose(
+        "CPU milliseconds a reading, mean of several; both processes count. The one that reads keeps freed memory,",
+        "which the same process gives back to the system, so that of a large film it can be the faster one.",
+    )
     return ["## What the process of its own costs an image", "", *note, "", *table(header, lines)]
 
 
