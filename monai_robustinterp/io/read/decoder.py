@@ -87,6 +87,9 @@ class Decoder:
                 # More threads would only take memory.
                 "OPENBLAS_NUM_THREADS": "1",
                 "OMP_NUM_THREADS": "1",
+                # glibc: freed pieces of large arrays are kept. To give each back takes longer than the work on it.
+                "MALLOC_MMAP_THRESHOLD_": str(2**25),
+                "MALLOC_TRIM_THRESHOLD_": str(2**27),
             }
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(decode_worker.__file__)],

@@ -195,7 +195,8 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
     Where none of them fits, the fallback neither, the one that shows most is taken.
     """
     unused: list[str] = []
-    misfit: tuple[float, DisplayedPixels] | None = None  # no list: of the largest images there is no room for two
+    # Of the largest images there is no room for two tables' values: what shows nothing is not kept.
+    misfit: tuple[float, DisplayedPixels] | None = None
     for voi in _voi(pixels, dataset):
         if isinstance(voi, str):
             unused.append(voi)
@@ -207,11 +208,12 @@ def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> Displ
             return replace(voi, content=content, margin=margin, warnings=(*voi.warnings, *unused))
         visible = 0.0 if fit.clipped >= MOST_CLIPPED else fit.deviation
         if misfit is None or visible > misfit[0]:
-            misfit = visible, voi
+            misfit = visible, voi if visible else pixels
         unused.append(
             f"{voi.source} does not fit the pixels: {fit.clipped:.0%} of them would be black or white, with a standard "
             f"deviation of {fit.deviation:.3f}"
         )
+        del voi
     content = pixels.content
     if misfit and pixels.low < pixels.high:
         content = _ANOTHER_RANGE
@@ -243,6 +245,7 @@ def _voi(pixels: DisplayedPixels, dataset: Dataset) -> Iterator[DisplayedPixels 
             steps=(*pixels.steps, name),
             warnings=(*pixels.warnings, *table.warnings),
         )
+        del table
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if bool(centers) != bool(widths):
         yield "WindowCenter or WindowWidth is missing or no number; the window is ignored"

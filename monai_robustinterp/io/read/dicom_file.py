@@ -59,7 +59,8 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
             "image, or read with strict=False if the header is wrong and the image was looked at."
         )
     padding = find_padding(stored.values, dataset)
-    check_content(stored.values[~padding.mask])  # one value beside padding is no content either
+    # One value beside padding is no content either. Without padding there is nothing to copy, which takes seconds.
+    check_content(stored.values[~padding.mask] if padding.mask.any() else stored.values)
     if stored.in_color:
         _delete_grayscale(dataset)
     pixels = displayed_pixels(stored.values, dataset, padding.mask)

@@ -1,18 +1,16 @@
-"""Compares the reader's pixels with those of DCMTK and GDCM: ``python -m benchmarks.other_decoders FOLDER ...``.
+"""The reader's pixels beside those of DCMTK and GDCM.
 
-Each DICOM file of the folders that the reader takes is rewritten without compression by DCMTK (JPEG 2000: GDCM), and
-its pixels are taken from the raw bytes. Prints a table by transfer syntax, each file that differs, and each sentence of
-a refusal with the number of files that got it.
+Each DICOM file that the reader takes is rewritten without compression by DCMTK (JPEG 2000: GDCM), and its pixels are
+taken from the raw bytes.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 import warnings
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,29 +69,19 @@ def compared(path: Path, folder: Path) -> tuple[str, str]:
     return name, "equal" if most == 0 else f"differs by at most {most}"
 
 
-def main(*folders: str) -> None:
-    """Prints the tables."""
+def study(folders: Mapping[str, Path], first: int | None) -> dict[str, list[dict[str, str]]]:
+    """A row a DICOM file of each folder: ``file``, ``syntax``, ``found``.
+
+    Args:
+        folders: by the name of the set.
+        first: so many files of each; None takes all.
+    """
     warnings.simplefilter("ignore")
-    files = sorted(path for folder in folders for path in Path(folder).rglob("*") if path.is_file())
-    files = [path for path in files if is_dicom(path.read_bytes()[:HEAD_BYTES])]
-    counts, refusals = Counter[tuple[str, str]](), Counter[str]()
-    with tempfile.TemporaryDirectory() as folder:
-        for path in files:
-            name, found = compared(path, Path(folder))
-            kind = found.split(" ")[0].rstrip(":") if found.startswith(("refused", "differs")) else found
-            counts[name, kind] += 1
-            if kind == "refused":
-                refusals[found.removeprefix("refused: ")] += 1
-            elif found != "equal":
-                print(f"{path.name}: {name}: {found}")
-    kinds = sorted({kind for _, kind in counts})
-    print(f"\n{len(files)} files\n\n| transfer syntax | {' | '.join(kinds)} |\n{'|---' * (1 + len(kinds))}|")
-    for name in sorted({name for name, _ in counts}):
-        print(f"| {name} | {' | '.join(str(counts[name, kind]) for kind in kinds)} |")
-    print("\n| files | refused with |\n|---|---|")
-    for sentence, number in refusals.most_common():
-        print(f"| {number} | {sentence} |")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sets = {}
+    for name, folder in folders.items():
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = [path for path in files if is_dicom(path.read_bytes()[:HEAD_BYTES])][:first]
+        with tempfile.TemporaryDirectory() as scratch:
+            found = [(path.name, *compared(path, Path(scratch))) for path in files]
+        sets[name] = [dict(zip(("file", "syntax", "found"), row)) for row in found]
+    return sets

@@ -1,0 +1,1 @@
+"""Study: what becomes of any file."""
