@@ -87,10 +87,10 @@ def measure(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequ
     for one in plan.candidates:
         rows = films_of(output, one, halves["select"], [plan.select_samples], seed=SELECT_SEED, pairs=[False])
         tried.append(summary(rows, of_half[one, "select"]))
-    new = plan.candidates[chosen(plan.candidates, tried)]
+    new, farther = (plan.candidates[chosen(tried, without=condition)] for condition in ("", "overlap"))
     reported: dict[str, Any] = {}
     large = [BoxedFilm(path=path, patient="", boxes=()) for path in large_films(_LARGE)] if plan.name == "full" else []
-    for one in dict.fromkeys([OLD, new]):
+    for one in dict.fromkeys([OLD, new, farther]):
         rows = films_of(output, one, halves["report"], plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         wide = films_of(output, one, large, plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         reported[one.label] = {"films": rows, "large": wide, "decisions": of_half[one, "report"]}
@@ -99,6 +99,7 @@ def measure(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequ
         "tried": tried,
         "old": OLD.label,
         "new": new.label,
+        "farther": farther.label,
         "reported": reported,
         "numbers": {half: len(found) for half, found in halves.items()},
         "images": {half: len(of_half[OLD, half]) for half in halves},

@@ -51,6 +51,7 @@ def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> Vote
         copy_votes=rows,
         copy_found=np.packbits(found)[: packed_bytes(n_samples)],
         tied_copies=0,
+        pair_counts=None,
         constant_copies=0,
     )
     return dataclasses.replace(shorter, pair_counts=pair_counts(shorter)) if pairs else shorter

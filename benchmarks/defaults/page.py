@@ -46,11 +46,23 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
         ),
         _tried(results),
         ["## The chosen one beside the earlier one, on the other half"],
+        prose(*_choice(results)),
         *_reported(results),
         ["Goals that were set beforehand:", "", *(goal.line for goal in _goals(results))],
         ["## Decisions"],
         _decisions(results),
         ["Measured on " + surroundings_text(results["surroundings"]) + "."],
+    ]
+
+
+def _choice(results: dict[str, Any]) -> list[str]:
+    old, new, farther = (results[name] for name in ("old", "new", "farther"))
+    kept = "keeps the earlier default" if new == old else f"takes *{new}*"
+    if farther == new:
+        return [f"The rule {kept}."]
+    return [
+        f"The rule {kept}. Without its condition on the overlap between films it would take *{farther}*, which stands",
+        "beside it: what that condition costs.",
     ]
 
 
@@ -126,14 +138,14 @@ def _line(label: str, size: int, paired: bool, found: Row, large: Sequence[Row])
 
 
 def _goals(results: dict[str, Any]) -> list[Goal]:
-    found = results["reported"][results["new"]]
+    found = results["reported"][results["farther"]]
     most = max(row["m"] for row in found["films"])
     of_films = [row["both"] for row in found["films"] if row["m"] == most and row["pairs"]]
     of_large = [row["covered_both"] for row in found["large"] if row["m"] == most and row["pairs"]]
     radius = statistics.median(of_films)
     goals = [
         Goal(
-            f"median radius of map and decision {_RADIUS_GOAL:g}, m = {most:,} with pairs",
+            f"median radius of map and decision {_RADIUS_GOAL:g} ({results['farther']}, m = {most:,} with pairs)",
             radius >= _RADIUS_GOAL,
             rounded_down(radius, 3) + ".",
         )

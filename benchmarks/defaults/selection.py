@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks.defaults.measures import Row, areas
-from benchmarks.defaults.plan import AUC_LOSS, KEPT, SHARED_MORE, Candidate
+from benchmarks.defaults.plan import AUC_LOSS, KEPT, SHARED_MORE
 from monai_robustinterp.metrics.overlap import mean_pairwise_overlap
 
 
@@ -47,7 +46,12 @@ def offences(found: Row, earlier: Row) -> list[str]:
     return [name for name, kept in rules.items() if not kept]
 
 
-def chosen(candidates: Sequence[Candidate], found: Sequence[dict[str, Any]]) -> int:
-    """Index of the candidate that the rule takes; the earlier default, the first, keeps it by definition."""
-    allowed = [i for i, one in enumerate(found) if i == 0 or not offences(one, found[0])]
+def chosen(found: Sequence[Row], *, without: str = "") -> int:
+    """Index of the candidate that the rule takes; the earlier default, the first, keeps it by definition.
+
+    Args:
+        found: figures of the candidates.
+        without: a condition that is left out.
+    """
+    allowed = [i for i, one in enumerate(found) if i == 0 or not {*offences(one, found[0])} - {without}]
     return max(allowed, key=lambda i: (found[i]["both"], -i))
