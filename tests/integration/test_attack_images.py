@@ -10,6 +10,7 @@ from monai_robustinterp import load_bundle
 from monai_robustinterp.attacks import attack_certificate, attack_plain
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.noise.white import WhiteNoise
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 # RMS of 2 of 255 gray levels a pixel.
@@ -29,6 +30,7 @@ def halved(name: str, *, steps: int) -> tuple[int, int, float]:
             lambda delta: int(bundle.network((image + delta)[None]).argmax()) == label,
             top_k=top_k,
             swaps=top_k // 2 + 3,
+            noise=WhiteNoise(1.0),
             radius=RMS * image.numel() ** 0.5,
             starts=image.new_zeros(1, *image.shape),
             steps=steps,
