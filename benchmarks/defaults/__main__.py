@@ -8,7 +8,6 @@ run resumes. ``--quick`` (sample images with made-up boxes, few copies) needs no
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from benchmarks.defaults.films import (
 from benchmarks.defaults.measures import Row, candidate_bundle, decisions, film_rows
 from benchmarks.defaults.plan import FULL, OLD, QUICK, REPORT_SEED, SELECT_SEED, Candidate, Plan, selects
 from benchmarks.defaults.selection import chosen, summary
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.places import RESULTS, ROOT, study_arguments
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
@@ -52,7 +51,7 @@ def films_of(
     for film in films:
         settings = _settings(candidate, sizes=list(sizes), seed=seed, pairs=list(pairs), film=file_sha256(film.path))
         settings |= bundle.files | {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "boxes": film.boxes}
-        path = output / f"{candidate.label}-{film.path.stem}-{seed}-{max(sizes)}.json"
+        path = output / f"{candidate.label.replace('/', '-')}-{film.path.stem}-{seed}-{max(sizes)}.json"
         rows += kept_json(path, settings, lambda film=film: film_rows(bundle, film, sizes, pairs=pairs))
     print(f"  {candidate.label}: {len(films)} films", flush=True)
     return rows
@@ -121,13 +120,5 @@ def main(output: Path, plan: Plan, folders: tuple[Path, Path] | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.defaults")
-    parser.add_argument("output", type=Path, help="folder of the results")
-    parser.add_argument("--kermany", type=Path, help="folder of the Kermany images")
-    parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
-    parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
-    arguments = parser.parse_args()
-    if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14):
-        parser.error("the full form needs --kermany and --chest-xray14")
-    folders = None if arguments.quick else (arguments.kermany, arguments.chest_xray14)
-    main(arguments.output, QUICK if arguments.quick else FULL, folders)
+    output, folders = study_arguments("python -m benchmarks.defaults")
+    main(output, QUICK if folders is None else FULL, folders)

@@ -9,7 +9,6 @@ installed; what is missing is left out. ``--quick`` (sample images) needs no fol
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from benchmarks.defaults.films import sample_items, validation_items
 from benchmarks.denoiser import page, peers
 from benchmarks.denoiser.measures import classifier_areas, copies_per_second, gray, ratio
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.places import RESULTS, ROOT, study_arguments
 from monai_robustinterp.bundle import load_denoiser
 from monai_robustinterp.networks import Denoiser
 from monai_robustinterp.study.machine import surroundings
@@ -119,12 +118,4 @@ def main(output: Path, folders: tuple[Path, Path] | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.denoiser")
-    parser.add_argument("output", type=Path, help="folder of the results")
-    parser.add_argument("--kermany", type=Path, help="folder of the Kermany images")
-    parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
-    parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
-    arguments = parser.parse_args()
-    if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14):
-        parser.error("the full form needs --kermany and --chest-xray14")
-    main(arguments.output, None if arguments.quick else (arguments.kermany, arguments.chest_xray14))
+    main(*study_arguments("python -m benchmarks.denoiser"))

@@ -20,7 +20,7 @@ from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.networks.denoised import Denoised
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
-from monai_robustinterp.noise.shape import noise_of
+from monai_robustinterp.noise.shape import noise_of_spec
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.recipe import Recipe
 
@@ -204,7 +204,7 @@ def _check(
         recipe.cell_size,
         recipe.precision,
     )
-    noise = noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+    noise = noise_of_spec(spec)
     there = (
         spec.interpreter,
         spec.interpreter_settings,

@@ -11,6 +11,7 @@ import torch
 from monai_robustinterp.noise.counter import CounterNoise
 from monai_robustinterp.noise.exposure import ExposureNoise
 from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.types import SmoothingSpec
 
 
 class Noise(Protocol):
@@ -34,8 +35,13 @@ class Noise(Protocol):
         """Of all changes of norm 1 the one along which a function with this gradient [1, H, W] rises most."""
 
 
+def noise_of_spec(spec: SmoothingSpec) -> Noise:
+    """The noise that a spec names."""
+    return noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+
+
 def noise_of(*, sigma: float, brightness: float = 0.0, tilt: float = 0.0) -> Noise:
-    """The noise of these settings (:class:`~monai_robustinterp.types.SmoothingSpec`)."""
+    """The noise of these settings, which are those of :class:`~monai_robustinterp.types.SmoothingSpec`."""
     if brightness or tilt:
         return ExposureNoise(sigma=sigma, brightness=brightness, tilt=tilt)
     return WhiteNoise(sigma)

@@ -14,7 +14,7 @@ from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.certificate import Certificate
 from monai_robustinterp.certificates.ledger import covers, radius_in_noise
 from monai_robustinterp.errors import refusal_reason
-from monai_robustinterp.noise.shape import noise_of
+from monai_robustinterp.noise.shape import noise_of_spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class OtherImage:
                 f"one of {tuple(image.shape[1:])}. Give an image of the same size."
             )
         spec = certificate.spec
-        noise = noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+        noise = noise_of_spec(spec)
         norm = noise.norm(self.values.astype(np.float64) - image.detach().cpu().numpy())
         radius = radius_in_noise(certificate.l_max, spec.sigma)
         apart = f"the inputs differ by {norm:.4g} noise standard deviations, and L_max is {float(radius):.4g} of them"

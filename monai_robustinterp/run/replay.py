@@ -23,7 +23,7 @@ from monai_robustinterp.interpreters import make_interpreter
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.noise.counter import image_sha256
-from monai_robustinterp.noise.shape import noise_of
+from monai_robustinterp.noise.shape import noise_of_spec
 from monai_robustinterp.run.pipeline import Prepared, measured_changes, prepare
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import SmoothingSpec, VoteMap
@@ -192,7 +192,7 @@ def _other_ledger(
     known = {(change.name, change.value): change for change in NAMED}
     recorded = [entry for entry in record.get("ledger", []) if (entry["change"], entry["value"]) in known]
     changes = [known[entry["change"], entry["value"]] for entry in recorded]
-    noise = noise_of(sigma=spec.sigma, brightness=spec.brightness, tilt=spec.tilt)
+    noise = noise_of_spec(spec)
     for entry, again in zip(recorded, measured_changes(prepared, bundle, changes, noise=noise, seed=spec.seed)):
         norms = entry["draws"]["norms"] if entry["draws"] else [entry["norm"]] if entry["norm"] is not None else []
         close = [math.isclose(*pair, rel_tol=NORM_TOLERANCE) for pair in zip(norms, again.norms)]
