@@ -113,15 +113,9 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
         InputRefused: if there is no such bundle or its parts cannot be built.
     """
     folder = bundle_folder(DEFAULT_BUNDLE if root is None else root)
-    if not (folder / _CONFIG).is_file():
-        raise InputRefused(
-            "the bundle folder has no configs/inference.json. A bundle holds that file and its weights in models/ "
-            "(docs/how-to/your-own-model.md): pass the folder that contains configs/."
-        )
+    _check_config(folder)
     try:
-        parser = ConfigParser()
-        parser.read_config(str(folder / _CONFIG))
-        parser["bundle_root"] = str(folder)
+        parser = _parser(folder)
         for key, value in _with_own_settings(parser, overrides or {}).items():
             if value is not None:
                 _check_key(parser, key)
@@ -141,6 +135,21 @@ def load_bundle(root: str | Path | None = None, overrides: Mapping[str, Any] | N
             f"'saliency_bundle' of the bundle is a {type(bundle).__name__}; it must be a SaliencyBundle."
         )
     return bundle
+
+
+def _check_config(folder: Path) -> None:
+    if not (folder / _CONFIG).is_file():
+        raise InputRefused(
+            "the bundle folder has no configs/inference.json. A bundle holds that file and its weights in models/ "
+            "(docs/how-to/your-own-model.md): pass the folder that contains configs/."
+        )
+
+
+def _parser(folder: Path) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(str(folder / _CONFIG))
+    parser["bundle_root"] = str(folder)
+    return parser
 
 
 @contextmanager
@@ -210,9 +219,8 @@ def load_denoiser(source: str | Path | None, *, device: torch.device | str = "cp
             ) from error
         return Denoiser(network, name="TorchScript file")
     folder = bundle_folder(source)
-    parser = ConfigParser()
-    parser.read_config(str(folder / _CONFIG))
-    parser["bundle_root"] = str(folder)
+    _check_config(folder)
+    parser = _parser(folder)
     denoiser = parser.get_parsed_content("denoiser") if "denoiser" in parser.config else None
     if not isinstance(denoiser, Denoiser):
         raise InputRefused("the bundle defines no denoiser: its configs/inference.json must have one as 'denoiser'.")

@@ -166,6 +166,10 @@ def test_a_denoiser_comes_by_name_from_a_folder_or_from_a_file(tmp_path: Path, m
     assert "Doe" not in str(error.value)
     with pytest.raises(InputRefused, match="defines no denoiser"):
         load_denoiser("chest_xray_findings")
+    (tmp_path / "Doe^John").mkdir()
+    with pytest.raises(InputRefused, match=r"has no configs/inference.json") as error:
+        load_denoiser(tmp_path / "Doe^John")
+    assert "Doe" not in str(error.value)
     with pytest.raises(InputRefused, match="no such bundle"):
         load_denoiser(tmp_path / "missing")
     # Who writes into the working directory does not decide what a shipped name means.
