@@ -19,6 +19,7 @@ from monai_robustinterp.errors import InputRefused, of_users_transform, own_mess
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.networks.denoised import Denoiser
+from monai_robustinterp.networks.lung_fields import LungFields
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.networks.state_dict import read_state_dict
 
@@ -218,15 +219,43 @@ def load_denoiser(source: str | Path | None, *, device: torch.device | str = "cp
                 "the denoiser file is no TorchScript module: save it with torch.jit.save, or give a bundle's folder."
             ) from error
         return Denoiser(network, name="TorchScript file")
-    folder = bundle_folder(source)
-    _check_config(folder)
-    parser = _parser(folder)
-    denoiser = parser.get_parsed_content("denoiser") if "denoiser" in parser.config else None
+    denoiser = _part(source, "denoiser")
     if not isinstance(denoiser, Denoiser):
         raise InputRefused("the bundle defines no denoiser: its configs/inference.json must have one as 'denoiser'.")
     # As for the classifier, whose layout it then has to hand over in.
     denoiser.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return denoiser
+
+
+def load_lung_fields(source: str | Path | None, *, device: torch.device | str = "cpu") -> LungFields | None:
+    """A segmenter of the lung fields.
+
+    Args:
+        source: the name of a shipped bundle, or the folder of one, whose ``configs/inference.json`` defines
+            ``lung_fields``, a :class:`~monai_robustinterp.networks.lung_fields.LungFields`. It is code: load only one
+            that you trust. None or "off" is no segmenter.
+        device: where it runs.
+
+    Raises:
+        InputRefused: if it is none of these.
+    """
+    if source is None or str(source) == "off":
+        return None
+    lung_fields = _part(source, "lung_fields")
+    if not isinstance(lung_fields, LungFields):
+        raise InputRefused(
+            "the bundle defines no segmenter of the lungs: its configs/inference.json must have one as 'lung_fields'."
+        )
+    lung_fields.network.to(device=device)
+    return lung_fields
+
+
+def _part(source: str | Path, key: str) -> Any:
+    """What a bundle's configuration defines under a key; None if it does not."""
+    folder = bundle_folder(source)
+    _check_config(folder)
+    parser = _parser(folder)
+    return parser.get_parsed_content(key) if key in parser.config else None
 
 
 def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:

@@ -16,6 +16,8 @@ from monai_robustinterp.training.losses import positive_weights as positive_weig
 from monai_robustinterp.training.report import evaluation_table as evaluation_table
 from monai_robustinterp.training.report import write_evaluation as write_evaluation
 from monai_robustinterp.training.sampling import balanced_sampler as balanced_sampler
+from monai_robustinterp.training.segmentation import mean_dice as mean_dice
+from monai_robustinterp.training.segmentation import with_masks as with_masks
 from monai_robustinterp.training.tables import chest_xray14 as chest_xray14
 from monai_robustinterp.training.tables import chexpert as chexpert
 from monai_robustinterp.training.tables import findings_with as findings_with
