@@ -1,5 +1,11 @@
 """Training and evaluation of the networks that the bundles ship, as parts of a MONAI bundle's ``train.json``."""
 
+from monai_robustinterp.training.attention import DrawPlacesd as DrawPlacesd
+from monai_robustinterp.training.attention import EvidenceLoss as EvidenceLoss
+from monai_robustinterp.training.attention import NoisyBatch as NoisyBatch
+from monai_robustinterp.training.attention import WithEvidence as WithEvidence
+from monai_robustinterp.training.attention import attention_items as attention_items
+from monai_robustinterp.training.attention import read_boxes as read_boxes
 from monai_robustinterp.training.denoising import noisy_batches as noisy_batches
 from monai_robustinterp.training.denoising import peak_ratios as peak_ratios
 from monai_robustinterp.training.denoising import read_films as read_films
