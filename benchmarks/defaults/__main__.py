@@ -59,12 +59,12 @@ def films_of(
 
 def decided(output: Path, candidate: Candidate, items: Sequence[LabeledImage], plan: Plan) -> list[Row]:
     """Decisions of validation images under the candidate's noise, kept."""
-    files = candidate_bundle(candidate, n_samples=1, seed=0)
+    bundle = candidate_bundle(candidate, n_samples=1, seed=0)
     settings = _settings(candidate, draws=plan.draws, images=[Path(item["image"]).name for item in items])
-    settings |= files.files | {"denoiser": files.inferer.recipe.spec(0).denoiser, "interpreter": ""}
+    settings |= bundle.files | {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "interpreter": ""}
     noise = "-".join(map(str, candidate.noise))
     found: list[Row] = kept_json(
-        output / f"decisions-{noise}.json", settings, lambda: decisions(candidate, items, draws=plan.draws)
+        output / f"decisions-{noise}.json", settings, lambda: decisions(bundle, items, draws=plan.draws)
     )
     return found
 

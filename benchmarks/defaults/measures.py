@@ -97,9 +97,8 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
     return rows
 
 
-def decisions(candidate: Candidate, items: Sequence[LabeledImage], *, draws: int) -> list[Row]:
+def decisions(bundle: SaliencyBundle, items: Sequence[LabeledImage], *, draws: int) -> list[Row]:
     """Of each image its clean score, its noisy scores, and whether the noisy decisions agree with the clean one."""
-    bundle = candidate_bundle(candidate, n_samples=draws, seed=0)
     recipe, network = bundle.inferer.recipe, bundle.network
     rows = []
     with explaining(network), torch.no_grad():

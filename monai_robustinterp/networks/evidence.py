@@ -8,6 +8,8 @@ import torch
 from monai.networks.nets import DenseNet
 from torch import nn
 
+_FIRST, _GAIN = -2.0, 3.0
+
 
 class EvidenceDenseNet(nn.Module):
     """A DenseNet that keeps the resolution of its second block, and sums up evidence >= 0 of each position.
@@ -49,8 +51,18 @@ class EvidenceDenseNet(nn.Module):
         self.evidence = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, n_maps, 1), nn.Softplus())
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(n_maps, out_channels)
+        _start(self.evidence[1], self.head)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B, out_channels] of images [B, 1, H, W]."""
         logits: torch.Tensor = self.head(self.pool(self.evidence(self.features(images))).flatten(1))
         return logits
+
+
+def _start(evidence: nn.Conv2d, head: nn.Linear) -> None:
+    """Little evidence everywhere, which speaks for the last logits and against the others; all logits begin near 0."""
+    with torch.no_grad():
+        nn.init.constant_(evidence.bias, _FIRST)
+        signs = torch.eye(head.out_features, head.in_features).flip(0, 1)
+        head.weight.copy_(_GAIN * (2 * signs - 1))
+        head.bias.copy_(-head.weight.sum(dim=1) * nn.functional.softplus(torch.tensor(_FIRST)))

@@ -49,3 +49,28 @@ def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
         )
     network.load_state_dict(trunk, strict=False)
     return network
+
+
+def load_features(network: nn.Module, path: str | Path) -> nn.Module:
+    """Starts the ``features`` of a network from those of another one; all else stays as it is.
+
+    Args:
+        network: the new network.
+        path: state dict of the other one.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputRefused: if they do not fit.
+    """
+    prefix = "features."
+    state = {name: value for name, value in read_state_dict(path).items() if name.startswith(prefix)}
+    own = {name: value.shape for name, value in network.state_dict().items() if name.startswith(prefix)}
+    if {name: value.shape for name, value in state.items()} != own or not own:
+        raise InputRefused(
+            "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
+            " must be the same. Give weights of the same features."
+        )
+    network.load_state_dict(state, strict=False)
+    return network

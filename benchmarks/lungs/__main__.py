@@ -1,0 +1,177 @@
+"""The segmenter of the lungs, the model that looks at them beside the earlier one, and the alarm.
+
+usage: python -m benchmarks.lungs OUTPUT_DIR --kermany DIR --chest-xray14 DIR --masks DIR --covid DIR --shortcut FILE
+       python -m benchmarks.lungs OUTPUT_DIR --quick
+
+About an hour on two cores. It writes ``results.json`` into OUTPUT_DIR and lungs.md into docs/results. An interrupted run
+resumes. ``--masks`` are those of Kermany's films, ``--covid`` holds the other set's ``images`` and ``masks``;
+``--shortcut`` are weights of the evidence network that were trained on films with a planted letter
+(docs/how-to/train.md). ``--quick`` (sample images) needs no folders; its page is in OUTPUT_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import monai_robustinterp
+from benchmarks.defaults.films import sample_films, sample_items, validation_items
+from benchmarks.defaults.measures import decisions
+from benchmarks.defaults.plan import selects
+from benchmarks.lungs import page
+from benchmarks.lungs.films import MarkedFilm, marked_films
+from benchmarks.lungs.models import Contender, film_row, summary
+from benchmarks.lungs.plan import EARLIER, FULL, QUICK, Plan
+from benchmarks.lungs.plant import plant
+from benchmarks.lungs.segmenter import agreement, masked_films
+from benchmarks.lungs.selection import chosen, decided
+from benchmarks.places import RESULTS, ROOT
+from monai_robustinterp.bundle import load_lung_fields
+from monai_robustinterp.files import file_sha256
+from monai_robustinterp.study.machine import surroundings
+from monai_robustinterp.study.report import write_json, write_page
+from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.training.tables import LabeledImage
+
+Row = dict[str, Any]
+
+SEGMENTER = "chest_xray_lung_fields"
+
+
+def rows_of(output: Path, contender: Contender, films: Sequence[MarkedFilm], n_samples: int) -> list[Row]:
+    """Rows of films, kept one by one."""
+    bundle = contender.load(n_samples=n_samples)
+    rows = []
+    for film in films:
+        settings = _settings(contender, bundle, n_samples=n_samples, film=file_sha256(film.path))
+        path = output / "films" / f"{_slug(contender.label)}-{film.path.stem}-{n_samples}.json"
+        rows.append(kept_json(path, settings, lambda film=film: film_row(bundle, film)))
+    print(f"  {contender.label}: {len(films)} films", flush=True)
+    return rows
+
+
+def decisions_of(output: Path, contender: Contender, items: Sequence[LabeledImage], draws: int) -> list[Row]:
+    """Decisions of validation images under the contender's noise, kept."""
+    bundle = contender.load(n_samples=draws)
+    settings = _settings(contender, bundle, draws=draws, images=[Path(item["image"]).name for item in items])
+    path = output / f"decisions-{_slug(contender.label)}.json"
+    rows: list[Row] = kept_json(path, settings, lambda: decisions(bundle, items, draws=draws))
+    return rows
+
+
+def models(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequence[MarkedFilm]) -> dict[str, Any]:
+    """The selection on half of the patients, and the report on the other half."""
+    known = [item for item in items if item["opacity"] is not None]
+    first = [film for film in films if selects(film.patient)][: plan.films]
+    second = [film for film in films if not selects(film.patient)][: plan.films]
+    tried = {}
+    for one in plan.candidates:
+        half = [row for row in decisions_of(output, one, known, plan.draws) if selects(row["patient"])]
+        tried[one.label] = summary(rows_of(output, one, first, plan.select_samples)) | decided(half)
+    new = plan.candidates[chosen(list(tried.values()))]
+    children = _positives(items, plan.films)
+    reported = {}
+    for one in (*plan.rivals, new):
+        half = [row for row in decisions_of(output, one, known, plan.draws) if not selects(row["patient"])]
+        adults = rows_of(output, one, second, plan.report_samples)
+        reported[one.label] = {
+            "adults": summary(adults),
+            "children": summary(rows_of(output, one, children, plan.report_samples)),
+            "decisions": decided(half),
+        }
+    return {"tried": tried, "chosen": new.label, "reported": reported, "films": [film.path.name for film in second]}
+
+
+def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None) -> list[Row]:
+    """How often the alarm fires: a model of the letter on films with it, and models without it on the same films."""
+    children = _positives(items, plan.films)
+    folder = output / "planted"
+    folder.mkdir(parents=True, exist_ok=True)
+    for film in children:
+        plant(film.path, folder, letter=True)
+    marked = [dataclasses.replace(film, path=folder / f"{film.path.stem}.png") for film in children]
+    tried = []
+    for interpreter in ("cam", "grad_cam", "gradient"):
+        noise = {"interpreter_name": interpreter, "sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
+        if shortcut is not None:
+            letter = noise | {"ckpt_path": str(shortcut)}
+            tried.append(
+                (Contender(label=f"letter, {interpreter}", bundle="chest_xray_evidence", overrides=letter), marked)
+            )
+        clean = Contender(label=f"evidence, {interpreter}", bundle="chest_xray_evidence", overrides=noise)
+        tried.append((clean, children))
+    tried.append((EARLIER, children))
+    rows = []
+    for contender, films in tried:
+        found = rows_of(output / "alarm", contender, films, plan.alarm_samples)
+        rows.append({"label": contender.label, **summary(found)})
+    return rows
+
+
+def _positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
+    """The first films of children with opacity, one a patient, in the order of their names."""
+    found: dict[str, MarkedFilm] = {}
+    for item in sorted(items, key=lambda item: item["image"]):
+        if item["source"] != "chest_xray14" and item["opacity"] == 1:
+            film = MarkedFilm(path=Path(item["image"]), patient=item["patient"], boxed=None, polygons=())
+            found.setdefault(item["patient"], film)
+    return list(found.values())[:count]
+
+
+def _settings(contender: Contender, bundle: Any, **more: Any) -> dict[str, Any]:
+    made = {"label": contender.label, "overrides": dict(contender.overrides)} | bundle.files
+    parts = {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "lungs": bundle.lungs.settings}
+    return made | parts | more | {"monai_robustinterp": monai_robustinterp.__version__}
+
+
+def _slug(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in label)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measures, writes ``results.json`` and the page."""
+    output: Path = arguments.output
+    plan = QUICK if arguments.quick else FULL
+    results: dict[str, Any] = {"plan": dataclasses.asdict(plan), "surroundings": surroundings("cpu", ROOT)}
+    lung_fields = load_lung_fields(SEGMENTER)
+    assert lung_fields is not None
+    results["segmenter"] = lung_fields.settings
+    if arguments.quick:
+        items = sample_items()
+        films = [MarkedFilm(path=film.path, patient=film.patient, boxed=film, polygons=()) for film in sample_films()]
+        results["agreement"] = {}
+    else:
+        items = validation_items(arguments.kermany, arguments.chest_xray14)
+        films = marked_films(items)
+        judged = masked_films(arguments.kermany, arguments.masks, arguments.covid)
+        results["agreement"] = {
+            name: kept_json(
+                output / f"agreement-{_slug(name)}.json",
+                {"segmenter": lung_fields.settings, "films": [film.name for film in masked]},
+                lambda masked=masked: agreement(lung_fields, masked),
+            )
+            for name, masked in judged.items()
+        }
+    results |= models(output, plan, items, films)
+    results["alarms"] = alarms(output, plan, items, arguments.shortcut)
+    write_json(output / "results.json", results)
+    write_page((output if arguments.quick else RESULTS) / "lungs.md", page.sections(results))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lungs")
+    parser.add_argument("output", type=Path, help="folder of the results")
+    for name in ("kermany", "chest-xray14", "masks", "covid", "shortcut"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
+    arguments = parser.parse_args()
+    if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14, arguments.masks, arguments.covid):
+        parser.error("the full form needs --kermany, --chest-xray14, --masks and --covid")
+    return arguments
+
+
+if __name__ == "__main__":
+    main(_arguments())
