@@ -3,8 +3,8 @@
 usage: python -m benchmarks.lungs OUTPUT_DIR --kermany DIR --chest-xray14 DIR --masks DIR --covid DIR --shortcut FILE
        python -m benchmarks.lungs OUTPUT_DIR --quick
 
-About an hour on two cores. It writes ``results.json`` into OUTPUT_DIR and lungs.md into docs/results. An interrupted run
-resumes. ``--masks`` are those of Kermany's films, ``--covid`` holds the other set's ``images`` and ``masks``;
+About an hour on two cores. It writes ``results.json`` into OUTPUT_DIR and lungs.md into docs/results. An interrupted
+run resumes. ``--masks`` are those of Kermany's films, ``--covid`` holds the other set's ``images`` and ``masks``;
 ``--shortcut`` are weights of the evidence network that were trained on films with a planted letter
 (docs/how-to/train.md). ``--quick`` (sample images) needs no folders; its page is in OUTPUT_DIR.
 """
@@ -24,7 +24,7 @@ from benchmarks.defaults.plan import selects
 from benchmarks.lungs import page
 from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.lungs.models import Contender, film_row, summary
-from benchmarks.lungs.plan import EARLIER, FULL, QUICK, Plan
+from benchmarks.lungs.plan import EARLIER, EVIDENCE, FULL, QUICK, Plan
 from benchmarks.lungs.plant import plant
 from benchmarks.lungs.segmenter import agreement, masked_films
 from benchmarks.lungs.selection import chosen, decided

@@ -26,14 +26,15 @@ def sections(results: Row) -> list[list[str]]:
         [quick] if plan["name"] == "quick" else [],
         prose(
             f"Written by `python -m benchmarks.lungs`; segmenter {segmenter['name']} {segmenter['version']} (SHA-256",
-            f"{segmenter['sha256'][:16]}...). Brackets are 95 % bootstrap intervals by patient. All claims are at population",
-            "level, confidence 0.999 per image, beta 0.5, k = 38 of 256 cells, for the opacity whatever the network says.",
+            f"{segmenter['sha256'][:16]}...). Brackets are 95 % bootstrap intervals by patient. All claims are at",
+            "population level, confidence 0.999 per image, beta 0.5, k = 38 of 256 cells, for the opacity whatever the",
+            "network says.",
         ),
         ["## The segmenter"],
         prose(
-            "Against masks of V7 Labs, lungs with the heart, 256 px. *Hausdorff*: 95th percentile, in % of the film's side.",
-            "*Refused*: films on which the segmenter says itself that its answer looks like no lungs. *Bad*: Dice below .8,",
-            "in all and among those that it did not refuse.",
+            "Against masks of V7 Labs, lungs with the heart, 256 px. *Hausdorff*: 95th percentile, in % of the film's",
+            "side. *Refused*: films on which the segmenter says itself that its answer looks like no lungs. *Bad*: Dice",
+            "below .8, in all and among those that it did not refuse.",
         ),
         _agreement(results["agreement"]),
         *([_goal_list(_segmenter_goals(results["agreement"]))] if results["agreement"] else []),
@@ -42,11 +43,12 @@ def sections(results: Row) -> list[list[str]]:
         _tried(results),
         ["## Models side by side"],
         prose(
-            f"m = {plan['report_samples']}, the other half of the validation patients. *Both*: median of the smaller of the",
-            "radii of map and decision, l2. *Boxes* (RSNA, NIH) and *polygons* (ChestX-Det's consolidations): how many times",
-            "more of the top-k cells lie in them than by chance; *blind*: the same of a map that marks the lungs whatever",
-            "the film shows. *Claim*: films on which more than half of the votes are certified to lie in the lungs whatever",
-            "JPEG of quality 75 or brightness of +-.02 does. *Shared*: share of the reported cells of two films in common.",
+            f"m = {plan['report_samples']}, the other half of the validation patients. *Both*: median of the smaller of",
+            "the radii of map and decision, l2. *Boxes* (RSNA, NIH) and *polygons* (ChestX-Det's consolidations): how many",
+            "times more of the top-k cells lie in them than by chance; *blind*: the same of a map that marks the lungs",
+            "whatever the film shows. *Claim*: films on which more than half of the votes are certified to lie in the lungs",
+            "whatever JPEG of quality 75 or brightness of +-.02 does. *Shared*: share of the reported cells of two films in",
+            "common.",
         ),
         _adults(results["reported"]),
         ["Films of children with pneumonia, one a patient, which nobody marked:"],
@@ -56,8 +58,9 @@ def sections(results: Row) -> list[list[str]]:
         _goal_list(_model_goals(results)),
         ["## The alarm"],
         prose(
-            "White noise of sigma .1, no denoiser. *Letter*: the evidence network, trained without masks and boxes on films of which",
-            "every positive one had a bright letter of 40 x 100 px of 1,024 in a corner, tried on positives with the letter.",
+            "White noise of sigma .1, no denoiser. *Letter*: the evidence network, trained without masks and boxes on films",
+            "of which every positive one had a bright letter of 40 x 100 px of 1,024 in a corner, tried on positives with",
+            "the letter.",
             "The others never saw a letter, and are tried on the same films without it.",
         ),
         _alarms(results["alarms"]),
@@ -79,8 +82,14 @@ def _agreement(agreement: Row) -> list[str]:
         hausdorff = [100 * value for value in found["hausdorff"]]
         texts = [_text(found["dice"], 3), _text(found["dice_usable"], 3), _text(hausdorff, 1)]
         lines.append(
-            [name, f"{found['films']}", f"{found['patients']}", *texts]
-            + [f"{found['failed']}", f"{found['bad']}, {found['bad_usable']}"]
+            [
+                name,
+                f"{found['films']}",
+                f"{found['patients']}",
+                *texts,
+                f"{found['failed']}",
+                f"{found['bad']}, {found['bad_usable']}",
+            ]
         )
     return table(["films", "number", "patients", "Dice", "not refused", "Hausdorff", "refused", "bad"], lines)
 

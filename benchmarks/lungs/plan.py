@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmarks.defaults.plan import DENOISER, EXPOSURE
 from benchmarks.lungs.models import Contender
 
+EVIDENCE = "chest_xray_evidence"
 _EXPOSURE = EXPOSURE | {"denoiser": DENOISER}
 EARLIER = Contender(label="earlier default: gradient, sigma 0.1", bundle="chest_xray_certified_saliency")
 EARLIER_FARTHER = Contender(
@@ -20,7 +21,7 @@ def evidence(sigma: float) -> Contender:
     """The evidence network with its own interpreter at a noise level."""
     overrides = {"interpreter_name": "cam", "sigma": sigma, **_EXPOSURE}
     label = f"evidence: cam, sigma {sigma:g}, exposure noise, denoiser"
-    return Contender(label=label, bundle="chest_xray_evidence", overrides=overrides)
+    return Contender(label=label, bundle=EVIDENCE, overrides=overrides)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,21 +139,29 @@ class EvidenceLoss(nn.Module):
     - outside of the lungs and of boxes, max(0, a + outside)^2 / outside^2: no evidence there;
     - in the lungs, max(0, -inside - a)^2 / inside^2: a floor above that, or a film without the finding has its top-k
       anywhere;
-    - in images with boxes, the binary cross entropy of "this cell lies in a box", where cells in boxes and the other
-      cells of the lungs count alike.
+    - in images with boxes, max(0, margin - (mean a in boxes - mean a in the rest of the lungs)): boxes rank first, while
+      the labels alone say how much evidence there is.
 
     Args:
         weight: of each of the three.
         outside: evidence before its softplus is to lie below its negative there.
         inside: the floor is its negative.
+        margin: by which the evidence in boxes is to lie above that beside them.
         label_smoothing: of the labels.
     """
 
     def __init__(
-        self, *, weight: float = 0.5, outside: float = 6.0, inside: float = 3.0, label_smoothing: float = 0.05
+        self,
+        *,
+        weight: float = 0.3,
+        outside: float = 6.0,
+        inside: float = 3.0,
+        margin: float = 3.0,
+        label_smoothing: float = 0.05,
     ) -> None:
         super().__init__()
-        self.weight, self.outside, self.inside, self.label_smoothing = weight, outside, inside, label_smoothing
+        self.weight, self.label_smoothing = weight, label_smoothing
+        self.outside, self.inside, self.margin = outside, inside, margin
 
     def forward(self, output: tuple[torch.Tensor, torch.Tensor], target: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The loss of a batch.
@@ -170,18 +178,21 @@ class EvidenceLoss(nn.Module):
         out = known * (lungs < _HARDLY) * (boxes == 0)
         found = boxed * (boxes > _MOSTLY)
         rest = boxed * (boxes < _HARDLY) * (lungs > _MOSTLY)
+        ranked = F.relu(self.margin - _of_images(a, found) + _of_images(a, rest))
         places = (
             _mean(F.relu(a + self.outside).square() / self.outside**2, out)
             + _mean(F.relu(-self.inside - a).square() / self.inside**2, known * (lungs > _MOSTLY))
-            + _mean(F.softplus(-a), found)
-            + _mean(F.softplus(a), rest)
+            + (ranked * boxed[:, 0, 0]).sum() / boxed.sum().clamp(min=1)
         )
         decided = F.cross_entropy(logits, target["label"].long(), label_smoothing=self.label_smoothing)
         return decided + self.weight * places
 
 
+def _of_images(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Mean over the cells of each image [B]; 0 if it has none."""
+    return (values * where).sum(dim=(1, 2)) / where.sum(dim=(1, 2)).clamp(min=1)
+
+
 def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Mean over the cells of an image, then over the images that have such cells; 0 if none has."""
-    cells = where.sum(dim=(1, 2))
-    of_images = (values * where).sum(dim=(1, 2)) / cells.clamp(min=1)
-    return of_images.sum() / (cells > 0).sum().clamp(min=1)
+    """The same over the images that have such cells; 0 if none has."""
+    return _of_images(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)

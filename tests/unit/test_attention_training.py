@@ -68,13 +68,15 @@ def evidence_target(label: int = 0) -> dict[str, torch.Tensor]:
 
 
 def test_the_loss_is_the_sum_of_its_parts() -> None:
-    loss = training.EvidenceLoss(weight=2.0, outside=6.0, inside=3.0, label_smoothing=0.0)
+    loss = training.EvidenceLoss(weight=2.0, outside=6.0, inside=3.0, margin=6.0, label_smoothing=0.0)
     logits, target = torch.tensor([[0.0, 0.0]]), evidence_target()
     a = torch.full((1, 1, 4, 4), -4.0)
     a[0, 0, 0, 0] = 1.0
     outside, floor = (6 - 4) ** 2 / 36, 7 / 8 * (4 - 3) ** 2 / 9
-    in_box, beside = math.log1p(math.exp(-1)), math.log1p(math.exp(-4))
-    expected = math.log(2) + 2 * (outside + floor + in_box + beside)
+    a[0, 0, 1, 0] = -4.7
+    floor += (1.7**2 - 1) / 9 / 8
+    ranked = 6 - (1 - (6 * -4 - 4.7) / 7)
+    expected = math.log(2) + 2 * (outside + floor + ranked)
     assert float(loss((logits, a), target)) == pytest.approx(expected, rel=1e-5)
     # Without lungs and boxes the labels alone count.
     target["places"] = torch.zeros_like(target["places"])
