@@ -431,7 +431,7 @@ def test_values_of_any_form_are_differences_and_never_crashes(name: str, tmp_pat
 
 
 def test_what_is_no_number_is_no_abstention(abstaining: tuple[Json, Json]) -> None:
-    every_path = ["regions[0].share_lower", "regions[0].share_within_l_max", "rerun.l2", "radii[4].l2"]
+    every_path = ["regions[0].share_lower", "regions[0].at_least", "rerun.l2", "radii[4].l2"]
     with collected() as case:
         for wrong, path in itertools.product(["x", None, -1, -0.5, True, [], "Infinity"], every_path):
             with case(wrong, path):

@@ -208,7 +208,8 @@ def everything(votes: VoteMap, sigma: float, beta: str, eta: float) -> list[floa
         rerun.l2 / sigma,
         *(curve.radii["population", family].max() / sigma for family in ("renyi", "neyman-pearson")),
         certify_label(votes, sigma, eta_label=eta).l2 / sigma,
-        region.share_within(sigma),
+        region.at_least(sigma),
+        region.at_most(sigma),
     ]
 
 
