@@ -7,7 +7,7 @@ from typing import Any
 
 from monai_robustinterp.audit import sentences
 from monai_robustinterp.audit.case import Case
-from monai_robustinterp.audit.expect import Judged, Leaf, Number, Same, follows, four_digits, guarantee, near
+from monai_robustinterp.audit.expect import Judged, Leaf, Same, follows, four_digits, guarantee, near
 from monai_robustinterp.audit.real import MP, Real, phi, phi_inverse
 
 ALARM_RADIUS = 0.5

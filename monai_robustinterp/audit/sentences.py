@@ -125,9 +125,7 @@ def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: 
     )
 
 
-def of_a_region(
-    at_least: float, at_most: float, *, above_half: float, below_half: float, eta: float, l2: float
-) -> str:
+def of_a_region(at_least: float, at_most: float, *, above_half: float, below_half: float, eta: float, l2: float) -> str:
     """Status of a region.
 
     Args:

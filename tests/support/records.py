@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from monai_robustinterp.certificates import CertifiedResult, Claim, Origin, certified_result
 from monai_robustinterp.certificates.ledger import MeasuredChange, ledger_record
@@ -93,6 +94,7 @@ def make_run(
     *,
     agreeing: int | None = None,
     regions: int = 0,
+    lungs: npt.NDArray[np.bool_] | None = None,
     pairs: bool = False,
     looks: tuple[int, ...] = (),
     sigma: float = 0.1,
@@ -100,10 +102,16 @@ def make_run(
     logits: tuple[float, ...] = (0.3, 1.1),
     input_warnings: tuple[str, ...] = (),
 ) -> tuple[VoteMap, SmoothingSpec]:
-    """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit."""
+    """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit.
+
+    ``lungs`` are the cells [c] of a further region, the first one, which is that of the lungs.
+    """
     (m, c), k = masks.shape, int(masks[0].sum())
     side = math.isqrt(c)
     cells = np.random.default_rng(1).random((regions, c)) < 0.4
+    names = [f"box {i}" for i in range(regions)]
+    if lungs is not None:
+        cells, names = np.concatenate([lungs[None], cells]), ["lungs (fake 1), SHA-256 0123456789abcdef", *names]
     positive = max(logits) == logits[-1]
     agreeing = m - 1 if agreeing is None else agreeing
     found = agreeing if positive else m - agreeing
@@ -121,9 +129,10 @@ def make_run(
         pair_counts=masks.T @ masks if pairs else None,
         **copy_bits(masks, found=found),
         regions=tuple(
-            Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
+            Region(name=name, cells=row.reshape(side, side), seen=0.75 + i / 10)
+            for i, (name, row) in enumerate(zip(names, cells))
         ),
-        region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if regions else None,
+        region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if names else None,
         input_warnings=input_warnings,
     )
     settings = {"sigma": sigma, "n_samples": m, "top_k": k, "cell_size": 4, "looks": looks}

@@ -111,6 +111,9 @@ HONEST = {
     "regions": (make_run(make_masks(m=300), regions=3), {}),
     "regions and looks": (make_run(make_masks(m=64), regions=2, looks=(32, 64, 128)), {}),
     "regions of a map without radius": (make_run(make_masks(sharpness=0.0), regions=2), {}),
+    "lungs": (make_run(make_masks(m=300), lungs=np.arange(16) < 8), {}),
+    "lungs with an alarm": (make_run(FIXED, lungs=np.arange(16) > 9, regions=1, looks=(96, 200)), {}),
+    "lungs that all votes are in": (make_run(FIXED, lungs=np.arange(16) < 5), {}),
     "pairs": (make_run(make_masks(m=300), pairs=True), {}),
     "pairs, beta 1 and looks": (
         make_run(make_masks(m=200, sharpness=3.0), pairs=True, looks=(100, 200)),
@@ -154,6 +157,9 @@ def test_the_cases_are_what_they_are_called() -> None:
     assert records["looks"]["sampling"]["stopped_early"] and not records["last look"]["sampling"]["stopped_early"]
     assert len(records["ties"]["notes"]) == 2
     assert any(entry["sentence"].startswith("certified") for entry in records["regions"]["regions"])
+    lungs = [records[f"lungs{rest}"]["regions"][0] for rest in ("", " with an alarm", " that all votes are in")]
+    assert [entry["alarm"] for entry in lungs] == [False, True, False] and lungs[2]["radius_above_half"]["l2"] > 0
+    assert lungs[1]["sentence"].startswith("ALARM") and "ALARM" not in lungs[0]["sentence"] + lungs[2]["sentence"]
     pairs = {name: record for name, record in records.items() if name.startswith("pairs")}
     assert all(record["radii"][4]["family"] == "discordant-pairs" for record in pairs.values()) and len(pairs) == 5
     assert pairs["pairs"]["claim"]["l_max"]["l2"] == pairs["pairs"]["radii"][4]["l2"]
