@@ -13,6 +13,9 @@ from monai_robustinterp.audit.real import MP, Real, phi, phi_inverse
 ALARM_RADIUS = 0.5
 """In standard deviations of the noise: the alarm is told of the lungs up to there."""
 
+LUNGS = "lungs ("
+"""Beginning of the name of the region of the lung fields."""
+
 _SLACK = MP.mpf(3) * MP.mpf(10) ** -6  # of the logarithm of the wealth, which is rounded against the claim
 _LEAST = MP.mpf(2) ** -60  # where the search for a bound ends
 
@@ -76,7 +79,7 @@ def _region(case: Case, position: int) -> dict[str, Any]:
         eta=case.eta,
         l2=l2,
     )
-    if region.name.startswith("lungs ("):
+    if region.name.startswith(LUNGS):
         alarm = case.number("regions", position, "radius_below_half", "in_noise") >= ALARM_RADIUS
         radius = ALARM_RADIUS * votes.spec["sigma"]
         expected |= {"alarm": Same(alarm), "alarm_radius": {"l2": Same(radius), "in_noise": Same(ALARM_RADIUS)}}

@@ -122,6 +122,8 @@ def _expected(case: Case) -> dict[str, Any]:
     }
     if votes.regions:
         expected["regions"] = regions(case)
+    if "lungs" in case.record or surroundings.has_segmented_lungs(case):
+        expected["lungs"] = surroundings.lungs(case)
     if "ledger" in case.record:
         expected["ledger"] = ledger(case)
     if votes.spec["looks"]:

@@ -148,6 +148,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "until_covers": record.get("sampling", {}).get("until_covers"),
         "pairs": votes.pair_counts is not None,
         "regions": [region.name for region in votes.regions],
+        "lungs": _segmenter(record.get("lungs", {})),
     }
     here = {
         **spec_to_json(spec),
@@ -158,6 +159,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "until_covers": claim.until_covers,
         "pairs": recipe.pairs,
         "regions": [region.name for region in prepared.regions],
+        "lungs": _segmenter(prepared.lungs_record),
     }
     hashes = {
         "file": (record["source"]["file_sha256"], image.meta["file_sha256"]),
@@ -170,6 +172,10 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         *_phrases(record["provenance"], made),
         *(f"another {name}" for name, (old, new) in hashes.items() if old != new),
     ]
+
+
+def _segmenter(lungs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: lungs[name] for name in ("name", "version", "sha256") if lungs}
 
 
 def _other_changes(record: Mapping[str, Any], changes: Sequence[Change]) -> list[str]:

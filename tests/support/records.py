@@ -29,6 +29,8 @@ from tests.support.vote_factory import copy_bits
 
 PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
 
+LUNGS = {"name": "fake", "version": "1", "sha256": "7" * 64, "confidence": 0.97, "failure": None}
+
 CHANGES = (
     MeasuredChange(name="8-bit rounding", value=None, norms=(1e-3,)),
     MeasuredChange(name="JPEG quality", value=95, reason="the file is a JPEG already."),
@@ -51,6 +53,7 @@ def result_of(
     source: Mapping[str, Any] | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
     changes: Sequence[MeasuredChange] = (),
+    lungs: Mapping[str, Any] | None = None,
 ) -> CertifiedResult:
     """The result as the package assembles it."""
     return certified_result(
@@ -64,6 +67,7 @@ def result_of(
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
             provenance=PROVENANCE,
             ledger=ledger_record(changes, certificate.l_max, spec),
+            lungs=lungs or {},
         ),
         earlier=earlier,
     )
@@ -149,8 +153,10 @@ def make_record(
     sigmoid: bool = False,
     earlier: Sequence[Mapping[str, Any]] = (),
     until_covers: str | None = None,
+    lungs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record as the pipeline writes it, read back from its JSON."""
+    """The record as the pipeline writes it, read back from its JSON; ``lungs`` tell of a segmenter that failed."""
+    segmented = any(region.name.startswith("lungs (fake 1)") for region in votes.regions)
     shares = np.exp(votes.logits.astype(np.float64))
     score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
     shape = (300, 260)
@@ -179,6 +185,7 @@ def make_record(
         source=source,
         earlier=earlier,
         changes=CHANGES,
+        lungs=lungs or (LUNGS if segmented else None),
     )
     return written(result.record)
 

@@ -38,6 +38,7 @@ from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io.votes_npz import save_votes
 from tests.support.cases import collected
 from tests.support.records import (
+    LUNGS,
     PROVENANCE,
     leaves,
     make_arrays,
@@ -113,6 +114,7 @@ HONEST = {
     "regions of a map without radius": (make_run(make_masks(sharpness=0.0), regions=2), {}),
     "lungs": (make_run(make_masks(m=300), lungs=np.arange(16) < 8), {}),
     "lungs with an alarm": (make_run(FIXED, lungs=np.arange(16) > 9, regions=1, looks=(96, 200)), {}),
+    "no lungs": (make_run(make_masks(), regions=1), {"lungs": LUNGS | {"failure": "no lungs were found."}}),
     "lungs that all votes are in": (make_run(FIXED, lungs=np.arange(16) < 5), {}),
     "pairs": (make_run(make_masks(m=300), pairs=True), {}),
     "pairs, beta 1 and looks": (
@@ -171,7 +173,7 @@ def test_the_cases_are_what_they_are_called() -> None:
 
 
 def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
-    votes, spec = make_run(make_masks(), regions=1, looks=(96, 192))
+    votes, spec = make_run(make_masks(), regions=1, lungs=np.arange(16) < 9, looks=(96, 192))
     record = make_record(votes, spec)
     report = verify(record, make_arrays(votes, spec, tmp_path))
     paths = {path for path, _ in leaves(record)}
@@ -179,6 +181,7 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
     assert set(report.hash_only) == {
         *(f"source.{name}" for name in ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source")),
         *("source.warnings", "source.shape[0]", "source.shape[1]"),
+        *("lungs.name", "lungs.version", "lungs.sha256", "lungs.confidence"),
         *("finding.name", "native.slope", "native.rho", "sampling.until_radius"),
         *(f"ledger[{i}].{name}" for i in range(4) for name in ("change", "value")),
         *("ledger[0].norm", "ledger[1].reason", "ledger[3].norm", *(f"ledger[2].draws.norms[{i}]" for i in range(20))),

@@ -60,7 +60,7 @@ def overlay_pixels(picture: Picture, record: Mapping[str, Any]) -> npt.NDArray[n
     Returns:
         uint8 [H + strip, W, 3].
     """
-    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record))
+    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record), lungs=picture.lungs)
 
 
 def overlay_capture(
