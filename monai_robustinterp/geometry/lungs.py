@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from monai_robustinterp.certificates.region import LUNGS
 from monai_robustinterp.geometry.regions import MaskFile, RegionSource, mask_digest
 from monai_robustinterp.io.read.decoder import read_mask
