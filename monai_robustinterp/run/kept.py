@@ -14,7 +14,7 @@ from monai_robustinterp.certificates.certificate import Status
 from monai_robustinterp.certificates.ledger import change_label
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
-from monai_robustinterp.certificates.serialize import spec_to_json
+from monai_robustinterp.certificates.serialize import CERTIFICATE_FORMAT, spec_to_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
@@ -75,7 +75,8 @@ def kept_result(
         )
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
-            f"results of this file exist in {folder.name} and are not whole or were changed: {_ADVICE}"
+            f"results of this file exist in {folder.name} and are of an earlier format, not whole or were changed: "
+            f"{_ADVICE}"
         ) from None
     differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *captures]
     if differences:
@@ -125,6 +126,8 @@ def _read(folder: Path) -> KeptResult:
     unsealed = {key: value for key, value in record.items() if key != "content_sha256"}
     hashes = {"counts_sha256": counts_sha256(votes), "copy_votes_sha256": copy_votes_sha256(votes)}
     if sealed(unsealed) != record or not hashes.items() <= record["votes"].items():
+        raise ValueError
+    if record["format"] != CERTIFICATE_FORMAT:
         raise ValueError
     if not (folder / PREVIEW_NAME).is_file():
         raise ValueError
