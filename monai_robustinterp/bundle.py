@@ -38,6 +38,7 @@ class SaliencyBundle:
         inferer: the smoothing, interpretation and certification.
         interpreter_arguments: what interpreters must know of the network: ``target_layer``, ``activation``.
         device: where the network runs.
+        lungs: segmenter of the lung fields, whose share of the votes is certified too; None leaves them out.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class SaliencyBundle:
         inferer: CertifiedSaliencyInferer,
         interpreter_arguments: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
+        lungs: LungFields | None = None,
     ) -> None:
         if not preprocessing.transforms or not isinstance(preprocessing.transforms[0], LoadImaged):
             raise ValueError(
                 "the bundle's preprocessing must begin with LoadImaged(keys='image', reader=ChestXRayReader()): the "
                 "picture under the map is what that step reads. Put it first, and nothing around it."
             )
-        self.root, self.device = Path(root), torch.device(device)
+        self.root, self.device, self.lungs = Path(root), torch.device(device), lungs
         if self.device.type == "cpu":
             # Convolutions are faster in this layout there, and give the same values within round-off.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -249,6 +249,7 @@ class CertifiedSaliencyInferer(Inferer):
         files: Mapping[str, str] | None = None,
         scale: NativeScale = UNKNOWN_SCALE,
         changes: Sequence[MeasuredChange] = (),
+        lungs: Mapping[str, Any] | None = None,
         picture: Picture | None = None,
         earlier: Sequence[Mapping[str, Any]] = (),
         until_radius: float | None = None,
@@ -263,6 +264,7 @@ class CertifiedSaliencyInferer(Inferer):
             files: hashes of the files that network and settings came from.
             scale: from the stored pixels to the network's input.
             changes: of the source image, for the ledger.
+            lungs: what drew the lungs among the regions (:class:`~monai_robustinterp.certificates.Origin`).
             picture: the map on the source's pixels.
             earlier: runs of the image that did not certify it (:func:`~monai_robustinterp.run.kept.earlier_runs`).
             until_radius: that its votes were taken with.
@@ -275,6 +277,7 @@ class CertifiedSaliencyInferer(Inferer):
                 native=native_record(certificate.l_max, scale, certificate.n_pixels),
                 provenance=provenance(network, image, files),
                 ledger=ledger_record(changes, certificate.l_max, spec),
+                lungs=lungs or {},
             )
 
         return certified_result(

@@ -1,4 +1,4 @@
-"""What the counts give for the certificates of a record: claim, radii, label, rerun, regions."""
+"""What the counts give for the certificates of a record: claim, radii, label, rerun."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from monai_robustinterp.audit.expect import (
     Number,
     Same,
     bound_above,
+    follows,
     guarantee,
     near,
 )
@@ -26,14 +27,12 @@ from monai_robustinterp.audit.radii import (
     renyi_epsilon,
     renyi_radius,
 )
-from monai_robustinterp.audit.real import MP, Real, phi, phi_inverse
-from monai_robustinterp.audit.region import log_wealth
+from monai_robustinterp.audit.real import MP, Real, phi_inverse
 from monai_robustinterp.audit.rerun import FreshRun
 
 _LEVELS = ("plug-in", "population")
 _ROUNDED = MP.mpf(10) ** -9  # of a radius over sigma near 0, where levels that are lowered for round-off show
 _ROUND_OFF = MP.mpf(10) ** -13  # of an epsilon near a tie, where a sum of terms of order 1 cancels
-_SLACK = MP.mpf(3) * MP.mpf(10) ** -6  # of the logarithm of the wealth, which is rounded against the claim
 
 
 def claim(case: Case) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def claim(case: Case) -> dict[str, Any]:
         "n_cells": Same(len(case.votes.counts)),
         "n_pixels": Same(case.n_pixels),
         "l_max": _in_units(Same(_largest(case)), MP.mpf(l_max), case.n_pixels),
-        "l_max_in_noise": _follows(MP.mpf(l_max) / case.sigma),
+        "l_max_in_noise": follows(MP.mpf(l_max) / case.sigma),
         "ceiling": _ceiling(case, MP.mpf(l_max)),
         "unit": Same(sentences.UNIT),
         "assumptions": Same(sentences.assumptions(case.votes.spec)),
@@ -92,11 +91,7 @@ def _largest(case: Case) -> float:
 def _in_units(leaf: Leaf, l2: Real, n_pixels: int) -> dict[str, Leaf]:
     """A radius and what follows from the recorded one."""
     rms = l2 / MP.sqrt(n_pixels)
-    return {"l2": leaf, "rms": _follows(rms), "rms_gray_levels": _follows(255 * rms), "l_inf": _follows(rms)}
-
-
-def _follows(value: Real) -> Number:
-    return Number(value, value * ABOVE, value * NEAR)
+    return {"l2": leaf, "rms": follows(rms), "rms_gray_levels": follows(255 * rms), "l_inf": follows(rms)}
 
 
 def radii(case: Case) -> list[dict[str, Leaf]]:
@@ -290,44 +285,3 @@ def _fresh_run(case: Case, shift: Real) -> FreshRun:
         needed=case.used,
         n_samples=case.votes.n_samples,
     )
-
-
-def regions(case: Case) -> list[dict[str, Leaf]]:
-    """Expectation of ``regions``: all regions together at eta."""
-    return [_region(case, position) for position in range(len(case.votes.regions))]
-
-
-def _region(case: Case, position: int) -> dict[str, Leaf]:
-    region, votes = case.votes.regions[position], case.votes
-    l2 = case.number("claim", "l_max", "l2")
-    hits = sum(count * number for count, number in enumerate(region.hits))
-    lower, within = (case.number("regions", position, name) for name in ("share_lower", "share_within_l_max"))
-    share = phi(phi_inverse(MP.mpf(min(lower, 1.0))) - l2 / case.sigma)
-    return {
-        "name": Same(region.name),
-        "n_cells": Same(sum(region.cells)),
-        "seen": Same(region.seen),
-        "observed": near(MP.mpf(hits) / (votes.n_samples * votes.top_k)),
-        "share_lower": Judged(_share_problem(case, position, MP.mpf(lower)), MP.mpf(lower)),
-        "eta": Same(case.eta),
-        "l2": Same(l2),
-        "share_within_l_max": _four_digits(share, within),
-        "sentence": Same(sentences.of_a_region(within, eta=case.eta, l2=l2)),
-    }
-
-
-def _share_problem(case: Case, position: int, lower: Real) -> str:
-    votes = case.votes
-    eta = MP.mpf(case.eta) / (votes.looks * len(votes.regions))
-    least = MP.mpf(2) ** -60  # where the search for the bound ends
-    excess = log_wealth(max(lower, least), votes.regions[position].hits, eta) - MP.log(1 / eta)
-    if lower > 1 or (lower > 0 and excess < 0):
-        return "at this share the bets have not won what the claim needs: the counts give less"
-    return "the counts give a larger share" if excess > _SLACK else ""
-
-
-def _four_digits(share: Real, found: float) -> Leaf:
-    """Rounded down to 4 digits."""
-    if found != round(found, 4):
-        return Judged("the file has more than 4 digits")
-    return Number(share, share * ABOVE, MP.mpf(10) ** -4)

@@ -113,9 +113,22 @@ def guarantee(value: Real, *, least: Real | None = None) -> Number:
     return Number(value, value * ABOVE, value - lowest)
 
 
+def follows(value: Real) -> Number:
+    """A guarantee in another unit, from the recorded one: rounded down, but for round-off."""
+    return Number(value, value * ABOVE, value * NEAR)
+
+
 def bound_above(value: Real) -> Number:
     """An upper bound: it may not fall short of ``value``, nor exceed it by more than 1e-6 of itself."""
     return Number(value, value * BELOW, value * ABOVE)
+
+
+def four_digits(share: Real, found: float, *, upwards: bool = False) -> Leaf:
+    """A share that is rounded down, or up, to 4 digits."""
+    if found != round(found, 4):
+        return Judged("the file has more than 4 digits")
+    step, round_off = MP.mpf(10) ** -4, share * ABOVE
+    return Number(share, step, round_off) if upwards else Number(share, round_off, step)
 
 
 def as_number(found: Any) -> Real | None:

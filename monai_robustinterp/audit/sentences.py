@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-FORMAT = "monai_robustinterp/certificate/3"
+FORMAT = "monai_robustinterp/certificate/4"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_gray_levels on its 0-255 scale"
@@ -125,24 +125,48 @@ def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: 
     )
 
 
-def of_a_region(share: float, *, eta: float, l2: float) -> str:
-    """Status of a region; ``share`` of the votes within ``l2``, rounded down to 4 digits."""
-    if not share > 0:
-        return (
-            f"abstain: the copies support no share of the votes in the region within l2 distance {floored(l2, 6)}, so "
-            "nothing is claimed about it."
-        )
-    claim = (
-        f"with probability >= 1 - {raised(eta)} over the noise, at least {share:.4f} of the votes are expected in the "
-        "region"
+def of_a_region(at_least: float, at_most: float, *, above_half: float, below_half: float, eta: float, l2: float) -> str:
+    """Status of a region.
+
+    Args:
+        at_least: share of the votes within ``l2``, of 4 digits; 0 claims nothing.
+        at_most: the same from above; 1 claims nothing.
+        above_half: l2 distance below which more than half is expected inside.
+        below_half: the same of less than half.
+        eta: of all regions together.
+        l2: radius of the map.
+    """
+    bounds = " and ".join(
+        [f"at least {at_least:.4f}"] * (at_least > 0) + [f"at most {at_most:.4f}"] * (not at_most >= 1)
     )
-    scope = "(of the votes: not of the reported cells, nor of attribution)."
-    if not l2 > 0:
+    half, radius = ("more", above_half) if above_half > 0 else ("less", below_half)
+    distance = "at every input of l2 distance below {}"
+    if not bounds and not radius > 0:
         return (
-            "abstain: the map has no radius, so nothing is claimed about any changed input. In the clean image, "
-            f"{claim} {scope}"
+            f"abstain: within l2 distance {floored(l2, 6)} the copies bound the share of the votes in the region on no "
+            "side, so nothing is claimed about it."
         )
-    return f"certified (population level): {claim} at every input of l2 distance below {floored(l2, 6)} {scope}"
+    first = f"{bounds} of the votes are expected in the region"
+    chance = f"with probability >= 1 - {raised(eta)} over the noise"
+    scope = "(of the votes: not of the reported cells, nor of attribution)."
+    if not l2 > 0 and not radius > 0:
+        return (
+            "abstain: the map has no radius, and on which side of one half the share lies is not certified, so nothing "
+            f"is claimed about any changed input. In the clean image, {chance}, {first} {scope}"
+        )
+    where = distance.format(floored(l2, 6)) if l2 > 0 else "in the clean image"
+    of_what = "of them" if bounds else "of the votes are expected in the region"
+    second = f"{half} than half {of_what} {distance.format(floored(radius, 6))}"
+    claims = ", and ".join([f"{first} {where}"] * bool(bounds) + [second] * (radius > 0))
+    return f"certified (population level): {chance}, {claims} {scope}"
+
+
+def with_alarm(sentence: str, *, alarm: bool, l2: float, in_noise: float) -> str:
+    """Status of the lungs: that of a region, and whether there is an alarm within a radius fixed beforehand."""
+    within = f"within {in_noise} standard deviations of the noise (l2 distance {floored(l2, 6)})"
+    if alarm:
+        return f"ALARM: most of the votes are expected outside the lungs, whatever change {within}. {sentence}"
+    return f"{sentence} No alarm: it is not certified that most of the votes lie outside the lungs {within}."
 
 
 def notes(

@@ -24,9 +24,11 @@ from monai_robustinterp.audit.expect import (
 )
 from monai_robustinterp.audit.native import area_norm, round_off
 from monai_robustinterp.audit.real import MP, Real
+from monai_robustinterp.audit.region import LUNGS
 from monai_robustinterp.audit.strict import AuditError
 
 _NATIVE_NUMBERS = ("l2", "l_inf", "norm_l2", "norm_l_inf", "slope", "rho", "round_off")
+_OF_A_MASK = re.compile(rf"{re.escape(LUNGS)}mask, .*\), SHA-256 [0-9a-f]{{16}}$", re.DOTALL)
 _NO_RADIUS = "no radius in stored units: "
 
 
@@ -108,6 +110,29 @@ def _label(entry: Any) -> str:
         return ""
     value = as_number(entry.get("value"))
     return f"{entry.get('change')}" + ("" if value is None else f" {float(value):g}")
+
+
+def has_segmented_lungs(case: Case) -> bool:
+    """Whether a region is of lungs that were not drawn by a mask file."""
+    return any(region.name.startswith(LUNGS) and not _OF_A_MASK.match(region.name) for region in case.votes.regions)
+
+
+def lungs(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``lungs``: the segmenter that names a region, or the reason why it names none."""
+    entry = case.record.get("lungs")
+    found = entry if isinstance(entry, Mapping) else {}
+    named = f"{LUNGS}{' '.join(filter(None, (str(found.get('name')), str(found.get('version')))))}), SHA-256 "
+    fits = any(region.name.startswith(named) for region in case.votes.regions)
+    other = "another segmenter than that of the region" if has_segmented_lungs(case) and not fits else ""
+    confidence = as_number(found.get("confidence"))
+    no_share = "" if confidence is not None and 0 <= confidence <= 1 else "the confidence is none in [0, 1]"
+    return {
+        "name": HashOnly(str, other),
+        "version": HashOnly(str, other),
+        "sha256": HashOnly(str, form="([0-9a-f]{64})?"),
+        "confidence": HashOnly(float, no_share),
+        "failure": Same(None) if has_segmented_lungs(case) else HashOnly(str),
+    }
 
 
 def selection(case: Case) -> list[Any]:

@@ -12,6 +12,7 @@ from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import Finding, HashOnly, Same, as_number, walk
 from monai_robustinterp.audit.files import bundle_hashes, input_hash
 from monai_robustinterp.audit.ledger import ledger
+from monai_robustinterp.audit.region import regions
 from monai_robustinterp.audit.votes import faults, read_votes
 
 
@@ -120,7 +121,9 @@ def _expected(case: Case) -> dict[str, Any]:
         "content_sha256": Same(surroundings.content_sha256(case.record)),
     }
     if votes.regions:
-        expected["regions"] = claims.regions(case)
+        expected["regions"] = regions(case)
+    if "lungs" in case.record or surroundings.has_segmented_lungs(case):
+        expected["lungs"] = surroundings.lungs(case)
     if "ledger" in case.record:
         expected["ledger"] = ledger(case)
     if votes.spec["looks"]:

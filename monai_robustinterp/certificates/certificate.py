@@ -186,6 +186,7 @@ class Picture:
         share: vote shares, float32 [H, W], 0 where the network saw nothing.
         top_k_mask: reported top-k set, bool [H, W].
         gray: display values of the source, float32 [H, W] in [0, 1].
+        lungs: the lung fields, bool [H, W]; None where they are no region.
         meta: the reader's plain metadata of the source.
     """
 
@@ -193,6 +194,7 @@ class Picture:
     top_k_mask: npt.NDArray[np.bool_]
     gray: npt.NDArray[np.float32]
     meta: dict[str, Any]
+    lungs: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

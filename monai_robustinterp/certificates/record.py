@@ -54,12 +54,15 @@ class Origin:
         provenance: versions, and hashes of network and configuration.
         ledger: which changes of the source image the map's radius covers
             (:func:`~monai_robustinterp.certificates.ledger.ledger_record`); empty where none was measured.
+        lungs: ``name``, ``version`` and ``sha256`` of the segmenter that drew the lungs, its ``confidence``, and in
+            ``failure`` why there is no region of them; empty where none was asked.
     """
 
     source: Mapping[str, Any]
     native: Mapping[str, Any]
     provenance: Mapping[str, str]
     ledger: Sequence[Mapping[str, Any]] = ()
+    lungs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def certified_result(
@@ -125,7 +128,7 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
 
 def _of_origin(origin: Origin) -> dict[str, Any]:
     entries = dataclasses.asdict(origin)
-    return entries if origin.ledger else {name: value for name, value in entries.items() if name != "ledger"}
+    return {name: value for name, value in entries.items() if value or name not in ("ledger", "lungs")}
 
 
 def _all_claims(certificate: Certificate, *, regions: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Region mass (T15 of docs/theory): the share of the votes that fall into a region fixed before the noise.
 
-Each copy gives X = |T & R| / k in [0, 1], so its mean h is one bounded mean, and at x + delta it is at least
-Phi(Phi^-1(h) - ||delta|| / sigma) (Cohen et al. 2019; Levine et al. 2019, for functions into [0, 1]). It speaks of the
-*votes*, not of the reported top-k set nor of attribution.
+Each copy gives X = |T & R| / k in [0, 1], so its mean h is one bounded mean, and at x + delta it lies between
+Phi(Phi^-1(h) - ||delta|| / sigma) and Phi(Phi^-1(h) + ||delta|| / sigma) (Cohen et al. 2019; Levine et al. 2019, for
+functions into [0, 1]). It speaks of the *votes*, not of the reported top-k set nor of attribution.
 
 The lower bound on h is a betting one (Waudby-Smith & Ramdas 2024, section 4), with bets that are fixed before the noise
 and mixed, so that the wealth is a product over copies and needs their histogram only, in any order. Against the guess
@@ -10,7 +10,8 @@ h <= mu a gambler with bet b <= 1 / mu gains the factor 1 + b (X - mu) >= 0 a co
 average over the bets of the product, then has mean <= 1, and by Markov's inequality it reaches 1 / eta with probability
 <= eta. With b = min(bet, 1 / mu) every factor falls with mu, so K does, and the guesses with K >= 1 / eta are those
 below one number: the bound. It was chosen over the empirical Bernstein bound (Maurer & Pontil 2009) beforehand: it is
-much tighter up to some 10,000 copies and equal beyond (tests/unit/test_region.py).
+much tighter up to some 10,000 copies and equal beyond (tests/unit/test_region.py). The upper bound is that of the votes
+outside the region, from the same mechanism. Each side has half of eta.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ import numpy.typing as npt
 from scipy.special import logsumexp, ndtr, ndtri
 
 from monai_robustinterp.certificates.sequence import eta_part
-from monai_robustinterp.certificates.units import round_down, round_up
-from monai_robustinterp.types import SmoothingSpec, VoteMap
+from monai_robustinterp.certificates.units import round_down, round_up, round_up_to
+from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
 Array = npt.NDArray[np.float64]
 
+LUNGS = "lungs ("
+"""What the name of the region of the lung fields begins with: the one region that can give an alarm."""
+
+ALARM_RADIUS = 0.5
+"""In standard deviations of the noise, fixed for all images: so far at least the votes must keep outside the lungs."""
+
 # On the logarithm of the wealth, whose sums are right to about 1e-9 at m = 10^6; it outweighs the round-off of Phi too.
 _ROUND_OFF = 1e-6
+_DOWN = 1 - 1e-12  # more than the round-off of a quantile or a division
+_SCOPE = "(of the votes: not of the reported cells, nor of attribution)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,87 +48,156 @@ class RegionCertificate:
 
     Attributes:
         observed: mean share of the votes in the region, in [0, 1].
-        share_lower: with probability >= 1 - eta over the noise, the expected share is at least this.
+        share_lower: the expected share is at least this, and
+        share_upper: at most this: both with probability >= 1 - eta over the noise.
         sigma: standard deviation of the noise.
-        eta: failure probability.
+        eta: failure probability of the two together.
     """
 
     observed: float
     share_lower: float
+    share_upper: float
     sigma: float
     eta: float
 
-    def share_within(self, l2: float) -> float:
+    def at_least(self, l2: float) -> float:
         """The expected share of the votes in the region is at least this at every input within l2 distance ``l2``.
 
-        Holds for all l2 at once, with probability >= 1 - eta over the noise.
+        This and all below hold for all l2 at once, with probability >= 1 - eta over the noise.
 
         Raises:
             ValueError: if l2 is no length.
         """
+        return float(ndtr(ndtri(self.share_lower) - self._in_noise(l2)))
+
+    def at_most(self, l2: float) -> float:
+        """The expected share is at most this at every input within l2 distance ``l2``.
+
+        Raises:
+            ValueError: if l2 is no length.
+        """
+        return float(ndtr(ndtri(self.share_upper) + self._in_noise(l2)))
+
+    @property
+    def radius_above_half(self) -> float:
+        """At every input of l2 distance below it more than half of the votes are expected inside; 0 is no claim."""
+        return max(0.0, self.sigma * float(ndtri(self.share_lower)) * _DOWN)
+
+    @property
+    def radius_below_half(self) -> float:
+        """At every input of l2 distance below it less than half of the votes are expected inside; 0 is no claim."""
+        return max(0.0, -self.sigma * float(ndtri(self.share_upper)) * _DOWN)
+
+    @property
+    def alarm(self) -> bool:
+        """Whether that holds up to the radius of the alarm: most of the votes are then expected outside."""
+        return _radius(self.radius_below_half, self.sigma)["in_noise"] >= ALARM_RADIUS
+
+    def _in_noise(self, l2: float) -> float:
         if not l2 >= 0:
             raise ValueError(f"l2 is {l2}; it must be a distance >= 0.")
-        return float(ndtr(ndtri(self.share_lower) - l2 / self.sigma))
+        return l2 / self.sigma
+
+
+def is_lungs(region: Region) -> bool:
+    """Whether a region is that of the lung fields, of which an alarm is told."""
+    return region.name.startswith(LUNGS)
 
 
 def region_statements(votes: VoteMap, spec: SmoothingSpec, *, eta: float, l2: float) -> list[dict[str, Any]]:
     """What is certified of each region of a vote map, for the record; all of it holds with probability >= 1 - eta.
 
-    Eta is split evenly over the spec's looks, and again over the regions.
+    Eta is split evenly over the spec's looks, again over the regions, and again over the two sides.
 
     Args:
         votes: the counts, with the hits of the regions.
         spec: how they were made.
         eta: the failure probability that is stated, in (0, 1).
-        l2: distance within which the share is stated: the certified radius of the map, 0 if it has none.
+        l2: distance within which the shares are stated: the certified radius of the map, 0 if it has none.
 
     Returns:
-        An entry a region: ``name``, ``n_cells``, ``seen``, ``observed`` and ``share_lower`` (shares of the votes in the
-        image itself), ``eta``, ``l2``, ``share_within_l_max`` (expected share within ``l2``, rounded down to 4 digits
-        as the sentence says it), ``sentence``.
+        An entry a region: ``name``, ``n_cells``, ``seen``, ``observed``, ``share_lower`` and ``share_upper`` (shares of
+        the votes in the image itself), ``eta``, ``l2``, ``at_least`` and ``at_most`` (expected share within ``l2``,
+        rounded to 4 digits against the claim), ``radius_above_half`` and ``radius_below_half`` (``l2`` and
+        ``in_noise``), ``sentence``; of the lungs also ``alarm`` and ``alarm_radius``.
 
     Raises:
         ValueError: if votes and spec do not belong together, or eta is out of range.
     """
     votes.check_spec(spec)
     part = eta_part(eta, max(1, len(spec.looks)) * len(votes.regions))
-    statements = []
-    for region, hits in zip(votes.regions, votes.region_hits if votes.region_hits is not None else ()):
-        certificate = certify_region(hits, spec.sigma, eta=part)
-        share = round_down(certificate.share_within(l2), 4)
-        statements.append(
-            {
-                "name": region.name,
-                "n_cells": int(region.cells.sum()),
-                "seen": region.seen,
-                "observed": certificate.observed,
-                "share_lower": certificate.share_lower,
-                "eta": eta,
-                "l2": l2,
-                "share_within_l_max": float(share),
-                "sentence": _sentence(share, eta, l2),
-            }
-        )
-    return statements
+    hits_of = votes.region_hits if votes.region_hits is not None else ()
+    return [
+        _statement(region, certify_region(hits, spec.sigma, eta=part), eta=eta, l2=l2)
+        for region, hits in zip(votes.regions, hits_of)
+    ]
 
 
-def _sentence(share: str, eta: float, l2: float) -> str:
-    if float(share) == 0:
+def _statement(region: Region, certificate: RegionCertificate, *, eta: float, l2: float) -> dict[str, Any]:
+    statement = {
+        "name": region.name,
+        "n_cells": int(region.cells.sum()),
+        "seen": region.seen,
+        "observed": certificate.observed,
+        "share_lower": certificate.share_lower,
+        "share_upper": certificate.share_upper,
+        "eta": eta,
+        "l2": l2,
+        "at_least": float(round_down(certificate.at_least(l2), 4)),
+        "at_most": float(round_up_to(certificate.at_most(l2), 4)),
+        "radius_above_half": _radius(certificate.radius_above_half, certificate.sigma),
+        "radius_below_half": _radius(certificate.radius_below_half, certificate.sigma),
+    }
+    sentence = _sentence(statement)
+    if is_lungs(region):
+        radius = {"l2": ALARM_RADIUS * certificate.sigma, "in_noise": ALARM_RADIUS}
+        statement |= {"alarm": certificate.alarm, "alarm_radius": radius}
+        sentence = _alarm_sentence(certificate.alarm, radius["l2"], sentence)
+    return statement | {"sentence": sentence}
+
+
+def _radius(l2: float, sigma: float) -> dict[str, float]:
+    return {"l2": l2, "in_noise": l2 / sigma * _DOWN}
+
+
+def _sentence(statement: dict[str, Any]) -> str:
+    l2, bounds = statement["l2"], _bounds(statement["at_least"], statement["at_most"])
+    half = _half(statement, "of them" if bounds else "of the votes are expected in the region")
+    probability = f"with probability >= 1 - {round_up(statement['eta'])} over the noise"
+    expected = f"{bounds} of the votes are expected in the region"
+    if not bounds and not half:
         return (
-            "abstain: the copies support no share of the votes in the region within l2 distance "
-            f"{round_down(l2, 6)}, so nothing is claimed about it."
+            f"abstain: within l2 distance {round_down(l2, 6)} the copies bound the share of the votes in the region on "
+            "no side, so nothing is claimed about it."
         )
-    claim = (
-        f"with probability >= 1 - {round_up(eta)} over the noise, at least {share} of the votes are expected in the "
-        "region"
-    )
-    scope = "(of the votes: not of the reported cells, nor of attribution)."
-    if l2 == 0:
+    if l2 == 0 and not half:
         return (
-            "abstain: the map has no radius, so nothing is claimed about any changed input. In the clean image, "
-            f"{claim} {scope}"
+            "abstain: the map has no radius, and on which side of one half the share lies is not certified, so nothing "
+            f"is claimed about any changed input. In the clean image, {probability}, {expected} {_SCOPE}"
         )
-    return f"certified (population level): {claim} at every input of l2 distance below {round_down(l2, 6)} {scope}"
+    where = "in the clean image" if l2 == 0 else f"at every input of l2 distance below {round_down(l2, 6)}"
+    claims = [f"{expected} {where}"] * bool(bounds) + [half] * bool(half)
+    return f"certified (population level): {probability}, {', and '.join(claims)} {_SCOPE}"
+
+
+def _bounds(at_least: float, at_most: float) -> str:
+    lower = [f"at least {at_least:.4f}"] * (at_least > 0)
+    return " and ".join(lower + [f"at most {at_most:.4f}"] * (at_most < 1))
+
+
+def _half(statement: dict[str, Any], of_what: str) -> str:
+    for name, side in (("radius_above_half", "more"), ("radius_below_half", "less")):
+        l2 = statement[name]["l2"]
+        if l2 > 0:
+            return f"{side} than half {of_what} at every input of l2 distance below {round_down(l2, 6)}"
+    return ""
+
+
+def _alarm_sentence(alarm: bool, l2: float, sentence: str) -> str:
+    within = f"within {ALARM_RADIUS} standard deviations of the noise (l2 distance {round_down(l2, 6)})"
+    if alarm:
+        return f"ALARM: most of the votes are expected outside the lungs, whatever change {within}. {sentence}"
+    return f"{sentence} No alarm: it is not certified that most of the votes lie outside the lungs {within}."
 
 
 def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> RegionCertificate:
@@ -146,9 +224,11 @@ def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> Reg
     m = int(copies.sum())
     seen = np.flatnonzero(copies)
     share, weight = seen / (copies.size - 1), copies[seen].astype(np.float64)
+    outside = _mean_lower(1 - share, weight, m, eta_part(eta, 2))
     return RegionCertificate(
         observed=float(share @ weight) / m,
-        share_lower=_mean_lower(share, weight, m, eta),
+        share_lower=_mean_lower(share, weight, m, eta_part(eta, 2)),
+        share_upper=min(1.0, math.nextafter(1 - outside, 2)),
         sigma=sigma,
         eta=eta,
     )

@@ -103,6 +103,14 @@ def round_down(value: float, digits: int) -> str:
     return f"{scaled / 10**digits:.{digits}f}"
 
 
+def round_up_to(value: float, digits: int) -> str:
+    """A bound from above for print: never smaller than the number, as a decimal with ``digits`` digits."""
+    scaled = math.ceil(value * 10**digits)
+    if scaled / 10**digits < value:
+        scaled += 1
+    return f"{scaled / 10**digits:.{digits}f}"
+
+
 def round_up(probability: float) -> str:
     """A failure probability for print, in 6 significant digits at most: never below the decimal that was given."""
     exact = Decimal(repr(probability))

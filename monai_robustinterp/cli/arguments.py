@@ -52,7 +52,7 @@ def confidence(text: str) -> float:
     return eta
 
 
-def denoiser(text: str) -> str:
+def part(text: str) -> str:
     """A name, folder or file that goes into a bundle's configuration as text."""
     # A leading $, @ or % would be evaluated by MONAI.
     if text[:1] in "$@%":

@@ -10,21 +10,23 @@ from typing import Any, get_args
 
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.region import ALARM_RADIUS
 from monai_robustinterp.certificates.units import readable
 from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
     confidence,
-    denoiser,
     interpreter,
     one_line,
+    part,
     positive,
     shown_path,
     spread,
 )
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import change_named
-from monai_robustinterp.geometry.regions import RegionSource, parse_region
+from monai_robustinterp.geometry.lungs import LungMask
+from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
@@ -32,6 +34,13 @@ from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
 from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.types import Precision
+
+_LUNGS_HEADER = f"{'lungs':>5} {'L_lungs':>7} "
+_LUNGS_LEGEND = (
+    "lungs: observed share of the votes in the lung fields of the clean image; L_lungs: radius within which more than "
+    f"half of them are expected there. ALARM: whatever change within {ALARM_RADIUS} standard deviations of the noise, "
+    "most votes are expected outside the lungs. Certified by itself says nothing about where the map looks."
+)
 
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
@@ -83,7 +92,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--denoiser",
-        type=denoiser,
+        type=part,
         metavar="NAME",
         help="of each copy before the network: a denoiser bundle (name or folder) or a TorchScript file, both trusted "
         "as code, or 'none'",
@@ -119,6 +128,13 @@ def _add_claim(parser: argparse.ArgumentParser) -> None:
         help="certify the share of the votes in box:LEFT,TOP,RIGHT,BOTTOM, mask:FILE or zone:NAME (repeatable)",
     )
     parser.add_argument(
+        "--lungs",
+        type=_lungs,
+        metavar="NAME",
+        help="certify the share of the votes in the lung fields of the clean image, and give an alarm if most lie "
+        "outside: a segmenter's bundle (name or folder, trusted as code), mask:FILE, or 'off'",
+    )
+    parser.add_argument(
         "--pairs", action="store_true", help="count pairs of cells too; they get half of eta (cell maps only)"
     )
     parser.add_argument("--top-k", type=positive(int), metavar="K", help="cells that each copy votes for")
@@ -150,7 +166,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.inputs,
             arguments.output,
             bundle=bundle,
-            regions=arguments.region or (),
+            regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
             overwrite=arguments.overwrite,
             reference=reference,
@@ -172,12 +188,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def table(summary: CohortSummary) -> str:
     """The results as a text table; radii are rounded down."""
+    lungs = any(result.lungs_observed is not None or result.lungs_failure for result in summary.results)
     header = (
         f"{'#':>3}  {'folder':<21} {'finding':<24} {'score':>5} {'copies':>6} {'agree':>6} {'L_label':>7} {'Renyi':>7} "
-        f"{'L_max':>7} {'ceiling':>7} {'share':>5} {'L_rerun':>7} {'covers':>6}  status"
+        f"{'L_max':>7} {'ceiling':>7} {'share':>5} {'L_rerun':>7} {'covers':>6} {_LUNGS_HEADER * lungs} status"
     )
     lines = [header, "-" * len(header)]
-    lines += [_row(result) for result in summary.results]
+    lines += [_row(result, lungs=lungs) for result in summary.results]
     lines.append(
         "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; ceiling: that "
         "of a map that ignores the image, and L_max as a share of it; L_rerun: within which a second run for the same "
@@ -185,6 +202,8 @@ def table(summary: CohortSummary) -> str:
         "within which the smoothed network keeps it; covers: tested changes of the image "
         "that lie within L_max, of those that apply. Certified: L_label and L_max are above 0."
     )
+    if lungs:
+        lines.append(_LUNGS_LEGEND)
     lines += [
         f"{result.number:>3}  against the other image: {result.against}" for result in summary.results if result.against
     ]
@@ -203,7 +222,7 @@ def table(summary: CohortSummary) -> str:
     return "\n".join(lines)
 
 
-def _row(result: ImageResult) -> str:
+def _row(result: ImageResult, *, lungs: bool) -> str:
     if result.status in ("refused", SAME_FILM):
         return f"{result.number:>3}  {'refused: ' if result.status == 'refused' else ''}{result.reason}"
     label, renyi, l_max, ceiling, rerun = (
@@ -214,12 +233,21 @@ def _row(result: ImageResult) -> str:
     radii = (
         f"{label} {renyi} {l_max} {ceiling} {share:>5} {rerun} {result.covered_changes:>3}/{result.tested_changes:<2}"
     )
-    remarks = " ".join(text for text in (result.warnings, result.notes) if text)
+    if lungs:
+        radii += _of_the_lungs(result)
+    remarks = " ".join(text for text in (result.warnings, result.notes, result.lungs_failure) if text)
     note = f"  ({remarks})" if remarks else ""
+    status = f"{result.status}, ALARM" if result.alarm else result.status
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
-        f"{result.n_samples:>6} {result.label_agreement:>6.3f} {radii}  {result.status}{note}"
+        f"{result.n_samples:>6} {result.label_agreement:>6.3f} {radii}  {status}{note}"
     )
+
+
+def _of_the_lungs(result: ImageResult) -> str:
+    if result.lungs_observed is None:
+        return f" {'-':>5} {'-':>7}"
+    return f" {result.lungs_observed:>5.2f} {readable(result.lungs_radius or 0.0):>7}"
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -229,6 +257,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "interpreter_settings": arguments.interpreter and arguments.interpreter.settings,
         "denoiser": arguments.denoiser,
         "denoiser_gradient": arguments.denoiser_gradient,
+        "lungs": None if _lung_masks(arguments) else arguments.lungs,
         "sigma": arguments.sigma,
         "brightness": arguments.brightness,
         "tilt": arguments.tilt,
@@ -254,6 +283,15 @@ def _region(text: str) -> RegionSource:
         return parse_region(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _lungs(text: str) -> str | LungMask:
+    mask = _region(text) if text.startswith("mask:") else None
+    return LungMask(mask.path, mask.segment) if isinstance(mask, MaskFile) else part(text)
+
+
+def _lung_masks(arguments: argparse.Namespace) -> list[RegionSource]:
+    return [arguments.lungs] if isinstance(arguments.lungs, LungMask) else []
 
 
 def _beta(text: str) -> str:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from monai_robustinterp.audit import AuditError, AuditReport, read_record, verify
 from monai_robustinterp.bundle import SaliencyBundle, bundle_folder, load_bundle
-from monai_robustinterp.cli.arguments import denoiser
+from monai_robustinterp.cli.arguments import part
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.io.votes_npz import load_votes
 from monai_robustinterp.run.replay import MOST_DIFFERENT, ReplayReport, replay
@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --input and --bundle (trusted: it is code): draw the copies anew and compare counts and logits",
     )
     parser.add_argument(
-        "--denoiser", type=denoiser, metavar="NAME", help="of the replay, where it is another one than the bundle's"
+        "--denoiser", type=part, metavar="NAME", help="of the replay, where it is another one than the bundle's"
+    )
+    parser.add_argument(
+        "--lungs", type=part, metavar="NAME", help="segmenter of the replay, where it is another one than the bundle's"
     )
 
 
@@ -65,7 +68,8 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     """Replays a verified record; returns the exit code."""
     try:
         votes, spec, _ = load_votes(arguments.votes)
-        bundle = _on_device(arguments.bundle, arguments.denoiser, record["provenance"].get("device"))
+        parts = {"denoiser": arguments.denoiser, "lungs": arguments.lungs}
+        bundle = _on_device(arguments.bundle, parts, record["provenance"].get("device"))
         with warnings.catch_warnings(), tqdm(total=spec.n_samples, unit="copy", disable=None, leave=False) as bar:
             # Those of the reader and of the input are in the record.
             warnings.simplefilter("ignore", UserWarning)
@@ -77,12 +81,12 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
     return 0 if report.confirmed else 1
 
 
-def _on_device(name: str, denoised_by: str | None, recorded: str | None) -> SaliencyBundle:
+def _on_device(name: str, parts: dict[str, str | None], recorded: str | None) -> SaliencyBundle:
     """The bundle on the recorded kind of device, if this machine has one; else where it runs by itself."""
-    bundle = load_bundle(name, {"denoiser": denoised_by})
+    bundle = load_bundle(name, parts)
     if recorded == bundle.device.type or recorded not in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         return bundle
-    return load_bundle(name, {"denoiser": denoised_by, "device": f"$torch.device('{recorded}')"})
+    return load_bundle(name, {**parts, "device": f"$torch.device('{recorded}')"})
 
 
 def replay_table(report: ReplayReport, *, recorded: float) -> str:

@@ -1,7 +1,6 @@
 """Regions for the region-mass certificate: from what the user names to the cells of the map.
 
-A region must be fixed before the noise. Here it follows from the geometry of the image, its header and the mask file
-alone: neither intensities nor votes are read.
+A region must be fixed before the noise. It follows from the clean image and a mask file alone; votes are never read.
 """
 
 from __future__ import annotations
@@ -107,8 +106,12 @@ class MaskFile(RegionSource):
     def draw(self, meta: Mapping[str, Any]) -> tuple[str, Mask]:
         """See :meth:`RegionSource.draw`; the name holds the SHA-256 of the pixels (one byte each, row by row)."""
         mask = read_mask(self.path, meta, segment=self.segment)
-        digest = hashlib.sha256(mask.pixels.astype(np.uint8).tobytes()).hexdigest()
-        return f"mask ({mask.kind}), SHA-256 {digest[:16]}", mask.pixels
+        return f"mask ({mask.kind}), SHA-256 {mask_digest(mask.pixels)}", mask.pixels
+
+
+def mask_digest(pixels: Mask) -> str:
+    """The first 16 digits of the SHA-256 of a mask's pixels, one byte each, row by row."""
+    return hashlib.sha256(pixels.astype(np.uint8).tobytes()).hexdigest()[:16]
 
 
 def parse_region(text: str) -> RegionSource:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.ledger import applied, reached
@@ -140,6 +141,7 @@ def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageR
         covered_changes=sum(entry["covered"] for entry in ledger),
         tested_changes=len(applied(ledger)),
         reached_changes=tuple(reached(ledger)),
+        **_of_the_lungs(record),
         against=other.compared(certificate, image.prepared.image) if other and image.prepared else "",
         plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
         plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
@@ -151,6 +153,21 @@ def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageR
         notes=" ".join(note for note in certificate.notes if note not in of_input),
         elapsed_s=image.elapsed_s,
     )
+
+
+def _of_the_lungs(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line of the summary says of the lungs."""
+    failure = {"lungs_failure": record.get("lungs", {}).get("failure") or ""}
+    for entry in record.get("regions", ()):
+        if "alarm" in entry:
+            return failure | {
+                "lungs_observed": entry["observed"],
+                "lungs_at_least": entry["at_least"],
+                "lungs_at_most": entry["at_most"],
+                "lungs_radius": entry["radius_above_half"]["l2"],
+                "alarm": entry["alarm"],
+            }
+    return failure
 
 
 def lists_are_due(results: int) -> bool:

@@ -14,7 +14,7 @@ from monai_robustinterp.certificates.certificate import Status
 from monai_robustinterp.certificates.ledger import change_label
 from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.record import copy_votes_sha256, counts_sha256
-from monai_robustinterp.certificates.serialize import spec_to_json
+from monai_robustinterp.certificates.serialize import CERTIFICATE_FORMAT, spec_to_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
@@ -75,7 +75,8 @@ def kept_result(
         )
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
-            f"results of this file exist in {folder.name} and are not whole or were changed: {_ADVICE}"
+            f"results of this file exist in {folder.name} and are of an earlier format, not whole or were changed: "
+            f"{_ADVICE}"
         ) from None
     differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *captures]
     if differences:
@@ -126,6 +127,8 @@ def _read(folder: Path) -> KeptResult:
     hashes = {"counts_sha256": counts_sha256(votes), "copy_votes_sha256": copy_votes_sha256(votes)}
     if sealed(unsealed) != record or not hashes.items() <= record["votes"].items():
         raise ValueError
+    if record["format"] != CERTIFICATE_FORMAT:
+        raise ValueError
     if not (folder / PREVIEW_NAME).is_file():
         raise ValueError
     return KeptResult(record=record, votes=votes, spec=spec)
@@ -148,6 +151,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "until_covers": record.get("sampling", {}).get("until_covers"),
         "pairs": votes.pair_counts is not None,
         "regions": [region.name for region in votes.regions],
+        "lungs": _segmenter(record.get("lungs", {})),
     }
     here = {
         **spec_to_json(spec),
@@ -158,6 +162,7 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "until_covers": claim.until_covers,
         "pairs": recipe.pairs,
         "regions": [region.name for region in prepared.regions],
+        "lungs": _segmenter(prepared.lungs_record),
     }
     hashes = {
         "file": (record["source"]["file_sha256"], image.meta["file_sha256"]),
@@ -170,6 +175,10 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         *_phrases(record["provenance"], made),
         *(f"another {name}" for name, (old, new) in hashes.items() if old != new),
     ]
+
+
+def _segmenter(lungs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: lungs[name] for name in ("name", "version", "sha256") if lungs}
 
 
 def _other_changes(record: Mapping[str, Any], changes: Sequence[Change]) -> list[str]:

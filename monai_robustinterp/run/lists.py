@@ -44,6 +44,11 @@ class ImageResult:
         covered_changes: changes of the ledger within l_max.
         tested_changes: those that apply to the image.
         reached_changes: of each family the strongest up to which all tested ones are covered.
+        lungs_observed: share of the votes in the lungs; this and the next ones are None without a region of the lungs.
+        lungs_at_least, lungs_at_most: certified within l_max.
+        lungs_radius: within which more than half of the votes are expected in the lungs; 0 is no claim.
+        alarm: whether most of the votes are certified to lie outside of them.
+        lungs_failure: why there is no region of the lungs though one was asked for; empty if there is.
         against: whether the claim covers another image that was given, in words.
         plug_in_renyi, plug_in_neyman_pearson, renyi, neyman_pearson: radii; the last two at the population level.
         n_samples: copies taken.
@@ -70,6 +75,12 @@ class ImageResult:
     covered_changes: int = 0
     tested_changes: int = 0
     reached_changes: tuple[str, ...] = ()
+    lungs_observed: float | None = None
+    lungs_at_least: float | None = None
+    lungs_at_most: float | None = None
+    lungs_radius: float | None = None
+    alarm: bool | None = None
+    lungs_failure: str = ""
     against: str = ""
     plug_in_renyi: float | None = None
     plug_in_neyman_pearson: float | None = None
@@ -209,6 +220,7 @@ def _totals(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
         "refused": refused,
         "same_film": same,
         "kept": sum(result["kept"] for result in results),
+        "alarms": sum(result["alarm"] is True for result in results),
         "ignored_files": passed_over.total(),
         "passed_over": dict(passed_over),
         "max_samples": max(run["max_samples"] for run in runs),

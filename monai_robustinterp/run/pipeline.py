@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from monai_robustinterp.certificates.sequence import covering_radius
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change, change_named
 from monai_robustinterp.geometry.ledger import measure
+from monai_robustinterp.geometry.lungs import LungMask, Lungs
 from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import RegionSource, region_on_cells
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.io.read.display import display_gray
+from monai_robustinterp.io.read.mask_file import Mask
 from monai_robustinterp.noise.shape import Noise
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.transforms import InvertSaliencyd
@@ -33,6 +35,9 @@ from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 # While MONAI inverts a preprocessing it changes ``allow_missing_keys`` of its transforms: of two threads at once, one
 # would find the other's change undone.
 _INVERTING = threading.Lock()
+
+
+_NO_CELLS = "the lung fields have none or all of the cells of the map, so nothing is claimed about them."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,8 @@ class Prepared:
         gray: display values of the source, float32 [H, W] in [0, 1]: of the same reading, so that the votes are drawn
             over the image that they are of, whatever becomes of the file.
         regions: on the cells of the map.
+        lungs: the lung fields, bool [H, W] on the grid of the source; None where they are no region.
+        lungs_record: what drew them, for the record (:class:`~monai_robustinterp.certificates.Origin`).
         earlier: runs of the image with other settings that did not certify it, as the record names them.
         until_radius: at which sampling may stop, where it goes on until a change of this image is covered.
     """
@@ -53,6 +60,8 @@ class Prepared:
     source: Source
     gray: npt.NDArray[np.float32]
     regions: tuple[Region, ...]
+    lungs: Mask | None = None
+    lungs_record: dict[str, Any] = field(default_factory=dict)
     earlier: tuple[dict[str, Any], ...] = ()
     until_radius: float | None = None
 
@@ -71,7 +80,9 @@ def certify_image(
         source: DICOM, NIfTI or PNG/JPEG file.
         bundle: the classifier and how to certify it.
         progress: called with the number of noisy copies just done.
-        regions: whose share of the votes is certified, fixed before the noise.
+        regions: whose share of the votes is certified, fixed before the noise. A
+            :class:`~monai_robustinterp.geometry.lungs.LungMask` among them goes in place of the bundle's segmenter of
+            the lungs, whose fields are a further region.
         changes: of the source image, for the ledger.
 
     Raises:
@@ -106,11 +117,34 @@ def prepare(
     gray = display_gray(loaded["image"].numpy(), loaded["image"].meta)
     source_image = Source(loaded["image"], bundle.preprocessing)
     image: MetaTensor = bundle.preprocessed(loaded)
-    cell_size = bundle.inferer.recipe.cell_size
-    with _INVERTING:
-        on_cells = [region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size) for region in regions]
+    regions = [region.read(image.meta) if isinstance(region, LungMask) else region for region in regions]
+    on_cells = [_on_cells(region, image, bundle) for region in regions]
     ready = Prepared(image=image, source=source_image, gray=gray, regions=tuple(on_cells))
+    lungs = next((region.pixels for region in regions if isinstance(region, Lungs)), None)
+    ready = replace(ready, lungs=lungs) if lungs is not None else _with_lungs(ready, bundle)
     return replace(ready, until_radius=_until_radius(ready, bundle, changes))
+
+
+def _on_cells(region: RegionSource, image: MetaTensor, bundle: SaliencyBundle) -> Region:
+    with _INVERTING:
+        return region_on_cells(region, image, bundle.preprocessing, cell_size=bundle.inferer.recipe.cell_size)
+
+
+def _with_lungs(ready: Prepared, bundle: SaliencyBundle) -> Prepared:
+    """The image with the lungs that the bundle's segmenter finds on it, or the reason why it finds none."""
+    if bundle.lungs is None:
+        return ready
+    found = bundle.lungs(torch.from_numpy(ready.gray))
+    record = {**bundle.lungs.settings, "confidence": found.confidence, "failure": found.failure}
+    lungs = Lungs.found(found, bundle.lungs.settings)
+    if found.failure is not None:
+        return replace(ready, lungs_record=record)
+    try:
+        region = _on_cells(lungs, ready.image, bundle)
+    except InputRefused:
+        # The user named no region that could be wrong: the image goes on without a claim on its lungs.
+        return replace(ready, lungs_record=record | {"failure": _NO_CELLS})
+    return replace(ready, regions=(*ready.regions, region), lungs=lungs.pixels, lungs_record=record)
 
 
 def _until_radius(ready: Prepared, bundle: SaliencyBundle, changes: Sequence[Change]) -> float | None:
@@ -187,7 +221,10 @@ def finish(
         files=bundle.files,
         scale=native_scale(bundle.preprocessing, image.meta, votes.input_shape),
         changes=changes,
-        picture=Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta)),
+        lungs=prepared.lungs_record,
+        picture=Picture(
+            share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta), lungs=prepared.lungs
+        ),
         earlier=prepared.earlier,
         until_radius=prepared.until_radius,
     )

@@ -16,6 +16,7 @@ import numpy as np
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.ledger import change_label
+from monai_robustinterp.certificates.region import is_lungs
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
@@ -101,6 +102,7 @@ def replay(
         *_other_image(record, votes, prepared, bundle),
         *_other_ledger(record, spec, prepared, bundle),
         *_other_finding(record, votes, spec, bundle),
+        *_other_lungs(record, votes, prepared),
     ]
     if other:
         return ReplayReport(differences=tuple(other))
@@ -159,6 +161,9 @@ def _other_network(record: Mapping[str, Any], spec: SmoothingSpec, bundle: Salie
     if spec.denoiser and (denoiser is None or spec.denoiser != {**denoiser.settings, **_gradient(spec)}):
         # One of a recorded name is never loaded: a denoiser can be code.
         yield "spec.denoiser is not the denoiser of the bundle: give the one of the record with --denoiser."
+    lungs = record.get("lungs")
+    if lungs and (bundle.lungs is None or not bundle.lungs.settings.items() <= lungs.items()):
+        yield "lungs is not the segmenter of the bundle: give the one of the record with --lungs."
     recorded = record["provenance"]
     for name, value in {"network_sha256": network_sha256(bundle.network), **bundle.files}.items():
         # A network that did not come from a file has no hash of one.
@@ -198,6 +203,18 @@ def _other_ledger(
         close = [math.isclose(*pair, rel_tol=NORM_TOLERANCE) for pair in zip(norms, again.norms)]
         if len(norms) != len(again.norms) or not all(close) or entry["reason"] != again.reason:
             yield f"ledger: {change_label(again.name, again.value)} is measured otherwise on the image file."
+
+
+def _other_lungs(record: Mapping[str, Any], votes: VoteMap, prepared: Prepared) -> Iterator[str]:
+    """Lungs that are drawn otherwise by the recorded segmenter, by more cells than another machine explains."""
+    if "lungs" not in record:
+        return
+    stored, again = (next(filter(is_lungs, regions), None) for regions in (votes.regions, prepared.regions))
+    if stored is None or again is None:
+        if (stored is None) != (again is None):
+            yield "lungs.failure is not that of the segmenter on the image file."
+    elif (different := int((stored.cells != again.cells).sum())) > MOST_DIFFERENT * stored.cells.size:
+        yield f"{different} of {stored.cells.size} cells of the lungs differ; at most {MOST_DIFFERENT:.1%} may."
 
 
 def _other_finding(
@@ -260,8 +277,8 @@ def _not_replayed(record: Mapping[str, Any], votes: VoteMap, spec: SmoothingSpec
             sentences.append(f"the {len(listed - named)} changes of the ledger that are a user's own")
         if named - listed:
             sentences.append(f"the {len(named - listed)} named changes that the ledger leaves out")
-    if votes.regions:
-        sentences.append("that the cells of the regions are those of their names; their hits are replayed")
+    if not all(is_lungs(region) and "lungs" in record for region in votes.regions):
+        sentences.append("that the cells of the given regions are those of their names; their hits are replayed")
     if spec.looks:
         sentences.append("that the looks and the wanted radius were fixed before the first copy")
     return tuple(sentences)

@@ -40,6 +40,7 @@ def caption_lines(record: Mapping[str, Any]) -> list[str]:
     return [
         f"{finding['name']}: score {finding['score']:.2f} (not calibrated); decision kept in "
         f"{round_down(100 * finding['label_agreement'], 1)} % of noisy copies",
+        *lungs_lines(record),
         guarantee(certificate),
         *certificate.notes,  # first a doubtful input: what follows may mean nothing
         ceiling_line(certificate),
@@ -48,6 +49,22 @@ def caption_lines(record: Mapping[str, Any]) -> list[str]:
         _how(certificate),
         DISCLAIMER,
     ]
+
+
+def lungs_lines(record: Mapping[str, Any]) -> list[str]:
+    """What goes first of the lungs: an alarm, or why nothing is said of them.
+
+    Args:
+        record: content of certificate.json.
+    """
+    failure = record.get("lungs", {}).get("failure")
+    radii = [entry["alarm_radius"]["in_noise"] for entry in record.get("regions", ()) if entry.get("alarm")]
+    alarms = [
+        f"ALARM: whatever change within {radius:g} standard deviations of the noise, most of the votes are "
+        "expected outside the lungs."
+        for radius in radii
+    ]
+    return alarms + ([f"No claim on the lungs: {failure}"] if failure else [])
 
 
 def ceiling_line(certificate: Certificate) -> str:

@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from monai_robustinterp.visualize.color_map import paint
 
 CONTOUR_COLOR = (0, 255, 255)
+LUNGS_COLOR = (90, 255, 90)
 SHARE_LABEL = "share of noisy copies that vote for the cell"
 CONTOUR_LABEL = "outline: the reported top-k cells"
+LUNGS_LABEL = "thin line: the lungs on the clean image"
 
 _WHITE = (255, 255, 255)
 _MIN_FONT_PX = 12
@@ -34,13 +36,19 @@ def contour_width(height: int, width: int) -> int:
     return max(1, round(min(height, width) / 400))
 
 
-def render_strip(width: int, lines: Sequence[str]) -> npt.NDArray[np.uint8]:
+def lungs_width(height: int, width: int) -> int:
+    """Width in pixels of the contour of the lungs: half of that of the outline, 1 at least."""
+    return max(1, contour_width(height, width) // 2)
+
+
+def render_strip(width: int, lines: Sequence[str], *, lungs: bool = False) -> npt.NDArray[np.uint8]:
     """Draw color bar, outline key and text, white on black.
 
     Args:
         width: width of the picture that the strip goes under, in pixels.
         lines: text, one paragraph an item, wrapped to the width. Signs that the font lacks are spelled out or
             become ``?``.
+        lungs: whether the contour of the lungs has a key too.
 
     Returns:
         RGB strip, uint8, shape [strip, width, 3]; the strip is as high as its content.
@@ -51,17 +59,19 @@ def render_strip(width: int, lines: Sequence[str]) -> npt.NDArray[np.uint8]:
     row = math.ceil(1.35 * unit)
     room = max(width - 2 * margin, 1)
     share_lines = list(_wrap(SHARE_LABEL, font, room))
-    key_lines = list(_wrap(CONTOUR_LABEL, font, max(room - 2 * unit, 1)))
+    keys = [(CONTOUR_LABEL, CONTOUR_COLOR, unit // 8)] + [(LUNGS_LABEL, LUNGS_COLOR, unit // 16)] * lungs
+    key_lines = [list(_wrap(label, font, max(room - 2 * unit, 1))) for label, _, _ in keys]
     text_lines = [part for line in lines for part in _wrap(line, font, room)]
-    height = 2 * margin + row * (1 + len(share_lines) + len(key_lines) + len(text_lines)) + margin
+    height = 2 * margin + row * (1 + len(share_lines) + sum(map(len, key_lines)) + len(text_lines)) + margin
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
     top = margin
     _draw_bar(image, draw, font, top)
     top = _draw_lines(draw, font, share_lines, (margin, top + row), row)
-    _draw_key(draw, (margin, top), unit)
-    top = _draw_lines(draw, font, key_lines, (margin + 2 * unit, top), row) + margin
-    _draw_lines(draw, font, text_lines, (margin, top), row)
+    for (_, color, line_width), labels in zip(keys, key_lines):
+        _draw_key(draw, (margin, top), unit, color=color, line_width=line_width)
+        top = _draw_lines(draw, font, labels, (margin + 2 * unit, top), row)
+    _draw_lines(draw, font, text_lines, (margin, top + margin), row)
     return np.asarray(image)
 
 
@@ -85,10 +95,12 @@ def _draw_bar(image: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.Fre
     draw.text((right + margin // 2, top), "1", fill=_WHITE, font=font)
 
 
-def _draw_key(draw: ImageDraw.ImageDraw, corner: tuple[int, int], unit: int) -> None:
+def _draw_key(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], unit: int, *, color: tuple[int, int, int], line_width: int
+) -> None:
     left, top = corner
     box = (left, top + unit // 8, left + unit, top + unit // 8 + unit)
-    draw.rectangle(box, outline=CONTOUR_COLOR, width=max(1, unit // 8))
+    draw.rectangle(box, outline=color, width=max(1, line_width))
 
 
 def _draw_lines(

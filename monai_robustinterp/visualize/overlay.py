@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from monai_robustinterp.visualize.color_map import paint
-from monai_robustinterp.visualize.legend import CONTOUR_COLOR, contour_width, render_strip
+from monai_robustinterp.visualize.legend import CONTOUR_COLOR, LUNGS_COLOR, contour_width, lungs_width, render_strip
 
 
 def render_overlay(
@@ -17,6 +17,8 @@ def render_overlay(
     share: npt.NDArray[np.floating],
     top_k_mask: npt.NDArray[np.bool_],
     lines: Sequence[str],
+    *,
+    lungs: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Render vote shares over the X-ray, with a strip below that explains the colors and holds the text.
 
@@ -28,6 +30,7 @@ def render_overlay(
         share: vote share per pixel on the same grid, shape [H, W], in [0, 1]; 0 where the network saw nothing.
         top_k_mask: the reported top-k set on the same grid, bool, shape [H, W].
         lines: text for the strip, wrapped to the width.
+        lungs: lung fields on the same grid, bool, shape [H, W], of which a thin contour is drawn; None for none.
 
     Returns:
         RGB picture, uint8, shape [H + strip, W, 3].
@@ -35,15 +38,23 @@ def render_overlay(
     Raises:
         ValueError: if the shapes differ, or a value is NaN or outside [0, 1].
     """
-    return np.concatenate([render_picture(gray, share, top_k_mask), render_strip(gray.shape[1], lines)])
+    picture = render_picture(gray, share, top_k_mask, lungs=lungs)
+    return np.concatenate([picture, render_strip(gray.shape[1], lines, lungs=lungs is not None)])
 
 
 def render_picture(
-    gray: npt.NDArray[np.floating], share: npt.NDArray[np.floating], top_k_mask: npt.NDArray[np.bool_]
+    gray: npt.NDArray[np.floating],
+    share: npt.NDArray[np.floating],
+    top_k_mask: npt.NDArray[np.bool_],
+    *,
+    lungs: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """The picture of :func:`render_overlay` without its strip, uint8, shape [H, W, 3]."""
     _check(gray, share, top_k_mask)
     picture = paint(gray, share)
+    if lungs is not None:
+        # Below the outline of the reported cells, which must stay whole.
+        picture[outline(lungs, lungs_width(*gray.shape))] = LUNGS_COLOR
     picture[outline(top_k_mask, contour_width(*gray.shape))] = CONTOUR_COLOR
     return picture
 

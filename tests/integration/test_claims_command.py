@@ -57,7 +57,8 @@ def test_pairs_regions_second_run_and_stored_units_are_claimed_in_record_and_pic
     zone, box = record["regions"]
     assert zone["name"].startswith("image zone") and box["name"].startswith("box 0,0,400,300")
     for region in (zone, box):
-        assert 0 <= region["share_within_l_max"] <= region["share_lower"] <= region["observed"] <= 1
+        shares = [region[name] for name in ("at_least", "share_lower", "observed", "share_upper", "at_most")]
+        assert shares[0] >= 0 and shares == sorted(shares) and shares[-1] <= 1
         assert region["eta"] == record["claim"]["eta"] and "of the votes" in region["sentence"]
     assert 0 < record["rerun"]["l2"] < record["claim"]["l_max"]["l2"]
     assert record["native"]["reason"] == "" and record["native"]["l2"] > record["claim"]["l_max"]["l2"]

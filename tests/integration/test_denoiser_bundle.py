@@ -111,6 +111,8 @@ def test_a_bundle_without_the_keys_of_noise_still_loads(tmp_path: Path) -> None:
     config = json.loads((folder / "configs" / "inference.json").read_text())
     for key in ("denoiser", "denoiser_gradient", "brightness", "tilt"):
         del config[key], config["inferer"][key]
+    del config["lungs"], config["saliency_bundle"]["lungs"]
     (folder / "configs" / "inference.json").write_text(json.dumps(config))
-    recipe = load_bundle(folder).inferer.recipe
-    assert (recipe.denoiser, recipe.brightness, recipe.tilt) == (None, 0.0, 0.0)
+    bundle = load_bundle(folder)
+    recipe = bundle.inferer.recipe
+    assert bundle.lungs is None and (recipe.denoiser, recipe.brightness, recipe.tilt) == (None, 0.0, 0.0)

@@ -23,6 +23,7 @@ RUN_AS_WRITTEN = (
     "docs/tutorial.md",
     "docs/how-to/use-in-monai.md",
     "docs/how-to/certify-a-region.md",
+    "docs/how-to/certify-the-lungs.md",
     "docs/how-to/read-the-ledger.md",
     "docs/how-to/choose-the-noise.md",
     "docs/how-to/verify-a-certificate.md",
@@ -81,6 +82,13 @@ def _regions(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert nifti == segmentation and len(nifti) == 16, "the same mask as NIfTI and as DICOM has one hash"
 
 
+def _lungs(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    nifti, _, segmentation, segmenter, boxes = lines[-5:]
+    assert nifti.startswith("lungs (mask, NIfTI), SHA-256 ") and nifti.endswith((" True", " False"))
+    assert segmentation.startswith("lungs (mask, DICOM SEG") and segmentation.split()[-1] == nifti.split()[4]
+    assert segmenter == "my_segmenter None" and boxes.startswith("lungs (my_segmenter 1), SHA-256 ")
+
+
 def _ledger(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert len(lines) == len(namespace["NAMED"]) + 1 and lines[-1].startswith("dark edge, px 4.0 ")
     assert lines[0].startswith("8-bit rounding None 0.") and lines[0].endswith(" True ")
@@ -97,7 +105,9 @@ def _audit(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert report.verified and report.not_checked == ("configuration and weights of the network (give --bundle)",)
 
 
-_CHECKS = dict(zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _ledger, _noise, _audit), strict=True))
+_CHECKS = dict(
+    zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _lungs, _ledger, _noise, _audit), strict=True)
+)
 
 
 def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:

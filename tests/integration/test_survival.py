@@ -22,6 +22,7 @@ from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import bundle_folder, shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import json_bytes
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import lists
@@ -32,6 +33,7 @@ from monai_robustinterp.run.lock import output_folder
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
+from tests.support.records import resealed
 
 ROOT = Path(__file__).parents[2]
 FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
@@ -209,7 +211,11 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
             assert "the capture joins another study" in result.reason
     assert {path: path.read_bytes() for path in output.glob("cxr-*/*")} == before
     certificate = next(output.glob("cxr-*/certificate.json"))
-    certificate.write_text(certificate.read_text().replace('"seed": 0', '"seed": 7'))
+    good = certificate.read_text()
+    certificate.write_bytes(json_bytes(resealed(json.loads(good) | {"format": "monai_robustinterp/certificate/3"})))
+    (result,) = certify(images, output, bundle).results
+    assert "of an earlier format, not whole or were changed" in result.reason
+    certificate.write_text(good.replace('"seed": 0', '"seed": 7'))
     (result,) = certify(images, output, bundle).results
     assert "not whole or were changed" in result.reason
     certificate.unlink()

@@ -11,7 +11,7 @@ from scipy.stats import binom, multinomial, norm
 
 from monai_robustinterp.certificates.confidence import clopper_pearson_bounds, mass_weighted_bounds, plain_bounds
 from monai_robustinterp.certificates.label import certify_label
-from monai_robustinterp.certificates.region import certify_region
+from monai_robustinterp.certificates.region import ALARM_RADIUS, RegionCertificate, certify_region
 from monai_robustinterp.certificates.rerun import largest_shift, rerun_radius
 from monai_robustinterp.certificates.sequence import Look, look_schedule
 from monai_robustinterp.types import SmoothingSpec, VoteMap
@@ -205,43 +205,83 @@ def test_two_real_runs_report_nearly_the_same_cells_inside_the_radius_and_not_fa
 # ---- region: exact failure probabilities of the bound on a mean, over the worst laws of few values
 
 
-def histograms(hits: tuple[int, ...], top_k: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every way in which m copies can show the given hits, [ways, values], and the lower bound of each."""
+def histograms(hits: tuple[int, ...], top_k: int, m: int) -> tuple[np.ndarray, list[RegionCertificate]]:
+    """Every way in which m copies can show the given hits, [ways, values], and the certificate of each."""
     ways = np.array([way for way in itertools.product(range(m + 1), repeat=len(hits)) if sum(way) == m])
-    lower = np.empty(len(ways))
-    for i, way in enumerate(ways):
-        full = np.zeros(top_k + 1, np.int64)
-        full[list(hits)] = way
-        lower[i] = certify_region(full, 1.0, eta=0.1).share_lower
-    return ways, lower
+    full = np.zeros((len(ways), top_k + 1), np.int64)
+    full[:, list(hits)] = ways
+    return ways, [certify_region(histogram, 1.0, eta=0.2) for histogram in full]
+
+
+def sides(certificates: list[RegionCertificate]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([c.share_lower for c in certificates]), np.array([c.share_upper for c in certificates])
 
 
 @pytest.mark.parametrize(("hits", "sharpness"), [((0, 4), 0.2), ((0, 1), 0.2), ((1, 3), 0.02), ((3, 4), 0.02)])
-def test_no_law_of_two_values_breaks_the_bound_on_the_share_of_votes(hits: tuple[int, int], sharpness: float) -> None:
-    m, eta = 60, 0.1
-    ways, lower = histograms(hits, 4, m)
+def test_no_law_of_two_values_breaks_a_bound_on_the_share_of_votes(hits: tuple[int, int], sharpness: float) -> None:
+    """Each side fails with half of eta at most."""
+    m, eta = 60, 0.2
+    ways, certificates = histograms(hits, 4, m)
+    lower, upper = sides(certificates)
     chance = np.concatenate([np.linspace(0, 1, 501), np.logspace(-5, -1, 60), 1 - np.logspace(-5, -1, 60)])
-    # Just below each bound as well, where a wrong bound is likeliest.
-    beyond = (beside(lower, 0) * 4 - hits[0]) / (hits[1] - hits[0])
+    # Just beyond each bound as well, where a wrong bound is likeliest.
+    beyond = (np.concatenate([beside(lower, 0), beside(upper, 1)]) * 4 - hits[0]) / (hits[1] - hits[0])
     chance = np.concatenate([chance, beyond[(beyond > 0) & (beyond < 1)]])
     mean = (hits[0] + (hits[1] - hits[0]) * chance) / 4
     weights = binom.pmf(ways[:, 1][None], m, chance[:, None])
-    failure = (weights * (lower[None] > mean[:, None])).sum(axis=1)
+    too_large = (weights * (lower[None] > mean[:, None])).sum(axis=1)
+    too_small = (weights * (upper[None] < mean[:, None])).sum(axis=1)
+    assert too_large.max() <= eta / 2 and too_small.max() <= eta / 2
     # Bets beyond 1 / mu are not allowed, which costs where the values lie close together.
-    assert sharpness * eta < failure.max() <= eta
+    assert sharpness * eta / 2 < max(too_large.max(), too_small.max())
 
 
 @pytest.mark.parametrize("hits", [(0, 2, 4), (0, 1, 4)])
-def test_no_law_of_three_values_breaks_the_bound_on_the_share_of_votes(hits: tuple[int, int, int]) -> None:
-    m, eta = 14, 0.1
-    ways, lower = histograms(hits, 4, m)
+def test_no_law_of_three_values_breaks_the_bounds_on_the_share_of_votes(hits: tuple[int, int, int]) -> None:
+    m, eta = 14, 0.2
+    ways, certificates = histograms(hits, 4, m)
+    lower, upper = sides(certificates)
     grid = [(a, b) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1, 41) if a + b <= 1]
-    worst = 0.0
+    worst = np.zeros(2)
     for a, b in grid:
         law = np.array([1 - a - b, a, b]).clip(0, 1)
-        wrong = lower > law @ np.array(hits) / 4
-        worst = max(worst, float(multinomial.pmf(ways[wrong], m, law / law.sum()).sum())) if wrong.any() else worst
-    assert 0.15 * eta < worst <= eta
+        mean, chances = law @ np.array(hits) / 4, multinomial.pmf(ways, m, law / law.sum())
+        worst = np.maximum(worst, [chances[lower > mean].sum(), chances[upper < mean].sum()])
+    assert (0.15 * eta / 2 < worst).all() and (worst <= eta / 2).all()
+
+
+@pytest.mark.parametrize("hits", [(0, 4), (0, 2, 4)])
+def test_the_alarm_is_false_at_most_as_often_as_said(hits: tuple[int, ...]) -> None:
+    """Laws whose share is one half where the change is worst: Phi(-1/2) in the image itself, and above.
+
+    Exact, over all ways in which 60 (20) copies fall; the observed share in place of its bound raises it far too often.
+    """
+    m, eta = (20, 0.2) if len(hits) > 2 else (60, 0.2)
+    ways, certificates = histograms(hits, 4, m)
+    alarms = np.array([certificate.alarm for certificate in certificates])
+    naive = np.array([norm.cdf(norm.ppf(certificate.observed) + ALARM_RADIUS) < 0.5 for certificate in certificates])
+    least = norm.cdf(-ALARM_RADIUS)
+    false, mistaken = 0.0, 0.0
+    for mean in (least, least + 0.02, 0.4, 0.5, 0.7):
+        for law in laws_of_mean(mean, hits):
+            chances = multinomial.pmf(ways, m, law)
+            false, mistaken = max(false, chances[alarms].sum()), max(mistaken, chances[naive].sum())
+            # In an image most of whose votes lie in the lungs.
+            assert mean < 0.5 or chances[alarms].sum() < eta / 50
+    assert 0.005 * eta < false <= eta / 2 < 0.4 < mistaken
+    assert alarms[ways[:, 0] == m].all(), "no copy looks at the lungs"
+
+
+def laws_of_mean(mean: float, hits: tuple[int, ...]) -> list[np.ndarray]:
+    """Laws on 4 votes' hits with that mean share: the only one of two values, a few of three."""
+    values = np.array(hits) / 4
+    if len(hits) == 2:
+        chance = (mean - values[0]) / (values[1] - values[0])
+        return [np.array([1 - chance, chance])] if 0 <= chance <= 1 else []
+    middle = np.linspace(0, 1, 21)
+    last = (mean - values[1] * middle) / values[2]
+    laws = np.stack([1 - middle - last, middle, last], axis=1)
+    return list(laws[(laws >= 0).all(axis=1)])
 
 
 # ---- early stopping

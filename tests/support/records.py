@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from monai_robustinterp.certificates import CertifiedResult, Claim, Origin, certified_result
 from monai_robustinterp.certificates.ledger import MeasuredChange, ledger_record
@@ -27,6 +28,8 @@ from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 from tests.support.vote_factory import copy_bits
 
 PROVENANCE = {"software": "x", "weights_sha256": "1" * 64, "config_sha256": "2" * 64, "network_sha256": "5" * 64}
+
+LUNGS = {"name": "fake", "version": "1", "sha256": "7" * 64, "confidence": 0.97, "failure": None}
 
 CHANGES = (
     MeasuredChange(name="8-bit rounding", value=None, norms=(1e-3,)),
@@ -50,6 +53,7 @@ def result_of(
     source: Mapping[str, Any] | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
     changes: Sequence[MeasuredChange] = (),
+    lungs: Mapping[str, Any] | None = None,
 ) -> CertifiedResult:
     """The result as the package assembles it."""
     return certified_result(
@@ -63,6 +67,7 @@ def result_of(
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
             provenance=PROVENANCE,
             ledger=ledger_record(changes, certificate.l_max, spec),
+            lungs=lungs or {},
         ),
         earlier=earlier,
     )
@@ -93,6 +98,7 @@ def make_run(
     *,
     agreeing: int | None = None,
     regions: int = 0,
+    lungs: npt.NDArray[np.bool_] | None = None,
     pairs: bool = False,
     looks: tuple[int, ...] = (),
     sigma: float = 0.1,
@@ -100,10 +106,16 @@ def make_run(
     logits: tuple[float, ...] = (0.3, 1.1),
     input_warnings: tuple[str, ...] = (),
 ) -> tuple[VoteMap, SmoothingSpec]:
-    """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit."""
+    """Votes and spec of masks [m, c] on a square of cells of 4 pixels; the target is the last logit.
+
+    ``lungs`` are the cells [c] of a further region, the first one, which is that of the lungs.
+    """
     (m, c), k = masks.shape, int(masks[0].sum())
     side = math.isqrt(c)
     cells = np.random.default_rng(1).random((regions, c)) < 0.4
+    names = [f"box {i}" for i in range(regions)]
+    if lungs is not None:
+        cells, names = np.concatenate([lungs[None], cells]), ["lungs (fake 1), SHA-256 0123456789abcdef", *names]
     positive = max(logits) == logits[-1]
     agreeing = m - 1 if agreeing is None else agreeing
     found = agreeing if positive else m - agreeing
@@ -121,9 +133,10 @@ def make_run(
         pair_counts=masks.T @ masks if pairs else None,
         **copy_bits(masks, found=found),
         regions=tuple(
-            Region(name=f"box {i}", cells=row.reshape(side, side), seen=0.75 + i / 10) for i, row in enumerate(cells)
+            Region(name=name, cells=row.reshape(side, side), seen=0.75 + i / 10)
+            for i, (name, row) in enumerate(zip(names, cells))
         ),
-        region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if regions else None,
+        region_hits=np.stack([np.bincount(masks @ row, minlength=k + 1) for row in cells]) if names else None,
         input_warnings=input_warnings,
     )
     settings = {"sigma": sigma, "n_samples": m, "top_k": k, "cell_size": 4, "looks": looks}
@@ -140,8 +153,10 @@ def make_record(
     sigmoid: bool = False,
     earlier: Sequence[Mapping[str, Any]] = (),
     until_covers: str | None = None,
+    lungs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record as the pipeline writes it, read back from its JSON."""
+    """The record as the pipeline writes it, read back from its JSON; ``lungs`` tell of a segmenter that failed."""
+    segmented = any(region.name.startswith("lungs (fake 1)") for region in votes.regions)
     shares = np.exp(votes.logits.astype(np.float64))
     score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
     shape = (300, 260)
@@ -170,6 +185,7 @@ def make_record(
         source=source,
         earlier=earlier,
         changes=CHANGES,
+        lungs=lungs or (LUNGS if segmented else None),
     )
     return written(result.record)
 

@@ -38,6 +38,7 @@ from monai_robustinterp.files import json_bytes
 from monai_robustinterp.io.votes_npz import save_votes
 from tests.support.cases import collected
 from tests.support.records import (
+    LUNGS,
     PROVENANCE,
     leaves,
     make_arrays,
@@ -111,6 +112,10 @@ HONEST = {
     "regions": (make_run(make_masks(m=300), regions=3), {}),
     "regions and looks": (make_run(make_masks(m=64), regions=2, looks=(32, 64, 128)), {}),
     "regions of a map without radius": (make_run(make_masks(sharpness=0.0), regions=2), {}),
+    "lungs": (make_run(make_masks(m=300), lungs=np.arange(16) < 8), {}),
+    "lungs with an alarm": (make_run(FIXED, lungs=np.arange(16) > 9, regions=1, looks=(96, 200)), {}),
+    "no lungs": (make_run(make_masks(), regions=1), {"lungs": LUNGS | {"failure": "no lungs were found."}}),
+    "lungs that all votes are in": (make_run(FIXED, lungs=np.arange(16) < 5), {}),
     "pairs": (make_run(make_masks(m=300), pairs=True), {}),
     "pairs, beta 1 and looks": (
         make_run(make_masks(m=200, sharpness=3.0), pairs=True, looks=(100, 200)),
@@ -154,6 +159,9 @@ def test_the_cases_are_what_they_are_called() -> None:
     assert records["looks"]["sampling"]["stopped_early"] and not records["last look"]["sampling"]["stopped_early"]
     assert len(records["ties"]["notes"]) == 2
     assert any(entry["sentence"].startswith("certified") for entry in records["regions"]["regions"])
+    lungs = [records[f"lungs{rest}"]["regions"][0] for rest in ("", " with an alarm", " that all votes are in")]
+    assert [entry["alarm"] for entry in lungs] == [False, True, False] and lungs[2]["radius_above_half"]["l2"] > 0
+    assert lungs[1]["sentence"].startswith("ALARM") and "ALARM" not in lungs[0]["sentence"] + lungs[2]["sentence"]
     pairs = {name: record for name, record in records.items() if name.startswith("pairs")}
     assert all(record["radii"][4]["family"] == "discordant-pairs" for record in pairs.values()) and len(pairs) == 5
     assert pairs["pairs"]["claim"]["l_max"]["l2"] == pairs["pairs"]["radii"][4]["l2"]
@@ -165,7 +173,7 @@ def test_the_cases_are_what_they_are_called() -> None:
 
 
 def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
-    votes, spec = make_run(make_masks(), regions=1, looks=(96, 192))
+    votes, spec = make_run(make_masks(), regions=1, lungs=np.arange(16) < 9, looks=(96, 192))
     record = make_record(votes, spec)
     report = verify(record, make_arrays(votes, spec, tmp_path))
     paths = {path for path, _ in leaves(record)}
@@ -173,6 +181,7 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
     assert set(report.hash_only) == {
         *(f"source.{name}" for name in ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source")),
         *("source.warnings", "source.shape[0]", "source.shape[1]"),
+        *("lungs.name", "lungs.version", "lungs.sha256", "lungs.confidence"),
         *("finding.name", "native.slope", "native.rho", "sampling.until_radius"),
         *(f"ledger[{i}].{name}" for i in range(4) for name in ("change", "value")),
         *("ledger[0].norm", "ledger[1].reason", "ledger[3].norm", *(f"ledger[2].draws.norms[{i}]" for i in range(20))),
@@ -331,7 +340,7 @@ def test_json_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) 
                 assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/4"}, {"format": 1}])
+@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/5"}, {"format": 1}])
 def test_records_of_another_format_are_refused(tmp_path: Path, record: Any) -> None:
     votes, spec = make_run(make_masks(m=8))
     with pytest.raises(AuditError, match="format"):

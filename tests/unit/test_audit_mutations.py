@@ -33,7 +33,13 @@ EARLIER = {
 }
 RUNS = {
     "certified": (
-        make_run(make_masks(m=100, sharpness=3.0), regions=2, tied=5, input_warnings=("Check the input.",)),
+        make_run(
+            make_masks(m=100, sharpness=3.0),
+            regions=2,
+            lungs=np.arange(16) < 6,
+            tied=5,
+            input_warnings=("Check the input.",),
+        ),
         {},
     ),
     "with looks": (
@@ -158,7 +164,7 @@ def test_edited_counts_are_caught_though_the_whole_record_follows_from_them(cert
     _, honest, votes, spec = certified
     alone = VoteMap(**vars(votes) | {"copy_votes": None, "copy_found": None})
     row = votes.region_hits[0]
-    fuller = np.array([row, votes.region_hits[1]])
+    fuller = votes.region_hits.copy()
     fuller[0, row.argmax() + np.arange(-1, 2)] += [1, -2, 1]
     edits = {
         "counts": {"counts": np.sort(votes.counts.ravel()).reshape(4, 4), "regions": (), "region_hits": None},
@@ -234,7 +240,9 @@ def test_the_rounding_rule_of_guarantees(certified) -> None:
             "label_and_map.l2",
             "rerun.l2",
         ),
-        *("native.l2", "native.l_inf", "regions[0].share_lower", "claim.l_max.rms", "claim.l_max.l_inf"),
+        *("native.l2", "native.l_inf", "claim.l_max.rms", "claim.l_max.l_inf"),
+        *("regions[0].share_lower", "regions[0].share_upper"),
+        *("regions[1].radius_below_half.l2", "regions[1].radius_below_half.in_noise"),
     ]
     with collected() as case:
         for path in every_path:
@@ -243,7 +251,7 @@ def test_the_rounding_rule_of_guarantees(certified) -> None:
                 value = dict(leaves(record))[path]
                 assert value > 0
                 # The bets of a region are rounded on their logarithm, which is coarser.
-                for factor in (1 - 1e-5, 1 + 1e-5, *(() if "regions" in path else (1 + 2e-9,))):
+                for factor in (1 - 1e-5, 1 + 1e-5, *(() if "share_" in path and "regions" in path else (1 + 2e-9,))):
                     differences = verify(replaced(record, path, value * factor), arrays).differences
                     assert any(sentence.startswith(f"{path}: ") for sentence in differences), factor
 
@@ -356,7 +364,7 @@ VOTE_CHANGES: dict[str, Callable[[Json], Any]] = {
     "copy_votes": lambda a: np.roll(a["copy_votes"], 1, axis=0),
     "copy_found": lambda a: ~a["copy_found"],
     "pairs": lambda a: ~a["pairs"],
-    "region_hits": lambda a: a["region_hits"] + np.array([[-1, 2, -1, 0, 0], [0] * 5]),
+    "region_hits": lambda a: a["region_hits"] + np.array([[-1, 2, -1, 0, 0], *[[0] * 5] * 2]),
     "region_cells": lambda a: ~a["region_cells"],
     "regions": lambda a: np.array(str(a["regions"]).replace("0.75", "0.76")),
     "input_warnings": lambda a: np.array('["Check the input!"]'),
@@ -431,7 +439,8 @@ def test_values_of_any_form_are_differences_and_never_crashes(name: str, tmp_pat
 
 
 def test_what_is_no_number_is_no_abstention(abstaining: tuple[Json, Json]) -> None:
-    every_path = ["regions[0].share_lower", "regions[0].share_within_l_max", "rerun.l2", "radii[4].l2"]
+    every_path = [f"regions[0].{name}" for name in ("share_lower", "at_least", "radius_above_half.l2")]
+    every_path += ["rerun.l2", "radii[4].l2"]
     with collected() as case:
         for wrong, path in itertools.product(["x", None, -1, -0.5, True, [], "Infinity"], every_path):
             with case(wrong, path):
@@ -440,6 +449,42 @@ def test_what_is_no_number_is_no_abstention(abstaining: tuple[Json, Json]) -> No
                 assert any(
                     sentence.startswith(path) for sentence in verify(replaced(record, path, wrong), arrays).differences
                 )
+
+
+def test_an_upper_bound_of_less_or_more_than_the_counts_give_is_caught(certified, abstaining) -> None:
+    """One claims nothing there; on the other two a bound from above must be no smaller, and not much larger."""
+    for (record, arrays), nothing in ((certified[:2], False), (abstaining, True)):
+        for name in ("at_most", "share_upper"):
+            value = record["regions"][0][name]
+            assert (value == 1) == nothing
+            for wrong in (
+                value - 2e-4,
+                round(value - 2e-4, 4),
+                min(value + 2e-4, 1.1),
+                0.0,
+                -1,
+                True,
+                None,
+                "Infinity",
+            ):
+                changed = replaced(record, f"regions[0].{name}", wrong)
+                assert any(text.startswith(f"regions[0].{name}") for text in verify(changed, arrays).differences), wrong
+
+
+def test_another_alarm_or_radius_of_it_is_caught_though_the_sentence_follows(certified) -> None:
+    record, arrays, *_ = certified
+    statement = record["regions"][0]
+    assert statement["alarm"] is False
+    words = statement["sentence"].split(" No alarm")[0]
+    claimed = "ALARM: most of the votes are expected outside the lungs, whatever change within 0.5 standard deviations"
+    loud = {"alarm": True, "sentence": f"{claimed} of the noise (l2 distance 0.050000). {words}"}
+    for change in (loud, {"alarm_radius": {"l2": 0.01, "in_noise": 0.1}}, {"alarm": None}):
+        assert caught(replaced(record, "regions[0]", statement | change), arrays), change
+    for names in (("alarm",), ("alarm_radius",), ("alarm", "alarm_radius")):
+        short = {name: value for name, value in statement.items() if name not in names}
+        assert caught(replaced(record, "regions[0]", short), arrays), names
+    other = record["regions"][1] | {name: statement[name] for name in ("alarm", "alarm_radius")}
+    assert caught(replaced(record, "regions[1]", other), arrays), "an alarm of a region that is not the lungs"
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def everything(votes: VoteMap, sigma: float, beta: str, eta: float) -> list[floa
         rerun.l2 / sigma,
         *(curve.radii["population", family].max() / sigma for family in ("renyi", "neyman-pearson")),
         certify_label(votes, sigma, eta_label=eta).l2 / sigma,
-        region.share_within(sigma),
+        region.at_least(sigma),
     ]
 
 
@@ -405,7 +405,8 @@ def test_region_and_label_at_every_eta() -> None:
             with case(eta, m):
                 for hits in ([m, 0, 0], [0, m, 0], [0, 0, m]):
                     certificate = certify_region(hits, 1.0, eta=eta)
-                    assert 0 <= certificate.share_lower <= max(certificate.observed, 0) and certificate.share_lower < 1
+                    assert 0 <= certificate.share_lower <= certificate.observed <= certificate.share_upper <= 1
+                    assert certificate.share_lower < 1 and certificate.share_upper > 0
                 for agreeing in (0, m // 2, m):
                     label = certify_label(
                         vote_map([m, 0], n_samples=m, top_k=1, found_copies=agreeing), 1.0, eta_label=eta

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from monai_robustinterp.certificates.region import RegionCertificate, bets, certify_region, region_statements
+from monai_robustinterp.certificates.region import (
+    ALARM_RADIUS,
+    RegionCertificate,
+    bets,
+    certify_region,
+    region_statements,
+)
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 
 
@@ -31,36 +37,60 @@ def test_bernstein_by_hand() -> None:
 def test_one_copy_by_hand() -> None:
     """One bet of 2.35 in all; at mu >= 1/2.35 it is all in, so the wealth is 1 / mu and reaches 2 at 1/2."""
     assert bets(1, 0.5) == pytest.approx([2 * math.sqrt(2 * math.log(2))])
-    assert certify_region([0, 1], 1.0, eta=0.5).share_lower == pytest.approx(0.5, rel=1e-5)
-    assert certify_region([0, 1], 1.0, eta=0.5).share_lower < 0.5
+    # Each side has half of eta.
+    inside, outside = (certify_region(hits, 1.0, eta=1 - 1e-12) for hits in ([0, 1], [1, 0]))
+    assert inside.share_lower == pytest.approx(0.5, rel=1e-5) and inside.share_lower < 0.5
+    assert outside.share_upper == pytest.approx(0.5, rel=1e-5) and outside.share_upper > 0.5
+    assert (inside.share_upper, outside.share_lower) == (1, 0)
 
 
 def test_four_copies_by_hand() -> None:
-    """The wealth as it is written, bet by bet and copy by copy, reaches 1 / eta at the bound and not beyond."""
+    """The wealth as it is written, bet by bet and copy by copy, reaches 2 / eta at the bounds and not beyond."""
     eta, copies = 0.2, np.array([0.25, 0.75, 0.75, 1.0])
-    lower = certify_region([0, 1, 0, 2, 1], 1.0, eta=eta).share_lower
+    found = certify_region([0, 1, 0, 2, 1], 1.0, eta=eta)
 
-    def wealth(mu: float) -> float:
-        return float(np.mean([np.prod([1 + min(bet, 1 / mu) * (x - mu) for x in copies]) for bet in bets(4, eta)]))
+    def wealth(mu: float, shares: np.ndarray) -> float:
+        return float(np.mean([np.prod([1 + min(b, 1 / mu) * (x - mu) for x in shares]) for b in bets(4, eta / 2)]))
 
-    assert wealth(lower) >= 1 / eta > wealth(lower + 1e-5)
+    assert wealth(found.share_lower, copies) >= 2 / eta > wealth(found.share_lower + 1e-5, copies)
+    outside, others = 1 - found.share_upper, 1 - copies
+    assert outside == 0 and wealth(1e-9, others) < 2 / eta, "four copies say nothing of so small a share"
+    found = certify_region([0, 6, 0, 2, 1], 1.0, eta=eta)
+    many = np.repeat([0.25, 0.75, 1.0], [6, 2, 1])
+    outside, others = 1 - found.share_upper, 1 - many
+
+    def wealth_of_nine(mu: float) -> float:
+        return float(np.mean([np.prod([1 + min(b, 1 / mu) * (x - mu) for x in others]) for b in bets(9, eta / 2)]))
+
+    assert wealth_of_nine(outside) >= 2 / eta > wealth_of_nine(outside + 1e-5)
 
 
-@pytest.mark.parametrize("m", [20, 1000, 1_000_000])
-def test_if_all_votes_are_inside_the_bound_is_near_the_mth_root_of_eta(m: int) -> None:
-    histogram = np.zeros(39, np.int64)
-    histogram[-1] = m
-    certificate = certify_region(histogram, 0.1, eta=0.001)
-    assert (0.001 / bets(m, 0.001).size) ** (1 / m) * (1 - 1e-6) < certificate.share_lower < 0.001 ** (1 / m)
-    assert certificate.observed == 1.0
+@pytest.mark.parametrize("m", [20, 384, 1_000_000])
+def test_if_all_votes_are_on_one_side_the_bound_is_near_the_mth_root_of_eta(m: int) -> None:
+    """The exact bound of Clopper and Pearson at the same half of eta is that root: this one may not beat it."""
+    for hits in (38, 0):
+        histogram = np.zeros(39, np.int64)
+        histogram[hits] = m
+        found = certify_region(histogram, 0.1, eta=0.001)
+        bound = found.share_lower if hits else 1 - found.share_upper
+        root = 0.0005 ** (1 / m)
+        assert (0.0005 / bets(m, 0.0005).size) ** (1 / m) * (1 - 1e-6) < bound < root
+        assert found.observed == hits / 38 and (found.share_upper == 1 if hits else found.share_lower == 0)
+        # What docs/theory/label_region.md says of the shipped number of copies.
+        if m == 384:
+            radius = (found.radius_above_half if hits else found.radius_below_half) / 0.1
+            assert (round(1 - bound, 4), round(1 - root, 4)) == (0.0203, 0.0196)
+            assert (round(radius, 2), round(float(norm.ppf(root)), 2)) == (2.05, 2.06)
 
 
 @pytest.mark.parametrize("m", [1, 50, 1_000_000])
-def test_without_hits_the_bound_is_zero_and_nothing_is_claimed(m: int) -> None:
+def test_without_hits_nothing_is_claimed_from_below(m: int) -> None:
     histogram = np.zeros(39, np.int64)
     histogram[0] = m
-    certificate = certify_region(histogram, 0.1, eta=0.001)
-    assert certificate.share_lower == 0 and certificate.share_within(0.0) == 0
+    found = certify_region(histogram, 0.1, eta=0.001)
+    assert found.share_lower == 0 and found.at_least(0.0) == 0 and found.radius_above_half == 0
+    mirrored = certify_region(histogram[::-1], 0.1, eta=0.001)
+    assert mirrored.share_upper == 1 and mirrored.at_most(0.0) == 1 and mirrored.radius_below_half == 0
 
 
 laws = {
@@ -77,22 +107,67 @@ def test_the_betting_bound_is_the_tighter_one_at_the_sizes_of_use(law: str) -> N
     for m in (64, 512, 4096):
         histogram = np.bincount(laws[law](np.random.default_rng(0), m), minlength=39)
         certificate = certify_region(histogram, 0.1, eta=0.001)
-        assert empirical_bernstein(histogram, 0.001) < certificate.share_lower < certificate.observed
+        assert empirical_bernstein(histogram, 0.0005) < certificate.share_lower < certificate.observed
+        # The upper bound is that of the votes outside.
+        outside = certify_region(histogram[::-1], 0.1, eta=0.001)
+        assert certificate.share_upper == pytest.approx(1 - outside.share_lower, rel=1e-12)
     # The distance to the mean shrinks as 1 / sqrt(m).
     assert certificate.observed - certificate.share_lower < 6 * np.sqrt(certificate.observed / 4096)
 
 
-def certificate(share_lower: float, sigma: float = 0.5) -> RegionCertificate:
-    return RegionCertificate(observed=1.0, share_lower=share_lower, sigma=sigma, eta=0.01)
+def certificate(share_lower: float, share_upper: float = 1.0, sigma: float = 0.5) -> RegionCertificate:
+    return RegionCertificate(observed=0.5, share_lower=share_lower, share_upper=share_upper, sigma=sigma, eta=0.01)
 
 
 @pytest.mark.parametrize("distance", [-0.3, 0.1, 0.8])
-def test_the_certified_share_is_exact_for_votes_that_a_half_space_decides(distance: float) -> None:
-    """All k votes fall into R where x_1 + distance > 0: pushed by L the share is Phi((distance - L) / sigma)."""
-    known = certificate(float(norm.cdf(distance / 0.5)))
+def test_the_certified_shares_are_exact_for_votes_that_a_half_space_decides(distance: float) -> None:
+    """All k votes fall into R where x_1 + distance > 0: pushed by L the share is Phi((distance -+ L) / sigma)."""
+    share = float(norm.cdf(distance / 0.5))
+    known = certificate(share, share)
     for l2 in (0.0, 0.2, 1.0):
-        assert known.share_within(l2) == pytest.approx(norm.cdf((distance - l2) / 0.5), rel=1e-9)
-    assert known.share_within(math.inf) == 0
+        assert known.at_least(l2) == pytest.approx(norm.cdf((distance - l2) / 0.5), rel=1e-9)
+        assert known.at_most(l2) == pytest.approx(norm.cdf((distance + l2) / 0.5), rel=1e-9)
+    assert known.at_least(math.inf) == 0 and known.at_most(math.inf) == 1
+    # The plane itself lies at that distance: there the share is one half.
+    assert known.radius_above_half == pytest.approx(max(distance, 0), rel=1e-9)
+    assert known.radius_below_half == pytest.approx(max(-distance, 0), rel=1e-9)
+
+
+def test_no_change_of_a_linear_interpreter_leaves_the_certified_shares() -> None:
+    """g(x) = W x on 4 cells of 2 pixels, k = 2, sigma 1: the share of each region at x + delta by quadrature."""
+    weights = np.array([[1.0, 0.2], [-0.4, 0.9], [-0.7, -0.8], [0.3, -1.0]])
+    clean = np.array([0.4, 0.1])
+    axis = np.arange(-6.0, 6.0, 0.02) + 0.01
+    plane = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    top = np.argsort(-(plane @ weights.T), axis=1)[:, :2]
+
+    def share(hits: np.ndarray, delta: np.ndarray) -> float:
+        """E |T & R| / 2 at clean + delta: the votes of every point of the plane, with its normal density."""
+        density = np.exp(-((plane - clean - delta) ** 2).sum(axis=1) / 2) * 0.02**2 / (2 * math.pi)
+        return float(density @ hits / 2)
+
+    gaps = []
+    for inside in ([0], [0, 1], [1, 2], [0, 1, 3]):
+        hits = np.isin(top, inside).sum(axis=1).astype(float)
+        known = certificate(share(hits, np.zeros(2)), share(hits, np.zeros(2)), sigma=1.0)
+        for l2 in (0.3, 1.0):
+            around = [share(hits, l2 * np.array([math.cos(a), math.sin(a)])) for a in np.linspace(0, 6.2, 24)]
+            assert known.at_least(l2) - 1e-3 < min(around) and max(around) < known.at_most(l2) + 1e-3, inside
+            gaps += [min(around) - known.at_least(l2), known.at_most(l2) - max(around)]
+    assert min(gaps) < 0.02 and max(gaps) > 0.2, "some of it is nearly attained, not all"
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.2, 0.3085, 0.45, 0.5, 0.55, 0.8, 1 - 1e-6])
+def test_the_radii_are_where_the_certified_shares_cross_one_half(share: float) -> None:
+    known = certificate(share, share)
+    above, below = known.radius_above_half, known.radius_below_half
+    assert (above > 0) == (share > 0.5) and (below > 0) == (share < 0.5)
+    if above > 0:
+        assert known.at_least(above) >= 0.5 > known.at_least(above * (1 + 1e-9))
+    if below > 0:
+        assert known.at_most(below) <= 0.5 < known.at_most(below * (1 + 1e-9))
+    assert known.alarm == (below / 0.5 >= ALARM_RADIUS) == (known.at_most(ALARM_RADIUS * 0.5) < 0.5)
 
 
 # ---- the statements of a record
@@ -134,29 +209,46 @@ def test_each_region_gets_its_part_of_the_eta_that_is_stated(n_regions, looks, p
         assert (entry["n_cells"], entry["seen"], entry["l2"]) == (region.cells.sum(), region.seen, 0.05)
 
 
-def test_the_stated_share_is_that_at_the_radius_rounded_down() -> None:
-    """By hand: shares of 1/2, 7/8 and 39/40, bounded and pushed by half a standard deviation."""
+def test_the_stated_shares_are_those_at_the_radius_rounded_against_the_claim() -> None:
+    """By hand: shares of 1/2, 7/8 and 39/40, bounded on both sides and pushed by half a standard deviation."""
     votes, spec = votes_and_spec()
     for entry in region_statements(votes, spec, eta=0.01, l2=0.05):
-        exact = norm.cdf(norm.ppf(entry["share_lower"]) - 0.5)
-        assert exact - 1e-4 < entry["share_within_l_max"] <= exact < entry["share_lower"] < entry["observed"]
-        assert entry["sentence"] == (
+        lower = norm.cdf(norm.ppf(entry["share_lower"]) - 0.5)
+        upper = norm.cdf(norm.ppf(entry["share_upper"]) + 0.5)
+        assert lower - 1e-4 < entry["at_least"] <= lower < entry["share_lower"] < entry["observed"]
+        assert entry["observed"] < entry["share_upper"] < upper <= entry["at_most"] < upper + 1e-4
+        above, below = entry["radius_above_half"], entry["radius_below_half"]
+        assert above["l2"] == pytest.approx(max(0, spec.sigma * norm.ppf(entry["share_lower"])), rel=1e-9)
+        assert above["in_noise"] == pytest.approx(above["l2"] / spec.sigma, rel=1e-9) and below == {
+            "l2": 0,
+            "in_noise": 0,
+        }
+        half = f", and more than half of them at every input of l2 distance below {above['l2']:.6f}"
+        assert abs(float(half[-8:]) - above["l2"]) < 1e-6 and "alarm" not in entry
+        claim = (
             "certified (population level): with probability >= 1 - 0.01 over the noise, at least "
-            f"{entry['share_within_l_max']:.4f} of the votes are expected in the region at every input of l2 distance "
-            "below 0.050000 (of the votes: not of the reported cells, nor of attribution)."
+            f"{entry['at_least']:.4f} and at most {entry['at_most']:.4f} of the votes are expected in the region at "
+            "every input of l2 distance below 0.050000"
         )
+        assert entry["sentence"].startswith(claim)
+        assert entry["sentence"].endswith(" (of the votes: not of the reported cells, nor of attribution).")
+        assert ("more than half of them" in entry["sentence"]) == (above["l2"] > 0)
 
 
-def test_without_a_radius_of_the_map_the_clean_image_alone_is_spoken_of() -> None:
+def test_without_a_radius_of_the_map_the_clean_image_is_spoken_of_and_what_has_its_own_radius() -> None:
     votes, spec = votes_and_spec()
-    for entry in region_statements(votes, spec, eta=0.01, l2=0.0):
-        assert entry["share_lower"] - 1e-4 < entry["share_within_l_max"] <= entry["share_lower"]
-        assert entry["sentence"].startswith(
-            "abstain: the map has no radius, so nothing is claimed about any changed input."
+    half, *most = region_statements(votes, spec, eta=0.01, l2=0.0)
+    for entry in (half, *most):
+        assert entry["share_lower"] - 1e-4 < entry["at_least"] <= entry["share_lower"]
+        assert entry["share_upper"] <= entry["at_most"] < entry["share_upper"] + 1e-4
+    assert half["sentence"].startswith("abstain: the map has no radius, and on which side of one half")
+    claim = "In the clean image, with probability >= 1 - 0.01 over the noise, at least "
+    assert f"{claim}{half['at_least']:.4f} and at most {half['at_most']:.4f} of the votes" in half["sentence"]
+    assert not any(word in half["sentence"] for word in ("(population level)", "every input", "than half"))
+    for entry in most:
+        assert (
+            entry["sentence"].startswith("certified") and "in the clean image, and more than half" in entry["sentence"]
         )
-        claim = "In the clean image, with probability >= 1 - 0.01 over the noise, at least "
-        assert f"{claim}{entry['share_within_l_max']:.4f} of the votes" in entry["sentence"]
-        assert "certified" not in entry["sentence"] and "every input" not in entry["sentence"]
 
 
 def test_a_share_of_nothing_is_no_claim() -> None:
@@ -168,15 +260,29 @@ def test_a_share_of_nothing_is_no_claim() -> None:
     )
     for l2 in (0.0, 0.05):
         (entry,) = region_statements(nowhere, spec, eta=0.01, l2=l2)
-        assert (entry["observed"], entry["share_lower"], entry["share_within_l_max"]) == (0, 0, 0)
-        assert (
-            entry["sentence"].startswith("abstain: the copies support no share")
-            and "certified" not in entry["sentence"]
-        )
-    # 0.00003 of the votes would be printed as 0.0000.
+        assert (entry["observed"], entry["share_lower"], entry["at_least"]) == (0, 0, 0) and entry["at_most"] < 0.2
+        assert "at least" not in entry["sentence"] and "less than half of them" in entry["sentence"]
+    # 0.00003 of the votes would be printed as 0.0000, and 0.99997 as 1.0000.
     (entry,) = region_statements(votes, spec, eta=0.01, l2=0.4)
-    assert entry["share_within_l_max"] == 0 and entry["share_lower"] > 0
+    assert entry["at_least"] == 0 < entry["share_lower"] and entry["at_most"] == 1 > entry["share_upper"]
     assert entry["sentence"].startswith("abstain") and "within l2 distance 0.400000" in entry["sentence"]
+
+
+def test_the_alarm_is_of_the_lungs_alone_and_names_its_radius() -> None:
+    """Cell 0 has the vote of each copy: half of all; the three others share the rest."""
+    votes, spec = votes_and_spec(1)
+    for cell, alarm in ((0, False), (2, True), (3, True)):
+        cells = (np.arange(4) == cell).reshape(2, 2)
+        of_copies = {0: [0, 200, 0], 2: [160, 40, 0], 3: [190, 10, 0]}[cell]
+        for name, lungs in (("lungs (fake), SHA-256 0", True), ("mask (NIfTI), SHA-256 0", False)):
+            region = Region(name=name, cells=cells, seen=1.0)
+            named = dataclasses.replace(votes, regions=(region,), region_hits=np.array([of_copies]))
+            (entry,) = region_statements(named, spec, eta=0.01, l2=0.0)
+            assert ("alarm" in entry) == lungs and ("alarm" in entry["sentence"].lower()) == lungs
+            if lungs:
+                assert entry["alarm"] is alarm and entry["alarm_radius"] == {"l2": 0.5 * spec.sigma, "in_noise": 0.5}
+                assert entry["sentence"].startswith("ALARM: most of the votes are expected outside the lungs") == alarm
+                assert "within 0.5 standard deviations of the noise (l2 distance 0.050000)" in entry["sentence"]
 
 
 def test_votes_and_spec_of_different_runs_are_refused() -> None:
@@ -203,4 +309,6 @@ def test_wrong_arguments_are_refused(sigma: float, eta: float) -> None:
 def test_a_distance_of_no_sense_is_refused() -> None:
     for l2 in (-0.1, math.nan):
         with pytest.raises(ValueError, match="must"):
-            certificate(0.8).share_within(l2)
+            certificate(0.8).at_least(l2)
+        with pytest.raises(ValueError, match="must"):
+            certificate(0.8).at_most(l2)

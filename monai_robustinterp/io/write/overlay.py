@@ -27,7 +27,7 @@ from monai_robustinterp.io.write.secondary_capture import (
     reference_source,
     secondary_capture,
 )
-from monai_robustinterp.visualize.caption import caption_lines, guarantee
+from monai_robustinterp.visualize.caption import caption_lines, guarantee, lungs_lines
 from monai_robustinterp.visualize.overlay import render_overlay
 
 Reference = Dataset
@@ -60,7 +60,7 @@ def overlay_pixels(picture: Picture, record: Mapping[str, Any]) -> npt.NDArray[n
     Returns:
         uint8 [H + strip, W, 3].
     """
-    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record))
+    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record), lungs=picture.lungs)
 
 
 def overlay_capture(
@@ -84,11 +84,16 @@ def overlay_capture(
         pixels,
         _source_header(meta, reference),
         series_description=SERIES_DESCRIPTION,
-        derivation_description=f"{record['finding']['name']}. {guarantee(certificate_from_json(dict(record)))}"[:1024],
+        derivation_description=_derivation(record)[:1024],
         identity=hashlib.sha256(json_bytes(record)).hexdigest(),
         software_version=__version__,
         transfer_syntax=transfer_syntax,
     )
+
+
+def _derivation(record: Mapping[str, Any]) -> str:
+    claims = [*lungs_lines(record), guarantee(certificate_from_json(dict(record)))]
+    return f"{record['finding']['name']}. {' '.join(claims)}"
 
 
 def capture_differences(
