@@ -98,10 +98,8 @@ def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Pa
         noise = {"interpreter_name": interpreter, "sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
         if shortcut is not None:
             letter = noise | {"ckpt_path": str(shortcut)}
-            tried.append(
-                (Contender(label=f"letter, {interpreter}", bundle="chest_xray_evidence", overrides=letter), marked)
-            )
-        clean = Contender(label=f"evidence, {interpreter}", bundle="chest_xray_evidence", overrides=noise)
+            tried.append((Contender(label=f"letter, {interpreter}", bundle=EVIDENCE, overrides=letter), marked))
+        clean = Contender(label=f"evidence, {interpreter}", bundle=EVIDENCE, overrides=noise)
         tried.append((clean, children))
     tried.append((EARLIER, children))
     rows = []

@@ -139,8 +139,8 @@ class EvidenceLoss(nn.Module):
     - outside of the lungs and of boxes, max(0, a + outside)^2 / outside^2: no evidence there;
     - in the lungs, max(0, -inside - a)^2 / inside^2: a floor above that, or a film without the finding has its top-k
       anywhere;
-    - in images with boxes, max(0, margin - (mean a in boxes - mean a in the rest of the lungs)): boxes rank first, while
-      the labels alone say how much evidence there is.
+    - in images with boxes, max(0, margin - (mean a in boxes - mean a in the rest of the lungs)): boxes rank first,
+      while the labels alone say how much evidence there is.
 
     Args:
         weight: of each of the three.
