@@ -245,6 +245,10 @@ def test_a_result_of_other_lungs_is_not_kept(bundle, image, tmp_path) -> None:
         bundle.lungs = other
         (result,) = certify_cohort([image], tmp_path / "out", bundle=bundle, changes=(), show_progress=False).results
         assert result.status == "refused" and "lungs" in result.reason
+    # The same fields and name, of other weights.
+    bundle.lungs = boxed(logit=8.0)
+    (result,) = certify_cohort([image], tmp_path / "out", bundle=bundle, changes=(), show_progress=False).results
+    assert result.status == "refused" and "lungs {'name': 'boxes'" in result.reason
 
 
 def test_a_replay_draws_the_lungs_again(bundle, image, tmp_path) -> None:
