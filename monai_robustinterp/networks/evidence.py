@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DenseNet
 from torch import nn
 
-_FIRST, _GAIN = -2.0, 3.0
+_FIRST, _GAIN = -3.0, 30.0
 
 
 class EvidenceDenseNet(nn.Module):
@@ -48,10 +48,11 @@ class EvidenceDenseNet(nn.Module):
         for transition in (self.features.transition2, self.features.transition3):
             transition.pool = nn.Identity()
         channels = densenet.class_layers.out.in_features
-        self.evidence = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, n_maps, 1), nn.Softplus())
+        last = nn.Conv2d(channels, n_maps, 1)
+        self.evidence = nn.Sequential(nn.ReLU(), last, nn.Softplus())
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(n_maps, out_channels)
-        _start(self.evidence[1], self.head)
+        _start(last, self.head)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B, out_channels] of images [B, 1, H, W]."""
@@ -62,7 +63,7 @@ class EvidenceDenseNet(nn.Module):
 def _start(evidence: nn.Conv2d, head: nn.Linear) -> None:
     """Little evidence everywhere, which speaks for the last logits and against the others; all logits begin near 0."""
     with torch.no_grad():
-        nn.init.constant_(evidence.bias, _FIRST)
+        evidence.bias = nn.Parameter(torch.full((evidence.out_channels,), _FIRST))
         signs = torch.eye(head.out_features, head.in_features).flip(0, 1)
         head.weight.copy_(_GAIN * (2 * signs - 1))
         head.bias.copy_(-head.weight.sum(dim=1) * nn.functional.softplus(torch.tensor(_FIRST)))

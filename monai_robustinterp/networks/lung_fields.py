@@ -16,6 +16,8 @@ from torch import nn
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.networks.provenance import network_sha256
 
+# The fields are found on a grid of this size, whatever that of the film.
+_GRID = (512, 512)
 # Of the film's area: a smaller piece is no lung field.
 _SMALLEST_FIELD = 0.02
 _AREA = (0.08, 0.7)
@@ -40,8 +42,8 @@ class LungField:
 class LungFields:
     """A segmenter of the lung fields; a fixed function of the film.
 
-    The film is made ``spatial_size`` pixels in size whatever its shape, the probability of lung is brought back to its
-    grid, and pieces smaller than 2 % of the film are left out and holes filled.
+    The film is made ``spatial_size`` pixels in size whatever its shape. The fields are where the probability of lung,
+    bilinear, is above one half, without pieces smaller than 2 % of the film, and with holes filled.
 
     Args:
         network: returns logits [1, 1, H, W] of images [1, 1, H, W] in [0, 1], air dark.
@@ -71,11 +73,14 @@ class LungFields:
             InputRefused: if the network fails or returns logits of another shape.
         """
         probability = self._probability(film)
-        pixels = _fields(probability > 0.5)
+        fields = _fields(probability > 0.5)
         confidence = float(np.abs(2 * probability - 1).mean())
-        return LungField(pixels=pixels, confidence=confidence, failure=_failure(pixels, confidence))
+        rows, columns = ((np.arange(side) * grid) // side for side, grid in zip(film.shape, _GRID))
+        pixels = fields[rows[:, None], columns]
+        return LungField(pixels=pixels, confidence=confidence, failure=_failure(fields, confidence))
 
     def _probability(self, film: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Of lung, on the grid."""
         device = next((weight.device for weight in self.network.parameters()), film.device)
         small = F.interpolate(film[None, None].to(device, torch.float32), self.spatial_size, mode="area")
         with torch.no_grad():
@@ -92,8 +97,8 @@ class LungFields:
                 f"the segmenter of the lungs returns shape {tuple(logits.shape)}; it must return one logit a pixel, "
                 f"{tuple(small.shape)}. Give its last layer one channel, or leave the lungs out (--lungs off)."
             )
-        film_sized = F.interpolate(torch.sigmoid(logits.float()), film.shape, mode="bilinear")
-        probability: npt.NDArray[np.float32] = film_sized[0, 0].cpu().numpy()
+        on_grid = F.interpolate(torch.sigmoid(logits.float()), _GRID, mode="bilinear")
+        probability: npt.NDArray[np.float32] = on_grid[0, 0].cpu().numpy()
         return probability
 
 

@@ -89,7 +89,8 @@ class WithEvidence(nn.Module):
         """Logits [B, classes], and the evidence before its softplus [B, maps, h, w]."""
         before = self.network.evidence[:-1](self.network.features(images))
         evidence = self.network.evidence[-1](before)
-        return self.network.head(self.network.pool(evidence).flatten(1)), before
+        logits: torch.Tensor = self.network.head(self.network.pool(evidence).flatten(1))
+        return logits, before
 
 
 class NoisyBatch:
@@ -128,7 +129,8 @@ class NoisyBatch:
         brightness, down, across = torch.randn(3, len(image), 1, 1, 1, device=image.device)
         rows, columns = (torch.linspace(-1, 1, side, device=image.device) for side in image.shape[-2:])
         slope = self.tilt * (down * rows[:, None] + across * columns)
-        return image + self.brightness * brightness + slope
+        exposed: torch.Tensor = image + self.brightness * brightness + slope
+        return exposed
 
 
 class EvidenceLoss(nn.Module):
@@ -172,7 +174,7 @@ class EvidenceLoss(nn.Module):
         """
         logits, before = output
         a = before[:, 0]
-        lungs, boxes = F.adaptive_avg_pool2d(target["places"], a.shape[-2:]).unbind(dim=1)
+        lungs, boxes = F.adaptive_avg_pool2d(target["places"], (a.shape[-2], a.shape[-1])).unbind(dim=1)
         known = (lungs > _MOSTLY).flatten(1).any(dim=1).float()[:, None, None]
         boxed = (boxes > _MOSTLY).flatten(1).any(dim=1).float()[:, None, None]
         out = known * (lungs < _HARDLY) * (boxes == 0)
@@ -185,7 +187,8 @@ class EvidenceLoss(nn.Module):
             + (ranked * boxed[:, 0, 0]).sum() / boxed.sum().clamp(min=1)
         )
         decided = F.cross_entropy(logits, target["label"].long(), label_smoothing=self.label_smoothing)
-        return decided + self.weight * places
+        loss: torch.Tensor = decided + self.weight * places
+        return loss
 
 
 def _of_images(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

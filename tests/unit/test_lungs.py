@@ -38,7 +38,9 @@ from tests.support.records import SCHEMA
 @pytest.fixture
 def bundle() -> SaliencyBundle:
     """The shipped one around a network that answers fast."""
-    bundle = load_bundle(overrides={"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": ""})
+    bundle = load_bundle(
+        overrides={"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": "", "lungs": "off"}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         bundle.network = TinyClassifier(classes=2).eval()
