@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monai_robustinterp.study.machine import surroundings_text
-from monai_robustinterp.study.tables import Goal, prose, radius_text, table
+from monai_robustinterp.study.tables import Goal, prose, radius_text, rounded_down, table
 
 
 def sections(results: dict[str, Any]) -> list[list[str]]:
@@ -38,6 +38,7 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
         ),
         ["Goal that was set beforehand:", "", _goal(results["rows"]).line],
         _rows(results),
+        _lengths(results["rows"]),
         prose(f"{seconds:,.0f} CPU seconds. Measured on {surroundings_text(results['surroundings'])}."),
     ]
 
@@ -52,6 +53,15 @@ def _goal(rows: list[dict[str, Any]]) -> Goal:
         f"{sum(inside)} of {len(inside)} attacks broke one; beyond it, where nothing is claimed, {sum(beyond)} of "
         f"{len(beyond)}.",
     )
+
+
+def _lengths(rows: list[dict[str, Any]]) -> list[str]:
+    """How far the attacks went: steps that flip the decision are halved, and an attack that stays proves nothing."""
+    shares = [attack["norm"] / attack["radius"] for row in rows for attack in row["attacks"]]
+    if not shares:
+        return []
+    share = rounded_down(100 * min(shares), 1)
+    return prose(f"Each change that was found for a smoothed map is {share} % of its radius long or more.")
 
 
 def _rows(results: dict[str, Any]) -> list[str]:
