@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-any-file lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-any-file lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -59,6 +59,9 @@ study-defaults: $(INSTALLED)
 
 study-denoiser: $(INSTALLED)
 	$(BIN)/python -m benchmarks.denoiser study_output/denoiser --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)
+
+study-attack: $(INSTALLED)
+	$(BIN)/python -m benchmarks.attack study_output/attack --chest-xray14 $(CHEST_XRAY14_DIR)
 
 # The wheel pydicom-data, unpacked, if it is to be tried too (pip download --no-deps pydicom-data).
 PYDICOM_DATA ?=

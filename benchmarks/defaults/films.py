@@ -46,11 +46,16 @@ class BoxedFilm:
 
 def validation_items(kermany_folder: Path, chest_xray14_folder: Path) -> list[LabeledImage]:
     """The validation images of both sources."""
-    data = shipped_bundle(DEFAULT_BUNDLE) / "data"
-    items = [
-        *kermany(kermany_folder, data / "kermany_split.csv"),
-        *chest_xray14(chest_xray14_folder, data / "chest_xray14_split.csv"),
+    items = kermany(kermany_folder, shipped_bundle(DEFAULT_BUNDLE) / "data" / "kermany_split.csv")
+    return [
+        *(item for item in items if item["split"] == "validation"),
+        *chest_xray14_validation(chest_xray14_folder),
     ]
+
+
+def chest_xray14_validation(folder: Path) -> list[LabeledImage]:
+    """Those of ChestX-ray14."""
+    items = chest_xray14(folder, shipped_bundle(DEFAULT_BUNDLE) / "data" / "chest_xray14_split.csv")
     return [item for item in items if item["split"] == "validation"]
 
 

@@ -22,6 +22,7 @@ STUDIES = {
     "classifiers": ("classifiers.md", "study.json", "| opacity_percentiles, kermany |"),
     "defaults": ("defaults.md", "results.json", "| gradient, sigma 0.1, denoiser none | 64 | yes |"),
     "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
+    "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
     "any_file": ("any-file.md", "results.json", "| DICOM header | 2 |"),
 }
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from openjpeg.utils import encode_pixel_data
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
@@ -234,6 +235,26 @@ def test_the_size_in_a_codestream_is_found(tmp_path) -> None:
                         check_codestream(frame, syntax, **stated | change)
                 with pytest.raises(InputRefused, match="states none"):
                     check_codestream(frame[:8], syntax, **stated)
+
+
+def test_a_codestream_of_more_bits_than_are_allocated_is_refused(tmp_path) -> None:
+    """Its values would be read without their upper bits."""
+    film = chest_like(100, 100, bits=12).astype(np.uint32)
+    for bits in (16, 17, 20):
+        stream = encode_pixel_data(
+            (film << (bits - 12)).tobytes() if bits > 16 else film.astype("<u2").tobytes(),
+            rows=100,
+            columns=100,
+            samples_per_pixel=1,
+            bits_stored=bits,
+            pixel_representation=0,
+            photometric_interpretation="MONOCHROME2",
+        )
+        path = dicom_frame(tmp_path / "film.dcm", stream, uid.JPEG2000Lossless, bits=12)
+        if bits == 16:
+            np.testing.assert_array_equal(read(path)[0], film)
+        else:
+            assert f"{bits} bits a sample; the header allocates 16" in reason(path)
 
 
 def test_sequences_may_lie_in_each_other_sixteen_times(tmp_path) -> None:

@@ -386,42 +386,40 @@ def test_compressed_pixels_without_syntax_stay_refused(tmp_path: Path) -> None:
 
 def test_the_margin_of_a_range_is_reached_by_no_smaller_change() -> None:
     random = np.random.default_rng(0)
-    exposed = np.ones((40, 50), dtype=bool)
-    flat = 0.5 + 0.03 * random.standard_normal((40, 50))
-    clipped = np.where(random.random((40, 50)) < 0.85, 0.0, random.uniform(0.01, 1, (40, 50)))
+    once = np.ones(2000, dtype=np.int64)
+    flat = 0.5 + 0.03 * random.standard_normal(2000)
+    clipped = np.where(random.random(2000) < 0.85, 0.0, random.uniform(0.01, 1, 2000))
     with collected() as case:
         for name, values in (("flat", flat), ("clipped", clipped)):
             with case(name):
-                fit = range_fit(values, exposed, 0.0, 1.0)
+                fit = range_fit(values, once, 0.0, 1.0)
                 assert fit.fits and fit.margin > 0
                 to_mean = (values.mean() - values) / np.linalg.norm(values.mean() - values)
                 # Those that are nearest to black or white and not there yet, as many as it takes.
                 to_end = np.minimum(values, 1 - values) - 1 / 512
                 missing = int(np.ceil(0.9 * values.size)) - int((to_end <= 0).sum())
-                nearest = np.argsort(np.where(to_end <= 0, np.inf, to_end), axis=None)[:missing]
+                nearest = np.argsort(np.where(to_end <= 0, np.inf, to_end))[:missing]
                 to_clip = np.zeros(values.size)
-                to_clip[nearest] = (np.where(values < 0.5, -1, 1) * to_end).ravel()[nearest]
+                to_clip[nearest] = (np.where(values < 0.5, -1, 1) * to_end)[nearest]
                 ways = {
                     "flat": (to_mean, 1.001),
-                    "clipped": (to_clip.reshape(values.shape) / np.linalg.norm(to_clip), 1.05),
+                    "clipped": (to_clip / np.linalg.norm(to_clip), 1.05),
                 }
                 way, slack = ways[name]
-                assert range_fit(values + 0.999 * fit.margin * way, exposed, 0.0, 1.0).fits
-                assert not range_fit(values + slack * fit.margin * way, exposed, 0.0, 1.0).fits
+                assert range_fit(values + 0.999 * fit.margin * way, once, 0.0, 1.0).fits
+                assert not range_fit(values + slack * fit.margin * way, once, 0.0, 1.0).fits
 
 
 def test_the_margin_of_a_bit_range_is_the_distance_to_the_smaller_one() -> None:
-    values = np.full((8, 8), 100)
-    values[0, :2] = 8191 + 30, 8191 + 40
-    exposed = np.ones((8, 8), dtype=bool)
-    whole = range_in_use(values, exposed, bits=16, signed=False)
-    assert (whole.low, whole.high, whole.bits, whole.margin) == (0, 65535, 16, 50)
-    assert range_in_use(np.minimum(values, 8191), exposed, bits=16, signed=False).high == 8191
-    assert range_in_use(values - 4096, exposed, bits=16, signed=True).low == -32768
-    assert range_in_use(np.minimum(values, 8191) - 4096, exposed, bits=16, signed=True).low == -4096
-    exposed[0, :2] = False  # what does not count is not looked at
-    assert range_in_use(values, exposed, bits=16, signed=False).bits == 8
-    assert range_in_use(values, exposed, bits=10, signed=False).margin == math.inf
+    values, counts = np.array([100, 8191 + 30, 8191 + 40]), np.array([62, 4, 4])
+    whole = range_in_use(values, counts, bits=16, signed=False)
+    assert (whole.low, whole.high, whole.bits, whole.margin) == (0, 65535, 16, 100)
+    assert range_in_use(np.minimum(values, 8191), counts, bits=16, signed=False).high == 8191
+    assert range_in_use(values - 4096, counts, bits=16, signed=True).low == -32768
+    assert range_in_use(np.minimum(values, 8191) - 4096, counts, bits=16, signed=True).low == -4096
+    counts[1:] = 0  # what does not count is not looked at
+    assert range_in_use(values, counts, bits=16, signed=False).bits == 8
+    assert range_in_use(values, counts, bits=10, signed=False).margin == math.inf
 
 
 def test_a_range_that_fits_no_better_is_not_taken(tmp_path: Path) -> None:
@@ -431,6 +429,16 @@ def test_a_range_that_fits_no_better_is_not_taken(tmp_path: Path) -> None:
     _, meta, said = read(make_dx(tmp_path / "image.dcm", pixels=flat, elements=elements))
     assert (meta["display_min"], meta["display_max"]) == (1025.0, 3024.0)
     assert re.search(MISFIT, said) and "does not fit" in meta["display_slope_reason"]
+
+
+def test_a_window_that_shows_as_much_as_the_bits_is_not_taken(tmp_path: Path) -> None:
+    """It is as wide as they are: round-off must not decide."""
+    for number in range(20):
+        flat = 2000 + PICTURE[: 100 + number] % 50
+        elements = {"WindowCenter": 2000 + 5.3 * number, "WindowWidth": 4096}
+        _, meta, said = read(make_dx(tmp_path / "image.dcm", pixels=flat, elements=elements))
+        assert (meta["display_min"], meta["display_max"]) == (0.0, 4095.0), number
+        assert "the full 12-bit range is shown" in said
 
 
 def test_padding_that_jpeg_smeared_is_padding(tmp_path: Path) -> None:

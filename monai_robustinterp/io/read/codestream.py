@@ -1,4 +1,4 @@
-"""The size that a compressed frame states by itself: a decoder allocates that, whatever the DICOM header says."""
+"""What a compressed frame states by itself: a decoder goes by that, whatever the DICOM header says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HTJ2K = "1.2.840.10008.1.2.4.20"
 
 
 def check_codestream(frame: bytes, syntax: UID, *, rows: int, columns: int, samples: int, allocated: int) -> None:
-    """Compares a frame's own size with that of the header, before it is decoded.
+    """Compares a frame's own size, and of JPEG 2000 its bits, with the header, before it is decoded.
 
     Args:
         frame: one compressed frame.
@@ -26,7 +26,7 @@ def check_codestream(frame: bytes, syntax: UID, *, rows: int, columns: int, samp
         allocated: bits a sample.
 
     Raises:
-        InputRefused: if they differ, or the frame states none.
+        InputRefused: if the sizes differ, the frame states none, or it has more bits a sample than are allocated.
     """
     if syntax == RLELossless:
         # 128 literal bytes take 129; the rest is for bytes that fill up a segment.
@@ -45,15 +45,26 @@ def check_codestream(frame: bytes, syntax: UID, *, rows: int, columns: int, samp
             f"The compressed frame states {said}; the header has {rows}, {columns} and {samples}. The file contradicts "
             "itself or is damaged: export it again."
         )
+    if jpeg_2000 and (bits := _jpeg_2000_bits(frame)) > allocated:
+        # The pixels would lose their upper bits, and nothing would say so.
+        raise InputRefused(
+            f"The compressed frame has {bits} bits a sample; the header allocates {allocated}. The file contradicts "
+            "itself or is damaged: export it again."
+        )
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int] | None:
     start = frame.find(_JPEG_2000_START)
-    fields = frame[start + 8 : start + 42]
-    if start < 0 or len(fields) < 34:
+    fields = frame[start + 8 : start + 43]
+    if start < 0 or len(fields) < 35:
         return None
     width, height, left, top = (int.from_bytes(fields[i : i + 4], "big") for i in range(0, 16, 4))
     return height - top, width - left, int.from_bytes(fields[32:34], "big")
+
+
+def _jpeg_2000_bits(frame: bytes) -> int:
+    """Of the first sample of a pixel; the frame has a size."""
+    return (frame[frame.find(_JPEG_2000_START) + 42] & 0x7F) + 1
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:

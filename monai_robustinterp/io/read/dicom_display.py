@@ -21,16 +21,18 @@ from monai_robustinterp.io.read.dicom_header import integer, items, numbers, sho
 from monai_robustinterp.io.read.display_fit import (
     BITS_DEPEND_ON_CONTENT,
     MOST_CLIPPED,
+    Counts,
     bits_warning,
     range_fit,
     range_in_use,
 )
+from monai_robustinterp.io.read.gray_levels import GrayLevels
 from monai_robustinterp.io.read.lookup_table import is_empty, look_up
 from monai_robustinterp.io.read.source_image import LOOKUP_TABLE, DisplaySlope, affine_slope, no_slope
 
 _WIDTHS = 2.0**20
 _MOST_TRIED = 8  # tables, and windows, of one file
-_BLOCK_ROWS = 64
+_ROUND_OFF = 1e-9  # of a standard deviation of display values
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _STATED_RANGE = (
     "the header's smallest and largest pixel value are the display range only while all pixels lie between them, so it "
@@ -38,15 +40,13 @@ _STATED_RANGE = (
 )
 _ANOTHER_RANGE = "a table or window of the header does not fit the pixels, so the display range depends on the content."
 
-Mask = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, kw_only=True)
-class DisplayedPixels:
-    """Values with the range that is shown from black to white.
+class DisplayedLevels:
+    """Values of gray levels with the range that is shown from black to white.
 
     Attributes:
-        values: integers where no step needs more, else float64; shape [H, W]. Integers may be the stored pixels.
+        values: integers where no step needs more, else float64; shape [N], one for each level.
         low: the value at the dark end.
         high: the value at the bright end.
         source: where the range came from.
@@ -84,13 +84,13 @@ class DisplayedPixels:
         return affine_slope(self.slope, self.low, self.high, intercept=self.intercept, margin=self.margin)
 
 
-def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: Mask) -> DisplayedPixels:
+def displayed_levels(levels: GrayLevels, dataset: Dataset, *, padded: bool) -> DisplayedLevels:
     """Apply the grayscale pipeline of PS3.3 C.11 and PS3.4 N.2 up to, and without, a linear window.
 
     Args:
-        stored: stored pixels, shape [H, W].
+        levels: of the stored pixels; those that count are the exposed ones, at least one.
         dataset: their header.
-        padding: pixels outside the exposed field, shape [H, W], not all of them; they become black.
+        padded: whether there are pixels outside the exposed field, which are to become black.
 
     Returns:
         Values with air dark.
@@ -98,24 +98,20 @@ def displayed_pixels(stored: npt.NDArray[Any], dataset: Dataset, padding: Mask) 
     Raises:
         InputRefused: if a lookup table is malformed.
     """
-    pixels = _with_inversion(_with_voi(_with_modality(stored, dataset, ~padding), dataset, ~padding), dataset)
-    if not padding.any():
-        return pixels
-    values = _floating(pixels.values)
-    values[padding] = pixels.low
-    return replace(pixels, values=values, padded=True, steps=(*pixels.steps, "padding set to black"))
+    display = _with_inversion(_with_voi(_with_modality(levels, dataset), dataset, levels.counts), dataset)
+    return replace(display, padded=True, steps=(*display.steps, "padding set to black")) if padded else display
 
 
-def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
+def _with_modality(levels: GrayLevels, dataset: Dataset) -> DisplayedLevels:
     """Modality LUT or rescale, with the range that holds where there is no VOI."""
     bits, signed = integer(dataset, "BitsStored") or 16, integer(dataset, "PixelRepresentation") == 1
     tables = items(dataset, "ModalityLUTSequence")
     if tables and not is_empty(tables[0]):
-        table = look_up(stored, tables[0], lowest=-(2.0 ** (bits - 1)) if signed else 0.0)
-        _check_contrast(table.values, exposed, tables[0])
-        used = range_in_use(table.values, exposed, bits=table.bits, signed=False)
+        table = look_up(levels.values, tables[0], lowest=-(2.0 ** (bits - 1)) if signed else 0.0)
+        _check_contrast(table.values[levels.counts > 0], tables[0])
+        used = range_in_use(table.values, levels.counts, bits=table.bits, signed=False)
         whole = used.bits == table.bits
-        return DisplayedPixels(
+        return DisplayedLevels(
             values=table.values,
             low=0.0,
             high=used.high,
@@ -125,31 +121,27 @@ def _with_modality(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) ->
             range_warning="" if whole else bits_warning(used.bits, table.bits),
             warnings=table.warnings,
         )
-    pixels = _stored_range(stored, dataset, exposed)
+    display = _stored_range(levels, dataset)
     if tables:
-        pixels = replace(pixels, warnings=("ModalityLUTSequence has an empty item: it is ignored",))
+        display = replace(display, warnings=("ModalityLUTSequence has an empty item: it is ignored",))
     slope, intercept = _rescale(dataset)
     if (slope, intercept) == (1.0, 0.0):
-        return pixels
-    ends = sorted((slope * pixels.low + intercept, slope * pixels.high + intercept))
-    values = _floating(pixels.values)
-    values *= slope
-    values += intercept
+        return display
+    ends = sorted((slope * display.low + intercept, slope * display.high + intercept))
     return replace(
-        pixels,
-        values=values,
+        display,
+        values=display.values.astype(np.float64) * slope + intercept,
         low=ends[0],
         high=ends[1],
-        source=f"{pixels.source}, rescaled",
+        source=f"{display.source}, rescaled",
         slope=abs(slope),
         intercept=intercept,
         steps=("stored values", f"rescale slope {slope:g} intercept {intercept:g}"),
     )
 
 
-def _check_contrast(values: npt.NDArray[Any], exposed: Mask, table: Dataset) -> None:
-    low, high = values.min(where=exposed, initial=values.max()), values.max(where=exposed, initial=values.min())
-    if low == high:
+def _check_contrast(values: npt.NDArray[Any], table: Dataset) -> None:
+    if values.min() == values.max():
         count, _, bits = (int(number) for number in table.LUTDescriptor)
         raise InputRefused(
             f"The modality LUT gives all pixels the same value, and its descriptor states {count} entries of {bits} "
@@ -168,18 +160,18 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     return pair[0], pair[1]
 
 
-def _stored_range(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> DisplayedPixels:
-    """Stored pixels as they are, with the range that the header states or that their bits have."""
+def _stored_range(levels: GrayLevels, dataset: Dataset) -> DisplayedLevels:
+    """Stored values as they are, with the range that the header states or that their bits have."""
     low, high = stored_integer(dataset, "SmallestImagePixelValue"), stored_integer(dataset, "LargestImagePixelValue")
-    stated = low is not None and high is not None and low < high
-    if low is not None and high is not None and stated and not (exposed & ((stored < low) | (stored > high))).any():
+    stated, found = low is not None and high is not None and low < high, levels.counted()
+    if low is not None and high is not None and stated and low <= found.min() and found.max() <= high:
         source = "header: SmallestImagePixelValue, LargestImagePixelValue"
-        return DisplayedPixels(values=stored, low=low, high=high, source=source, content=_STATED_RANGE)
+        return DisplayedLevels(values=levels.values, low=low, high=high, source=source, content=_STATED_RANGE)
     bits = integer(dataset, "BitsStored") or 16
-    used = range_in_use(stored, exposed, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
+    used = range_in_use(levels.values, levels.counts, bits=bits, signed=integer(dataset, "PixelRepresentation") == 1)
     whole = used.bits == bits
-    return DisplayedPixels(
-        values=stored,
+    return DisplayedLevels(
+        values=levels.values,
         low=used.low,
         high=used.high,
         source=f"full {bits}-bit range" if whole else f"{used.bits}-bit range in use",
@@ -189,44 +181,42 @@ def _stored_range(stored: npt.NDArray[Any], dataset: Dataset, exposed: Mask) -> 
     )
 
 
-def _with_voi(pixels: DisplayedPixels, dataset: Dataset, exposed: Mask) -> DisplayedPixels:
+def _with_voi(display: DisplayedLevels, dataset: Dataset, counts: Counts) -> DisplayedLevels:
     """The first VOI LUT table that fits the pixels, else the first such window, else the fallback range as it is.
 
     Where none of them fits, the fallback neither, the one that shows most is taken.
     """
     unused: list[str] = []
-    # Of the largest images there is no room for two tables' values: what shows nothing is not kept.
-    misfit: tuple[float, DisplayedPixels] | None = None
-    for voi in _voi(pixels, dataset):
+    misfit: tuple[float, DisplayedLevels] | None = None
+    for voi in _voi(display, dataset):
         if isinstance(voi, str):
             unused.append(voi)
             continue
-        fit = range_fit(voi.values, exposed, voi.low, voi.high)
+        fit = range_fit(voi.values, counts, voi.low, voi.high)
         if fit.fits:
             margin = fit.margin / (voi.slope / (voi.high - voi.low)) if voi.slope > 0 else math.inf
             content = _ANOTHER_RANGE if misfit else ""
             return replace(voi, content=content, margin=margin, warnings=(*voi.warnings, *unused))
         visible = 0.0 if fit.clipped >= MOST_CLIPPED else fit.deviation
         if misfit is None or visible > misfit[0]:
-            misfit = visible, voi if visible else pixels
+            misfit = visible, voi
         unused.append(
             f"{voi.source} does not fit the pixels: {fit.clipped:.0%} of them would be black or white, with a standard "
             f"deviation of {fit.deviation:.3f}"
         )
-        del voi
-    content = pixels.content
-    if misfit and pixels.low < pixels.high:
+    content = display.content
+    if misfit and display.low < display.high:
         content = _ANOTHER_RANGE
-        whole = range_fit(pixels.values, exposed, pixels.low, pixels.high)
+        whole = range_fit(display.values, counts, display.low, display.high)
         most, voi = misfit
-        if not whole.fits and most > whole.deviation:
+        if not whole.fits and most > whole.deviation + _ROUND_OFF:
             return replace(voi, content=content, warnings=(*voi.warnings, *unused))
-        unused[-1] += f"; the {pixels.source} is shown"
-    warnings = (*pixels.warnings, *unused, *filter(None, (pixels.range_warning,)))
-    return replace(pixels, content=content, warnings=warnings)
+        unused[-1] += f"; the {display.source} is shown"
+    warnings = (*display.warnings, *unused, *filter(None, (display.range_warning,)))
+    return replace(display, content=content, warnings=warnings)
 
 
-def _voi(pixels: DisplayedPixels, dataset: Dataset) -> Iterator[DisplayedPixels | str]:
+def _voi(display: DisplayedLevels, dataset: Dataset) -> Iterator[DisplayedLevels | str]:
     """What the header offers, in order; a sentence for what cannot be used."""
     tables = items(dataset, "VOILUTSequence")
     for number, item in enumerate(tables[:_MOST_TRIED], start=1):
@@ -234,40 +224,39 @@ def _voi(pixels: DisplayedPixels, dataset: Dataset) -> Iterator[DisplayedPixels 
         if is_empty(item):
             yield f"{name} is empty: it is ignored"
             continue
-        table = look_up(pixels.values, item, lowest=min(pixels.low, pixels.intercept))
+        table = look_up(display.values, item, lowest=min(display.low, display.intercept))
         yield replace(
-            pixels,
+            display,
             values=table.values,
             low=0.0,
             high=2.0**table.bits - 1,
             source=name,
             slope=math.nan,
-            steps=(*pixels.steps, name),
-            warnings=(*pixels.warnings, *table.warnings),
+            steps=(*display.steps, name),
+            warnings=(*display.warnings, *table.warnings),
         )
-        del table
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if bool(centers) != bool(widths):
         yield "WindowCenter or WindowWidth is missing or no number; the window is ignored"
     function = text(dataset, "VOILUTFunction") or "LINEAR"
     for number, (center, width) in enumerate(zip(centers[:_MOST_TRIED], widths), start=1):
-        yield _window(pixels, center, width, f"window {number} of {len(centers)}", function)
+        yield _window(display, center, width, f"window {number} of {len(centers)}", function)
 
 
-def _window(pixels: DisplayedPixels, center: float, width: float, name: str, function: str) -> DisplayedPixels | str:
+def _window(display: DisplayedLevels, center: float, width: float, name: str, function: str) -> DisplayedLevels | str:
     shown = f"{name} ({function})"
     if function == "SIGMOID" and width > 0:
         # expit is steepest at 0, where its slope is 1/4. Far from 0 its argument would be rounded to steps (L11).
-        near = max(abs(center), abs(pixels.intercept)) <= _WIDTHS * width
+        near = max(abs(center), abs(display.intercept)) <= _WIDTHS * width
         return replace(
-            pixels,
-            values=_sigmoid(pixels.values, center, width),
+            display,
+            values=expit(4 * (display.values.astype(np.float64) - center) / width),
             low=0.0,
             high=1.0,
             source=shown,
-            slope=pixels.slope / width if near else math.inf,
+            slope=display.slope / width if near else math.inf,
             intercept=0.0,
-            steps=(*pixels.steps, shown),
+            steps=(*display.steps, shown),
         )
     low = high = center
     if function == "LINEAR":
@@ -279,32 +268,17 @@ def _window(pixels: DisplayedPixels, center: float, width: float, name: str, fun
             f"{name} has function {shown_term(function, _FUNCTIONS)} and width {width:g}; LINEAR needs a width above "
             "1, LINEAR_EXACT and SIGMOID above 0; the window is ignored"
         )
-    return replace(pixels, low=low, high=high, source=shown, steps=(*pixels.steps, f"{shown} recorded, not applied"))
+    return replace(display, low=low, high=high, source=shown, steps=(*display.steps, f"{shown} recorded, not applied"))
 
 
-def _with_inversion(pixels: DisplayedPixels, dataset: Dataset) -> DisplayedPixels:
+def _with_inversion(display: DisplayedLevels, dataset: Dataset) -> DisplayedLevels:
     """Reflect the values in their range where low values are shown bright.
 
     MONOCHROME1 says so by itself, and DX repeats it as shape INVERSE: that is one inversion, not two.
     """
     photometric, shape = text(dataset, "PhotometricInterpretation"), text(dataset, "PresentationLUTShape")
     if photometric != "MONOCHROME1" and shape != "INVERSE":
-        return pixels
+        return display
     reason = photometric if photometric == "MONOCHROME1" else "PresentationLUTShape INVERSE"
-    values = _floating(pixels.values)
-    np.subtract(pixels.low + pixels.high, values, out=values)
-    return replace(pixels, values=values, steps=(*pixels.steps, f"inverted ({reason})"))
-
-
-def _sigmoid(values: npt.NDArray[Any], center: float, width: float) -> npt.NDArray[np.float64]:
-    """A sigmoid window's display values, in pieces as all else that the largest images leave no memory for."""
-    shown = np.empty(values.shape)
-    for start in range(0, len(values), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        shown[rows] = expit(4 * (values[rows].astype(np.float64) - center) / width)
-    return shown
-
-
-def _floating(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The values, to be changed in place: a copy of integers, and float64 itself."""
-    return values.astype(np.float64, copy=False)
+    values = display.low + display.high - display.values.astype(np.float64)
+    return replace(display, values=values, steps=(*display.steps, f"inverted ({reason})"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from monai_robustinterp.errors import InputRefused
@@ -12,10 +16,11 @@ from monai_robustinterp.io.read.dicom_admission import (
     view_position,
 )
 from monai_robustinterp.io.read.dicom_dataset import parse_dicom
-from monai_robustinterp.io.read.dicom_display import displayed_pixels
+from monai_robustinterp.io.read.dicom_display import DisplayedLevels, displayed_levels
 from monai_robustinterp.io.read.dicom_header import header_meta, lossy_compression, pixel_aspect, pixel_spacing
-from monai_robustinterp.io.read.dicom_padding import find_padding
+from monai_robustinterp.io.read.dicom_padding import Padding, find_padding
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
+from monai_robustinterp.io.read.gray_levels import GrayLevels, gray_levels, spread
 from monai_robustinterp.io.read.header_text import HeaderText
 from monai_robustinterp.io.read.source_image import SourceImage, aspect_warnings, check_content, no_slope
 
@@ -59,22 +64,22 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
             "image, or read with strict=False if the header is wrong and the image was looked at."
         )
     padding = find_padding(stored.values, dataset)
-    # One value beside padding is no content either. Without padding there is nothing to copy, which takes seconds.
-    check_content(stored.values[~padding.mask] if padding.mask.any() else stored.values)
+    levels = gray_levels(stored.values, padding.mask)
+    check_content(levels.counted())  # one value beside padding is no content either
     if stored.in_color:
         _delete_grayscale(dataset)
-    pixels = displayed_pixels(stored.values, dataset, padding.mask)
+    display = displayed_levels(levels, dataset, padded=padding.mask is not None)
     spacing_mm, spacing_source = pixel_spacing(dataset)
     aspect = pixel_aspect(dataset, spacing_mm)
     oddities = (*display_oddities(dataset), *aspect_warnings(aspect))
     return SourceImage(
         stored_pixels=stored.values,
-        values=pixels.values,
-        display_min=pixels.low,
-        display_max=pixels.high,
-        display_source=pixels.source,
-        intensity_path=(*pixels.steps[:1], *filter(None, (stored.step,)), *pixels.steps[1:]),
-        slope=no_slope(stored.content) if stored.content else pixels.display_slope(),
+        values=_displayed(stored.values, levels, display, padding),
+        display_min=display.low,
+        display_max=display.high,
+        display_source=display.source,
+        intensity_path=(*display.steps[:1], *filter(None, (stored.step,)), *display.steps[1:]),
+        slope=no_slope(stored.content) if stored.content else display.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
         spacing_source=spacing_source,
@@ -82,8 +87,19 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         dicom_header=HeaderText.of(content),
         header=header,
         lossy_compression=compression,
-        warnings=(*concerns, *oddities, *found, *stored.warnings, *filter(None, (padding.warning,)), *pixels.warnings),
+        warnings=(*concerns, *oddities, *found, *stored.warnings, *filter(None, (padding.warning,)), *display.warnings),
     )
+
+
+def _displayed(
+    stored: npt.NDArray[Any], levels: GrayLevels, display: DisplayedLevels, padding: Padding
+) -> npt.NDArray[np.float32]:
+    """The pixels as they are displayed, with padding black, shape [H, W]."""
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which the reader refuses
+        values = spread(stored, levels, display.values)
+        if padding.mask is not None:
+            values[padding.mask] = display.low
+    return values
 
 
 def _delete_grayscale(dataset: Dataset) -> None:

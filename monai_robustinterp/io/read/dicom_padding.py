@@ -22,11 +22,11 @@ class Padding:
     """Where the padding is.
 
     Attributes:
-        mask: bool [H, W].
+        mask: bool [H, W], with at least one pixel; None if there is none.
         warning: a sentence if there is more of it than the padding value says; "" otherwise.
     """
 
-    mask: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.bool_] | None
     warning: str = ""
 
 
@@ -37,10 +37,12 @@ def find_padding(stored: npt.NDArray[Any], dataset: Dataset) -> Padding:
     """
     first = stored_integer(dataset, "PixelPaddingValue")
     if first is None:
-        return Padding(np.zeros(stored.shape, dtype=bool))
+        return Padding(None)
     last = stored_integer(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((first, first if last is None else last))
     mask = (stored >= low) & (stored <= high)
+    if not mask.any():
+        return Padding(None)
     reach = int(2 ** (integer(dataset, "BitsStored") or 8) * _SMEARED)
     if not _is_lossy(dataset):
         return Padding(mask)

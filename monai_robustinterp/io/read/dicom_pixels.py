@@ -208,6 +208,9 @@ def _decode(dataset: Dataset, syntax: UID) -> npt.NDArray[Any]:
             raise EOFError("no end marker")
         if syntax == JPEGExtended12Bit and has_12_bits(get_frame(dataset.PixelData, 0, number_of_frames=1)):
             return decode_12_bits(dataset)
+        if syntax in JPEG2000TransferSyntaxes:
+            # OpenJPEG, as in GDCM, which hands the pixels on as a text: that takes seconds of the largest films.
+            dataset.pixel_array_options(decoding_plugin="pylibjpeg")
         pixels: npt.NDArray[Any] = dataset.pixel_array
     except Exception as error:  # every decoder plugin has its own types
         raise InputRefused(

@@ -7,7 +7,6 @@ What is found here depends on the pixels, so each answer comes with the change o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +22,8 @@ _UNSEEN = 1 / 512  # what lies so near to black or white is rounded to it on a d
 _SPARE_BITS = 3
 _LEAST_BITS = 8
 _BINS = 2**12
-_BLOCK_ROWS = 64
 
-Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,46 +64,44 @@ class UsedRange:
     margin: float
 
 
-def range_fit(values: npt.NDArray[Any], exposed: Mask, low: float, high: float) -> RangeFit:
+def range_fit(values: npt.NDArray[Any], counts: Counts, low: float, high: float) -> RangeFit:
     """Look at values in a display range.
 
     Args:
-        values: of the pixels, shape [H, W].
-        exposed: those that count, at least one, shape [H, W].
+        values: of the pixels, shape [N].
+        counts: how many pixels have each, shape [N], not all 0.
         low: the value that is shown black.
         high: the value that is shown white, above ``low``.
     """
-    size, clipped, total, squares = 0, 0, 0.0, 0.0
-    nearness = np.zeros(_BINS, dtype=np.int64)  # pixels by their distance from black or white, whichever is nearer
-    for block in _blocks(values, exposed):
-        display = np.clip((block - low) / (high - low), 0, 1)
-        to_end = np.minimum(display, 1 - display) - _UNSEEN
-        size, total, squares = size + display.size, total + float(display.sum()), squares + float(display @ display)
-        clipped += int(np.count_nonzero(to_end <= 0))
-        nearness += np.bincount((to_end[to_end > 0] * (2 * _BINS)).astype(np.intp), minlength=_BINS)
-    deviation = math.sqrt(max(0.0, squares / size - (total / size) ** 2))
+    display = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    to_end = np.minimum(display, 1 - display) - _UNSEEN
+    size, clipped, seen = int(counts.sum()), int(counts[to_end <= 0].sum()), to_end > 0
+    mean = float(display @ counts) / size
+    deviation = math.sqrt(float((display - mean) ** 2 @ counts) / size)
     fit = RangeFit(deviation, clipped / size, 0.0)
     if not fit.fits:
         return fit
     # Clipping shortens changes, and the standard deviation is a distance over the square root of the size.
     flattened = (deviation - LEAST_SD) * math.sqrt(size)
     missing = math.ceil(MOST_CLIPPED * size) - clipped
+    # Pixels by their distance from black or white, whichever is nearer.
+    nearness = np.bincount((to_end[seen] * (2 * _BINS)).astype(np.intp), counts[seen], minlength=_BINS)
     taken = np.diff(np.minimum(np.cumsum(nearness), missing), prepend=0)
     moved = float(np.linalg.norm(np.sqrt(taken) * np.arange(_BINS) / (2 * _BINS)))
     return RangeFit(deviation, fit.clipped, min(flattened, moved))
 
 
-def range_in_use(values: npt.NDArray[Any], exposed: Mask, *, bits: int, signed: bool) -> UsedRange:
+def range_in_use(values: npt.NDArray[Any], counts: Counts, *, bits: int, signed: bool) -> UsedRange:
     """The full range of ``bits``, or the smallest one that holds the values if that is at most an eighth of it.
 
     Args:
-        values: of the pixels, shape [H, W].
-        exposed: those that count, at least one, shape [H, W].
+        values: of the pixels, shape [N].
+        counts: how many pixels have each, shape [N], not all 0.
         bits: that the header claims.
         signed: whether half of the range is below 0.
     """
-    most, smallest = bits - _SPARE_BITS, float(values.min(where=exposed, initial=values.max()))
-    largest = float(values.max(where=exposed, initial=values.min()))
+    found = values[counts > 0].astype(np.float64)
+    most, smallest, largest = bits - _SPARE_BITS, float(found.min()), float(found.max())
     for count in range(_LEAST_BITS, most + 1):
         for low in _starts(count, signed):
             if low <= smallest and largest < low + 2**count:
@@ -113,19 +109,9 @@ def range_in_use(values: npt.NDArray[Any], exposed: Mask, *, bits: int, signed: 
     low = -(2 ** (bits - 1)) if signed else 0
     margin = math.inf
     for start in _starts(most, signed) if most >= _LEAST_BITS else ():
-        squares = 0.0
-        for block in _blocks(values, exposed):
-            beyond = block - np.clip(block, start, start + 2**most - 1)
-            squares += float(beyond @ beyond)
-        margin = min(margin, math.sqrt(squares))
+        beyond = found - np.clip(found, start, start + 2**most - 1)
+        margin = min(margin, math.sqrt(float(beyond**2 @ counts[counts > 0])))
     return UsedRange(float(low), float(low + 2**bits - 1), bits, margin)
-
-
-def _blocks(values: npt.NDArray[Any], exposed: Mask) -> Iterator[npt.NDArray[np.float64]]:
-    """The values that count, in pieces: the largest images leave no memory for a copy."""
-    for first in range(0, len(values), _BLOCK_ROWS):
-        rows = slice(first, first + _BLOCK_ROWS)
-        yield values[rows][exposed[rows]].astype(np.float64)
 
 
 def _starts(count: int, signed: bool) -> tuple[int, ...]:

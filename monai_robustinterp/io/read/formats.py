@@ -107,4 +107,4 @@ def _facts(source: SourceImage) -> dict[str, Any]:
 
 def _pixel_sha256(pixels: npt.NDArray[Any]) -> str:
     little_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(little_endian.tobytes()).hexdigest()
+    return hashlib.sha256(little_endian.data).hexdigest()

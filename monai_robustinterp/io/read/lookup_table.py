@@ -13,7 +13,6 @@ from monai_robustinterp.errors import InputRefused
 
 _BYTE, _WORD = 8, 16
 _SPARE = 8  # a table that uses at most this part of its range has another range
-_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,8 @@ def look_up(values: npt.NDArray[Any], item: Dataset, *, lowest: float) -> Looked
             f"a lookup table claims outputs of {_shown(bits)} bits and its entries reach {int(table.max())}: the range "
             f"of {used} bits is shown",
         )
-    return LookedUp(_mapped(values, table, first), used, warnings)
-
-
-def _mapped(values: npt.NDArray[Any], table: npt.NDArray[Any], first: int) -> npt.NDArray[np.uint16]:
-    """The entry of each value, in pieces: the largest images leave no memory for indices."""
-    found = np.empty(values.shape, dtype=np.uint16)
-    for start in range(0, len(values), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        index = np.clip(np.rint(values[rows], dtype=np.float64) - first, 0, table.size - 1)
-        found[rows] = table[index.astype(np.intp)]
-    return found
+    index = np.clip(np.rint(values, dtype=np.float64) - first, 0, table.size - 1)
+    return LookedUp(table[index.astype(np.intp)].astype(np.uint16), used, warnings)
 
 
 def _entries(item: Dataset, count: int, bits: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:

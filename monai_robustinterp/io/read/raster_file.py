@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.display_fit import BITS_DEPEND_ON_CONTENT, UsedRange, bits_warning, range_in_use
 from monai_robustinterp.io.read.gray_channels import NO_CHANNEL_SLOPE, gray_of_channels
+from monai_robustinterp.io.read.gray_levels import gray_levels
 from monai_robustinterp.io.read.source_image import (
     LOOKUP_TABLE,
     DisplaySlope,
@@ -64,7 +65,8 @@ def read_raster(content: bytes, *, png: bool) -> SourceImage:
             "The file is damaged: copy or export it again."
         ) from None
     bits = 8 * stored.dtype.itemsize
-    used = range_in_use(stored, np.ones(stored.shape, dtype=bool), bits=bits, signed=False)
+    levels = gray_levels(stored)
+    used = range_in_use(levels.values, levels.counts, bits=bits, signed=False)
     warnings = (
         unequal,
         _ROTATED if rotated else "",

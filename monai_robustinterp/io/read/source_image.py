@@ -155,13 +155,15 @@ def check_content(values: npt.NDArray[Any]) -> None:
     Raises:
         InputRefused: if a value is NaN or infinite, or all values are equal.
     """
-    if not np.isfinite(values).all():
+    # The least and the largest value are NaN or infinite if any value is.
+    ends = (values.min(), values.max()) if values.size else ()
+    if not np.isfinite(ends).all():
         count = int(np.count_nonzero(~np.isfinite(values)))
         raise InputRefused(
             f"{count} of {values.size} pixels are NaN or infinite; every pixel must be a finite number. "
             "Export the image again without masking."
         )
-    if values.size == 0 or values.min() == values.max():
+    if not ends or ends[0] == ends[1]:
         raise InputRefused(
             "All pixels have the same value; a radiograph has at least two. "
             "Check the exposure and the export: there is nothing to explain in this image."
