@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-any-file lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-any-file lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -62,6 +62,14 @@ study-denoiser: $(INSTALLED)
 
 study-attack: $(INSTALLED)
 	$(BIN)/python -m benchmarks.attack study_output/attack --chest-xray14 $(CHEST_XRAY14_DIR)
+
+# Masks of the Kermany images, the other set with its masks, and weights of the network that learned a planted letter.
+MASKS_DIR ?= kermany_masks
+COVID_DIR ?= covid_v7
+SHORTCUT ?=
+
+study-lungs: $(INSTALLED)
+	$(BIN)/python -m benchmarks.lungs study_output/lungs --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR) --masks $(MASKS_DIR) --covid $(COVID_DIR) $(if $(SHORTCUT),--shortcut $(SHORTCUT))
 
 # The wheel pydicom-data, unpacked, if it is to be tried too (pip download --no-deps pydicom-data).
 PYDICOM_DATA ?=

@@ -51,13 +51,13 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    candidates=tuple(evidence(sigma) for sigma in (0.25, 0.4, 0.5)),
+    candidates=tuple(evidence(sigma) for sigma in (0.25, 0.4)),
     rivals=(EARLIER, EARLIER_FARTHER),
     select_samples=256,
     report_samples=512,
-    alarm_samples=256,
+    alarm_samples=192,
     draws=8,
-    films=30,
+    films=16,
 )
 QUICK = Plan(
     name="quick",

@@ -23,6 +23,7 @@ STUDIES = {
     "defaults": ("defaults.md", "results.json", "| gradient, sigma 0.1, denoiser none | 64 | yes |"),
     "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
     "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
+    "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
     "any_file": ("any-file.md", "results.json", "| DICOM header | 2 |"),
 }
 
