@@ -17,20 +17,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 import monai_robustinterp
 from benchmarks.defaults.films import sample_films, sample_items, validation_items
 from benchmarks.defaults.measures import decisions
 from benchmarks.defaults.plan import selects
+from benchmarks.films import SAMPLES
 from benchmarks.lungs import page
 from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.lungs.models import Contender, film_row, summary
+from benchmarks.lungs.picture import Column, side_by_side
 from benchmarks.lungs.plan import EARLIER, EVIDENCE, FULL, QUICK, Plan
 from benchmarks.lungs.plant import plant
 from benchmarks.lungs.segmenter import agreement, masked_films
 from benchmarks.lungs.selection import chosen, decided
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.places import PICTURES, RESULTS, ROOT
 from monai_robustinterp.bundle import load_lung_fields
 from monai_robustinterp.files import file_sha256
+from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.store import kept_json
@@ -39,6 +44,8 @@ from monai_robustinterp.training.tables import LabeledImage
 Row = dict[str, Any]
 
 SEGMENTER = "chest_xray_lung_fields"
+WHITE = {"sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
+PICTURE = "lungs_models.png"
 
 
 def rows_of(output: Path, contender: Contender, films: Sequence[MarkedFilm], n_samples: int) -> list[Row]:
@@ -88,17 +95,13 @@ def models(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Seque
 def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None) -> list[Row]:
     """How often the alarm fires: a model of the letter on films with it, and models without it on the same films."""
     children = _positives(items, plan.films)
-    folder = output / "planted"
-    folder.mkdir(parents=True, exist_ok=True)
-    for film in children:
-        plant(film.path, folder, letter=True)
-    marked = [dataclasses.replace(film, path=folder / f"{film.path.stem}.png") for film in children]
+    paths = _with_letter(output, [film.path for film in children])
+    marked = [dataclasses.replace(film, path=path) for film, path in zip(children, paths)]
     tried = []
     for interpreter in ("cam", "grad_cam", "gradient"):
-        noise = {"interpreter_name": interpreter, "sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
+        noise = WHITE | {"interpreter_name": interpreter}
         if shortcut is not None:
-            letter = noise | {"ckpt_path": str(shortcut)}
-            tried.append((Contender(label=f"letter, {interpreter}", bundle=EVIDENCE, overrides=letter), marked))
+            tried.append((letter_model(shortcut, interpreter), marked))
         clean = Contender(label=f"evidence, {interpreter}", bundle=EVIDENCE, overrides=noise)
         tried.append((clean, children))
     tried.append((EARLIER, children))
@@ -107,6 +110,31 @@ def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Pa
         found = rows_of(output / "alarm", contender, films, plan.alarm_samples)
         rows.append({"label": contender.label, **summary(found)})
     return rows
+
+
+def letter_model(weights: Path, interpreter: str) -> Contender:
+    """The evidence network with weights that learned a letter."""
+    overrides = WHITE | {"interpreter_name": interpreter, "ckpt_path": str(weights)}
+    return Contender(label=f"letter, {interpreter}", bundle=EVIDENCE, overrides=overrides)
+
+
+def picture(output: Path, plan: Plan, chosen_label: str, shortcut: Path | None) -> Figure:
+    """The shipped pneumonia films under the earlier default, the chosen settings, and the model of the letter."""
+    films = [path for path in find_images([SAMPLES]).images if path.suffix == ".jpeg" and "person" in path.name]
+    films = films[: plan.films]
+    new = next(one for one in plan.candidates if one.label == chosen_label)
+    columns: list[Column] = [(EARLIER, films), (new, films)]
+    if shortcut is not None:
+        columns.append((letter_model(shortcut, "cam"), _with_letter(output, films)))
+    return side_by_side(columns, n_samples=plan.alarm_samples)
+
+
+def _with_letter(output: Path, paths: Sequence[Path]) -> list[Path]:
+    folder = output / "planted"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        plant(path, folder, letter=True)
+    return [folder / f"{path.stem}.png" for path in paths]
 
 
 def _positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
@@ -156,7 +184,10 @@ def main(arguments: argparse.Namespace) -> None:
     results |= models(output, plan, items, films)
     results["alarms"] = alarms(output, plan, items, arguments.shortcut)
     write_json(output / "results.json", results)
-    write_page((output if arguments.quick else RESULTS) / "lungs.md", page.sections(results))
+    pages, pictures = (output, output) if arguments.quick else (RESULTS, PICTURES)
+    shown = {pictures / PICTURE: picture(output, plan, results["chosen"], arguments.shortcut)}
+    link = PICTURE if arguments.quick else f"../{PICTURES.name}/{PICTURE}"
+    write_page(pages / "lungs.md", page.sections(results, link), pictures=shown)
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,11 +13,12 @@ from monai_robustinterp.study.tables import Goal, prose, rounded_down, table
 Row = dict[str, Any]
 
 
-def sections(results: Row) -> list[list[str]]:
+def sections(results: Row, picture: str) -> list[list[str]]:
     """The parts of the page.
 
     Args:
         results: content of results.json.
+        picture: where it is, from the page.
     """
     plan, segmenter = results["plan"], results["segmenter"]
     quick = "**A quick run: it shows what the command does, its figures are no results.**"
@@ -64,6 +65,11 @@ def sections(results: Row) -> list[list[str]]:
             "without it.",
         ),
         _alarms(results["alarms"]),
+        [f"![certified maps of the models on the shipped pneumonia films]({picture})"],
+        prose(
+            "The shipped pneumonia films (children): reported cells outlined, lungs as a thin line. The model of the",
+            "letter sees the film with the letter.",
+        ),
         ["Measured on " + surroundings_text(results["surroundings"]) + "."],
     ]
 
