@@ -100,6 +100,7 @@ def prepare(
     *,
     regions: Sequence[RegionSource] = (),
     changes: Sequence[Change] = NAMED,
+    cell_size: int | None = None,
 ) -> Prepared:
     """Reads and preprocesses one image file; a thread of its own may do it while the network works on another one.
 
@@ -108,6 +109,7 @@ def prepare(
         bundle: see :func:`certify_image`.
         regions: see :func:`certify_image`.
         changes: see :func:`certify_image`.
+        cell_size: side of the cells of the regions in pixels; None takes the bundle's.
 
     Raises:
         InputRefused: see :func:`certify_image`; or if sampling is to go on until a change is covered that is none of
@@ -118,19 +120,20 @@ def prepare(
     source_image = Source(loaded["image"], bundle.preprocessing)
     image: MetaTensor = bundle.preprocessed(loaded)
     regions = [region.read(image.meta) if isinstance(region, LungMask) else region for region in regions]
-    on_cells = [_on_cells(region, image, bundle) for region in regions]
+    cell_size = cell_size or bundle.inferer.recipe.cell_size
+    on_cells = [_on_cells(region, image, bundle, cell_size) for region in regions]
     ready = Prepared(image=image, source=source_image, gray=gray, regions=tuple(on_cells))
     lungs = next((region.pixels for region in regions if isinstance(region, Lungs)), None)
-    ready = replace(ready, lungs=lungs) if lungs is not None else _with_lungs(ready, bundle)
+    ready = replace(ready, lungs=lungs) if lungs is not None else _with_lungs(ready, bundle, cell_size)
     return replace(ready, until_radius=_until_radius(ready, bundle, changes))
 
 
-def _on_cells(region: RegionSource, image: MetaTensor, bundle: SaliencyBundle) -> Region:
+def _on_cells(region: RegionSource, image: MetaTensor, bundle: SaliencyBundle, cell_size: int) -> Region:
     with _INVERTING:
-        return region_on_cells(region, image, bundle.preprocessing, cell_size=bundle.inferer.recipe.cell_size)
+        return region_on_cells(region, image, bundle.preprocessing, cell_size=cell_size)
 
 
-def _with_lungs(ready: Prepared, bundle: SaliencyBundle) -> Prepared:
+def _with_lungs(ready: Prepared, bundle: SaliencyBundle, cell_size: int) -> Prepared:
     """The image with the lungs that the bundle's segmenter finds on it, or the reason why it finds none."""
     if bundle.lungs is None:
         return ready
@@ -140,7 +143,7 @@ def _with_lungs(ready: Prepared, bundle: SaliencyBundle) -> Prepared:
     if found.failure is not None:
         return replace(ready, lungs_record=record)
     try:
-        region = _on_cells(lungs, ready.image, bundle)
+        region = _on_cells(lungs, ready.image, bundle, cell_size)
     except InputRefused:
         # The user named no region that could be wrong: the image goes on without a claim on its lungs.
         return replace(ready, lungs_record=record | {"failure": _NO_CELLS})

@@ -97,7 +97,7 @@ def replay(
     if other:
         return ReplayReport(differences=tuple(other))
     inferer = _inferer(record, votes, spec, bundle)
-    prepared = prepare(source, bundle)
+    prepared = prepare(source, bundle, cell_size=spec.cell_size)
     other = [
         *_other_image(record, votes, prepared, bundle),
         *_other_ledger(record, spec, prepared, bundle),

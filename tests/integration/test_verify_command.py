@@ -66,7 +66,8 @@ def test_a_replay_on_this_machine_is_equal_bit_for_bit(folder: Path, capsys: pyt
     assert audit(folder, *arguments) == 0
     out, err = capsys.readouterr()
     assert "replayed votes: 0 of " in out and "replay: equal bit for bit" in out and not err
-    assert ("not replayed: that the cells of the given regions" in out) is ("regions" in record)
+    given = [region["name"] for region in record["regions"] if not region["name"].startswith("lungs (")]
+    assert ("not replayed: that the cells of the given regions" in out) is bool(given)
     assert ("not replayed: that the looks" in out) is ("sampling" in record)
 
 
