@@ -108,7 +108,7 @@ def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Pa
     rows = []
     for contender, films in tried:
         found = rows_of(output / "alarm", contender, films, plan.alarm_samples)
-        rows.append({"label": contender.label, **summary(found)})
+        rows.append({"model": contender.label, **summary(found)})
     return rows
 
 
