@@ -192,7 +192,7 @@ def _model_goals(results: Row) -> list[Goal]:
 def _alarms(rows: Sequence[Row]) -> list[str]:
     lines = [
         [
-            row["label"],
+            row["model"],
             f"{row['films']}",
             _text(row["alarm"]),
             _text(row["votes_in_lungs"]),
