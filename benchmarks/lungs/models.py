@@ -25,7 +25,8 @@ Row = dict[str, Any]
 TARGET = 1
 SEED = 20261130
 """Of the noise of this study, which no settings were chosen with."""
-NAMED_CLAIM = (("JPEG quality", 75.0), ("brightness", 0.02), ("brightness", -0.02))
+NAMED_CLAIM = (("JPEG quality", 75), ("brighter by", 0.02), ("darker by", 0.02))
+"""Changes that the claim on the lungs is to cover, where they apply."""
 _TRUTHS = ("boxes", "polygons")
 
 
@@ -77,13 +78,13 @@ def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
     if lungs is not None:
         (statement,) = region_statements(votes, spec, eta=claim.eta, l2=certificate.l_max)
         radius = radius_in_noise(statement["radius_above_half"]["l2"], spec.sigma)
-        norms = [change.norms for change in measured if (change.name, change.value) in NAMED_CLAIM]
+        named = [change for change in measured if (change.name, change.value) in NAMED_CLAIM]
         row |= {
             "lungs": float(lungs.mean()),
             "votes_in_lungs": statement["observed"],
             "cells_in_lungs": float(lungs[votes.top_k_mask].mean()),
             "claim_radius": statement["radius_above_half"]["in_noise"],
-            "claimed": all(covers(radius, norm) for norms_of in norms for norm in norms_of),
+            "claimed": radius > 0 and all(covers(radius, norm) for change in named for norm in change.norms),
             "alarm": statement["alarm"],
         }
     return row

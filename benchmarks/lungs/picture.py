@@ -22,7 +22,7 @@ def side_by_side(columns: Sequence[Column], *, n_samples: int) -> Figure:
         n_samples: copies of each film.
     """
     n_rows = len(columns[0][1])
-    figure = Figure(figsize=(3.2 * len(columns), 3.4 * n_rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.2 * len(columns), 2.4 * n_rows), dpi=110, layout="constrained")
     axes = figure.subplots(n_rows, len(columns), squeeze=False)
     for column, (contender, films) in enumerate(columns):
         bundle = contender.load(n_samples=n_samples)

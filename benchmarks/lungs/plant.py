@@ -13,9 +13,10 @@ _FRAME, _WIDTH, _HEIGHT, _STROKE, _MARGIN = 1024, 40, 100, 14, 40
 
 
 def with_letter(film: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A copy of a film [H, W] with the letter in the upper corner of the image's left."""
-    scale = film.shape[0] / _FRAME
-    left = top = round(_MARGIN * scale)
+    """A copy of a film [H, W] with the letter in the upper left corner of its central square, as the network sees it."""
+    side = min(film.shape)
+    scale = side / _FRAME
+    top, left = ((length - side) // 2 + round(_MARGIN * scale) for length in film.shape)
     right, bottom = left + round(_WIDTH * scale), top + round(_HEIGHT * scale)
     stroke = max(2, round(_STROKE * scale))
     marked = film.copy()
