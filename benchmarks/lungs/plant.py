@@ -13,7 +13,7 @@ _FRAME, _WIDTH, _HEIGHT, _STROKE, _MARGIN = 1024, 40, 100, 14, 40
 
 
 def with_letter(film: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A copy of a film [H, W] with the letter in the upper left corner of its central square, as the network sees it."""
+    """A copy of a film [H, W] with the letter in the upper left corner of the central square that the network sees."""
     side = min(film.shape)
     scale = side / _FRAME
     top, left = ((length - side) // 2 + round(_MARGIN * scale) for length in film.shape)
