@@ -63,11 +63,11 @@ QUICK = Plan(
     name="quick",
     candidates=(evidence(0.25),),
     rivals=(EARLIER,),
-    select_samples=16,
-    report_samples=16,
-    alarm_samples=16,
+    select_samples=8,
+    report_samples=8,
+    alarm_samples=8,
     draws=2,
-    films=1,
+    films=2,
 )
 
 RULE = (
