@@ -34,7 +34,14 @@ Row = dict[str, Any]
 
 def candidate_bundle(candidate: Candidate, *, n_samples: int, seed: int) -> SaliencyBundle:
     """The default bundle with the candidate's settings, for the opacity, whatever the network says."""
-    fixed = {"n_samples": n_samples, "seed": seed, "target": TARGET, "batch_size": BATCH_SIZE, "pairs": False}
+    fixed = {
+        "n_samples": n_samples,
+        "seed": seed,
+        "target": TARGET,
+        "batch_size": BATCH_SIZE,
+        "pairs": False,
+        "lungs": "off",
+    }
     return load_bundle(overrides=candidate.overrides | fixed | {"device": "$torch.device('cpu')"})
 
 
