@@ -54,7 +54,7 @@ def test_pairs_regions_second_run_and_stored_units_are_claimed_in_record_and_pic
     record = record_of(claims)
     assert {r["family"] for r in record["radii"]} == {"renyi", "neyman-pearson", "discordant-pairs"}
     assert record["claim"]["l_max"]["l2"] == max(r["l2"] for r in record["radii"] if r["level"] == "population")
-    zone, box = record["regions"]
+    zone, box, _ = record["regions"]
     assert zone["name"].startswith("image zone") and box["name"].startswith("box 0,0,400,300")
     for region in (zone, box):
         shares = [region[name] for name in ("at_least", "share_lower", "observed", "share_upper", "at_most")]

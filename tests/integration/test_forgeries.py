@@ -120,7 +120,7 @@ def of_the_other_class(run: Run) -> Run:
 
 def of_another_image(run: Run) -> Run:
     """All that is said of the source is that of another image; votes and logits are not."""
-    bundle = load_bundle(DEFAULT_BUNDLE)
+    bundle = load_bundle(DEFAULT_BUNDLE, {"lungs": "off"})
     image = prepare(OTHER, bundle).image
     scale = native_scale(bundle.preprocessing, image.meta, run.votes.input_shape)
     relabeled = made_anew(run, votes={"image_sha256": image_sha256(image)}, scale=scale)
@@ -195,7 +195,7 @@ def written(run: Run, folder: Path) -> list[str]:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run of 64 copies."""
     output = tmp_path_factory.mktemp("run") / "out"
-    assert main(["certify", str(SAMPLE), "--output", str(output), "--samples", "64", "--quiet"]) == 0
+    assert main(["certify", str(SAMPLE), "--output", str(output), "--samples", "64", "--lungs", "off", "--quiet"]) == 0
     folder = next(output.glob("cxr-*"))
     votes, spec, _ = load_votes(folder / "votes.npz")
     return Run(json.loads((folder / "certificate.json").read_text()), votes, spec)
@@ -203,7 +203,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_each_forgery_is_refused(honest: Run, tmp_path: Path) -> None:
     """By the recomputation if a number, a sentence or a given file contradicts it; else by the replay only."""
-    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu"})
+    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu", "lungs": "off"})
     told = {}
     for name, (_, forge) in FORGERIES.items():
         forged = forge(honest)
@@ -218,7 +218,7 @@ def test_each_forgery_is_refused(honest: Run, tmp_path: Path) -> None:
 def test_pairs_and_hits_of_copies_that_never_were_are_refused(tmp_path: Path) -> None:
     """Other copies with the same counts: pairs and hits fit the counts, as the file must, and only a replay tells."""
     settings = {"device": "cpu", "n_samples": 32, "cell_size": 16, "top_k": 10, "pairs": True}
-    bundle = load_bundle(DEFAULT_BUNDLE, settings)
+    bundle = load_bundle(DEFAULT_BUNDLE, settings | {"lungs": "off"})
     result = certify_image(SAMPLE, bundle, regions=[parse_region("zone:image-right")])
     run = Run(json.loads(json_bytes(result.record)), result.votes, result.certificate.spec)
     m, counts = run.votes.n_samples, run.votes.counts.ravel()
@@ -252,7 +252,7 @@ def test_the_command_says_what_the_replay_found(
 
 def test_a_replay_on_another_machine_may_differ_by_half_a_per_cent_of_the_votes(honest: Run) -> None:
     """Votes of a machine that rounds otherwise: a few moved, as the record of that machine says."""
-    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu"})
+    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu", "lungs": "off"})
     for share, confirmed in ((0.004, True), (0.006, False)):
         other = made_anew(honest, votes=sharper(honest.votes, share))
         report = replay(other.record, other.votes, other.spec, source=SAMPLE, bundle=bundle)
