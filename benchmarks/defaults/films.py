@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from benchmarks.films import SAMPLES, shared_folder
 from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
 from monai_robustinterp.run.inputs import find_images
+from monai_robustinterp.training import read_boxes
 from monai_robustinterp.training.tables import LabeledImage, chest_xray14, kermany
 
 _FRAME = 1024
@@ -61,11 +61,7 @@ def chest_xray14_validation(folder: Path) -> list[LabeledImage]:
 
 def boxed_films(items: Sequence[LabeledImage]) -> list[BoxedFilm]:
     """Those of the items that have boxes, in the order of their names."""
-    boxes: dict[str, list[tuple[float, float, float, float]]] = {}
-    with (shared_folder() / "nih_boxes.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            left, top, width, height = (float(row[name]) / _FRAME for name in ("x", "y", "w", "h"))
-            boxes.setdefault(Path(row["image"]).stem, []).append((left, top, width, height))
+    boxes = read_boxes(shared_folder() / "nih_boxes.csv", frame=_FRAME)
     found = {Path(item["image"]).stem: item for item in items}
     return [
         BoxedFilm(path=Path(found[name]["image"]), patient=found[name]["patient"], boxes=tuple(boxes[name]))

@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmarks.lungs.plan import RULE
 from benchmarks.lungs.segmenter import summary as agreement_summary
+from monai_robustinterp.metrics.intervals import Interval
 from monai_robustinterp.study.machine import surroundings_text
-from monai_robustinterp.study.tables import Goal, prose, rounded_down, table
+from monai_robustinterp.study.tables import Goal, interval_text, prose, rounded_down, table
 
 Row = dict[str, Any]
 
@@ -77,8 +78,7 @@ def sections(results: Row, picture: str) -> list[list[str]]:
 def _text(found: Sequence[float] | None, digits: int = 2) -> str:
     if found is None:
         return "-"
-    value, low, high = found
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return interval_text(Interval(*found, level=0.95), digits=digits)
 
 
 def _agreement(agreement: Row) -> list[str]:

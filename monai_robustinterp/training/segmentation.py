@@ -12,6 +12,7 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.training.tables import LabeledImage
+from monai_robustinterp.training.tables.common import find_images
 
 
 class MaskedImage(TypedDict):
@@ -28,12 +29,12 @@ def with_masks(items: Iterable[LabeledImage], folder: str | Path) -> list[Masked
 
     Args:
         items: of a set.
-        folder: PNG masks anywhere under it, named as the images.
+        folder: masks anywhere under it, named as the images.
 
     Raises:
-        InputRefused: if no image has a mask.
+        InputRefused: if there is no such folder, two masks have one name, or no image has a mask.
     """
-    masks = {path.stem: str(path) for path in sorted(Path(folder).rglob("*.png"))}
+    masks = find_images(folder, lambda path: path.stem)
     found = [
         MaskedImage(
             image=item["image"], mask=masks[Path(item["image"]).stem], patient=item["patient"], split=item["split"]
@@ -43,7 +44,7 @@ def with_masks(items: Iterable[LabeledImage], folder: str | Path) -> list[Masked
     ]
     if not found:
         raise InputRefused(
-            f"none of the images has a mask: the folder holds {len(masks)} PNG files, which must be named as the "
+            f"none of the images has a mask: the folder holds {len(masks)} masks, which must be named as the "
             "images are. Pass the folder of the masks."
         )
     return found

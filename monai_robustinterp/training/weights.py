@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -37,17 +38,14 @@ def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
     """
     if path is None:
         return network
-    own = network.state_dict()
-    state = read_state_dict(path)
-    head = next(reversed(own)).rpartition(".")[0]
-    trunk = {name: value for name, value in state.items() if name.rpartition(".")[0] != head}
-    wanted = {name: value.shape for name, value in own.items() if name.rpartition(".")[0] != head}
-    if {name: value.shape for name, value in trunk.items()} != wanted:
-        raise InputRefused(
-            f"the trunk's weights do not fit the network: apart from its last layer, {head!r}, all names and shapes "
-            "must be the same. Give weights of the same architecture, or no trunk."
-        )
-    network.load_state_dict(trunk, strict=False)
+    head = next(reversed(network.state_dict())).rpartition(".")[0]
+    _load_part(
+        network,
+        path,
+        lambda name: name.rpartition(".")[0] != head,
+        f"the trunk's weights do not fit the network: apart from its last layer, {head!r}, all names and shapes "
+        "must be the same. Give weights of the same architecture, or no trunk.",
+    )
     return network
 
 
@@ -64,13 +62,20 @@ def load_features(network: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         InputRefused: if they do not fit.
     """
-    prefix = "features."
-    state = {name: value for name, value in read_state_dict(path).items() if name.startswith(prefix)}
-    own = {name: value.shape for name, value in network.state_dict().items() if name.startswith(prefix)}
-    if {name: value.shape for name, value in state.items()} != own or not own:
-        raise InputRefused(
-            "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
-            " must be the same. Give weights of the same features."
-        )
-    network.load_state_dict(state, strict=False)
+    _load_part(
+        network,
+        path,
+        lambda name: name.startswith("features."),
+        "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
+        " must be the same. Give weights of the same features.",
+    )
     return network
+
+
+def _load_part(network: nn.Module, path: str | Path, belongs: Callable[[str], bool], refusal: str) -> None:
+    """Loads the weights whose names belong to the part, which must be all of it, in the same shapes."""
+    state = {name: value for name, value in read_state_dict(path).items() if belongs(name)}
+    wanted = {name: value.shape for name, value in network.state_dict().items() if belongs(name)}
+    if {name: value.shape for name, value in state.items()} != wanted or not wanted:
+        raise InputRefused(refusal)
+    network.load_state_dict(state, strict=False)
