@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 
 import numpy as np
 import pytest
@@ -259,3 +259,40 @@ def test_the_learning_curve_writes_a_row_an_epoch_and_a_picture(tmp_path) -> Non
     assert float(first.split(",")[2]) == pytest.approx(loss, rel=1e-4)
     with Image.open(tmp_path / "run" / "curves.png") as picture:
         assert picture.size[0] > 500
+
+
+def test_images_are_joined_with_the_masks_of_their_names(tmp_path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("x.png", "sub/other.png"):
+        (tmp_path / name).touch()
+    (joined,) = training.with_masks([item(), item() | {"image": "without.jpg"}], tmp_path)
+    assert (joined["image"], joined["mask"], joined["split"]) == ("x.png", str(tmp_path / "x.png"), "train")
+    with pytest.raises(InputRefused, match="none of the images has a mask: the folder holds 2 masks"):
+        training.with_masks([item() | {"image": "without.jpg"}], tmp_path)
+
+
+def test_the_dice_of_a_curve_is_that_of_the_masks() -> None:
+    label = torch.zeros(1, 8, 8)
+    label[:, :4] = 1
+    images = [2 * label - 1, torch.ones(1, 8, 8)]
+    # The first answer is the mask itself, the second everything: 2 * 32 / (64 + 32).
+    network = nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        network.bias.fill_(0.0)
+    dataset = [{"image": image, "label": label} for image in images]
+    assert training.mean_dice(network, dataset)["dice"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_features_are_taken_over_and_nothing_else(tmp_path) -> None:
+    def network(width: int) -> nn.Module:
+        return nn.Sequential(OrderedDict(features=nn.Linear(3, width), pool=nn.Identity(), head=nn.Linear(width, 2)))
+
+    source, target, other = network(4), network(4), network(5)
+    training.save_weights(source, tmp_path / "source.pt")
+    head = target.head.weight.clone()
+    training.load_features(target, tmp_path / "source.pt")
+    assert torch.equal(target.features.weight, source.features.weight) and torch.equal(target.head.weight, head)
+    for unfit in (other, nn.Linear(3, 4)):
+        with pytest.raises(InputRefused, match="features of the weights do not fit"):
+            training.load_features(unfit, tmp_path / "source.pt")
