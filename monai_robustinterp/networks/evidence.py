@@ -14,9 +14,11 @@ _FIRST, _GAIN = -3.0, 30.0
 class EvidenceDenseNet(nn.Module):
     """A DenseNet that keeps the resolution of its second block, and sums up evidence >= 0 of each position.
 
-    The pools of the last two transitions are left out, so the last layer has a position for every 8 x 8 pixels. Each
-    position gets ``evidence = softplus(w . features + b)``, and the logits are one linear layer of its mean: the class
-    activation map of layer ``evidence`` is exact, and needs no gradient.
+    The last two pools move by one position instead of two, and what follows them is dilated to match (Chen et al. 2018,
+    "DeepLab"). So the last layer has a position for every 8 x 8 pixels, and at every fourth one of them what the
+    ordinary network of the same weights has there. Each position gets ``evidence = softplus(w . features + b)``, and
+    the logits are one linear layer of its mean: the class activation map of layer ``evidence`` is exact, and needs no
+    gradient.
 
     Args:
         out_channels: logits.
@@ -45,8 +47,9 @@ class EvidenceDenseNet(nn.Module):
             block_config=block_config,
         )
         self.features = densenet.features
-        for transition in (self.features.transition2, self.features.transition3):
-            transition.pool = nn.Identity()
+        for number, dilation in ((2, 1), (3, 2)):
+            self.features.get_submodule(f"transition{number}").pool = DenseAverage(dilation)
+            _dilate(self.features.get_submodule(f"denseblock{number + 1}"), 2 * dilation)
         channels = densenet.class_layers.out.in_features
         last = nn.Conv2d(channels, n_maps, 1)
         self.evidence = nn.Sequential(nn.ReLU(), last, nn.Softplus())
@@ -58,6 +61,32 @@ class EvidenceDenseNet(nn.Module):
         """Logits [B, out_channels] of images [B, 1, H, W]."""
         logits: torch.Tensor = self.head(self.pool(self.evidence(self.features(images))).flatten(1))
         return logits
+
+
+class DenseAverage(nn.Module):
+    """The average of 2 x 2 positions at every position, not at every second one; at the ends the last ones repeat.
+
+    Args:
+        dilation: distance of the positions that are averaged.
+    """
+
+    def __init__(self, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Averages [B, C, H, W] of the same shape."""
+        d = self.dilation
+        rows = nn.functional.pad(values, (0, 0, 0, d), mode="replicate")
+        rows = rows[..., d:, :] + values
+        columns = nn.functional.pad(rows, (0, d, 0, 0), mode="replicate")
+        return (columns[..., d:] + rows) / 4
+
+
+def _dilate(block: nn.Module, dilation: int) -> None:
+    for layer in block.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (dilation, dilation)
 
 
 def _start(evidence: nn.Conv2d, head: nn.Linear) -> None:

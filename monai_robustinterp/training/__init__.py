@@ -28,6 +28,7 @@ from monai_robustinterp.training.tables import chest_xray14 as chest_xray14
 from monai_robustinterp.training.tables import chexpert as chexpert
 from monai_robustinterp.training.tables import findings_with as findings_with
 from monai_robustinterp.training.tables import kermany as kermany
-from monai_robustinterp.training.weights import load_features as load_features
+from monai_robustinterp.training.weights import interpolate_weights as interpolate_weights
+from monai_robustinterp.training.weights import load_evidence as load_evidence
 from monai_robustinterp.training.weights import load_trunk as load_trunk
 from monai_robustinterp.training.weights import save_weights as save_weights

@@ -19,7 +19,7 @@ from monai_robustinterp.networks.evidence import EvidenceDenseNet
 from monai_robustinterp.networks.lung_fields import LungFields
 from monai_robustinterp.training.tables import LabeledImage
 
-_MOSTLY, _HARDLY = 0.75, 0.25
+_MOSTLY, _HALF, _HARDLY = 0.75, 0.5, 0.25
 
 Box = tuple[float, float, float, float]
 
@@ -94,36 +94,41 @@ class WithEvidence(nn.Module):
 
 
 class NoisyBatch:
-    """Prepares batches for a trainer: noise on all images, and the denoiser on the first half of them.
+    """Prepares batches for a trainer: noise on three images of four, and the denoiser on two of these.
 
-    The first half gets white noise evenly from the denoiser's smallest sigma to its largest, the second half from 0 to
-    ``sigma``. All get another exposure, in brightness and in slope.
+    The first half of a batch gets white noise, evenly from the denoiser's smallest sigma to its largest, and is
+    denoised; the next quarter gets it from 0 to ``sigma``; the last gets none. All get another exposure, in brightness
+    and slope.
 
     Args:
         denoiser: before the classifier.
+        teacher: a classifier of the same classes; its logits of the images without noise are given beside the labels.
         sigma: largest standard deviation of the noise that the classifier sees itself.
         brightness: standard deviation of the noise's brightness.
         tilt: the same of its slope down and across, at the edge.
     """
 
-    def __init__(self, denoiser: Denoiser, *, sigma: float, brightness: float, tilt: float) -> None:
-        self.denoiser, self.sigma, self.brightness, self.tilt = denoiser, sigma, brightness, tilt
+    def __init__(self, denoiser: Denoiser, *, teacher: nn.Module, sigma: float, brightness: float, tilt: float) -> None:
+        self.denoiser, self.teacher = denoiser, teacher.eval()
+        self.sigma, self.brightness, self.tilt = sigma, brightness, tilt
 
     def __call__(
         self, batch: Mapping[str, torch.Tensor], device: torch.device, non_blocking: bool, **_: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Noisy images, and labels and places, as MONAI's trainers ask for them."""
+        """Noisy images, and labels, places and the teacher's logits, as MONAI's trainers ask for them."""
         image, label, places = (
             batch[name].to(device, non_blocking=non_blocking) for name in ("image", "label", "places")
         )
-        half = len(image) // 2
+        half, clean = len(image) // 2, len(image) // 4
         low, high = self.denoiser.sigmas or (0.0, self.sigma)
         level = torch.rand(len(image), device=device)
         level = torch.cat([low + (high - low) * level[:half], self.sigma * level[half:]])
+        level[len(image) - clean :] = 0
         noisy = self._exposed(image) + level.reshape(-1, 1, 1, 1) * torch.randn_like(image)
         with torch.no_grad():
+            taught = self.teacher(image)
             noisy[:half] = self.denoiser.network(noisy[:half], level[:half])
-        return noisy, {"label": label, "places": places}
+        return noisy, {"label": label, "places": places, "taught": taught}
 
     def _exposed(self, image: torch.Tensor) -> torch.Tensor:
         brightness, down, across = torch.randn(3, len(image), 1, 1, 1, device=image.device)
@@ -134,11 +139,12 @@ class NoisyBatch:
 
 
 class EvidenceLoss(nn.Module):
-    """Cross entropy of the labels, and where the evidence is to be.
+    """Cross entropy of labels and teacher, and where the evidence is to be.
 
-    With a the evidence before its softplus, a map a finding, the loss adds (each a mean over cells, then over images):
+    The labels are mixed with the teacher's probabilities (distillation, Hinton et al. 2015). With a the evidence before
+    its softplus, a map a finding, the loss adds (each a mean over cells, then over images):
 
-    - outside of the lungs and of boxes, max(0, a + outside)^2 / outside^2: no evidence there;
+    - in cells mostly outside of the lungs and off boxes, max(0, a + outside)^2 / outside^2: no evidence there;
     - in the lungs, max(0, -inside - a)^2 / inside^2: a floor above that, or a film without the finding has its top-k
       anywhere;
     - in images with boxes, max(0, margin - (mean a in boxes - mean a in the rest of the lungs)): boxes rank first,
@@ -150,6 +156,7 @@ class EvidenceLoss(nn.Module):
         inside: the floor is its negative.
         margin: by which the evidence in boxes is to lie above that beside them.
         label_smoothing: of the labels.
+        teaching: share of the teacher in what is to be answered.
     """
 
     def __init__(
@@ -160,9 +167,10 @@ class EvidenceLoss(nn.Module):
         inside: float = 3.0,
         margin: float = 3.0,
         label_smoothing: float = 0.05,
+        teaching: float = 0.5,
     ) -> None:
         super().__init__()
-        self.weight, self.label_smoothing = weight, label_smoothing
+        self.weight, self.label_smoothing, self.teaching = weight, label_smoothing, teaching
         self.outside, self.inside, self.margin = outside, inside, margin
 
     def forward(self, output: tuple[torch.Tensor, torch.Tensor], target: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -170,14 +178,14 @@ class EvidenceLoss(nn.Module):
 
         Args:
             output: of :class:`WithEvidence`.
-            target: ``label`` [B] and ``places`` [B, 2, H, W].
+            target: ``label`` [B], ``places`` [B, 2, H, W], and ``taught`` [B, classes], the teacher's logits.
         """
         logits, before = output
         a = before[:, 0]
         lungs, boxes = F.adaptive_avg_pool2d(target["places"], (a.shape[-2], a.shape[-1])).unbind(dim=1)
         known = (lungs > _MOSTLY).flatten(1).any(dim=1).float()[:, None, None]
         boxed = (boxes > _MOSTLY).flatten(1).any(dim=1).float()[:, None, None]
-        out = known * (lungs < _HARDLY) * (boxes == 0)
+        out = known * (lungs < _HALF) * (boxes == 0)
         found = boxed * (boxes > _MOSTLY)
         rest = boxed * (boxes < _HARDLY) * (lungs > _MOSTLY)
         ranked = F.relu(self.margin - _of_images(a, found) + _of_images(a, rest))
@@ -186,7 +194,9 @@ class EvidenceLoss(nn.Module):
             + _mean(F.relu(-self.inside - a).square() / self.inside**2, known * (lungs > _MOSTLY))
             + (ranked * boxed[:, 0, 0]).sum() / boxed.sum().clamp(min=1)
         )
-        decided = F.cross_entropy(logits, target["label"].long(), label_smoothing=self.label_smoothing)
+        labels = F.one_hot(target["label"].long(), logits.shape[-1]).float()
+        smooth = labels.lerp(torch.full_like(labels, 1 / logits.shape[-1]), self.label_smoothing)
+        decided = F.cross_entropy(logits, smooth.lerp(target["taught"].softmax(dim=-1), self.teaching))
         loss: torch.Tensor = decided + self.weight * places
         return loss
 

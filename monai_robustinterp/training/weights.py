@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write
+from monai_robustinterp.networks.evidence import EvidenceDenseNet
 from monai_robustinterp.networks.state_dict import read_state_dict
 
 
@@ -49,8 +51,12 @@ def load_trunk(network: nn.Module, path: str | Path | None) -> nn.Module:
     return network
 
 
-def load_features(network: nn.Module, path: str | Path) -> nn.Module:
-    """Starts the ``features`` of a network from those of another one; all else stays as it is.
+def load_evidence(network: EvidenceDenseNet, path: str | Path) -> EvidenceDenseNet:
+    """Starts a network of evidence for two classes from an ordinary DenseNet of the same features.
+
+    The features are taken as they are. With w and b the last layer's weights and bias for the second class less those
+    for the first, a position of features f gets w . f + b as evidence before its softplus, scaled and moved so that
+    the logits are about the ordinary network's: the softplus is linear to first order where evidence begins.
 
     Args:
         network: the new network.
@@ -69,7 +75,46 @@ def load_features(network: nn.Module, path: str | Path) -> nn.Module:
         "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
         " must be the same. Give weights of the same features.",
     )
+    state = read_state_dict(path)
+    last, head = network.evidence.get_submodule("1"), network.head
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    weight, bias = (state.get(f"class_layers.out.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or weight.shape != (2, last.in_channels) or head.weight.shape != (2, 1):
+        raise InputRefused("the weights have no last layer 'class_layers.out' of two classes. Give those of two.")
+    with torch.no_grad():
+        slope = (head.weight[1] - head.weight[0]) * last.bias.sigmoid()
+        last.weight.copy_(((weight[1] - weight[0]) / slope)[None, :, None, None])
+        last.bias += (bias[1] - bias[0]) / slope
     return network
+
+
+def interpolate_weights(network: nn.Module, start: nn.Module, *, share: float) -> nn.Module:
+    """A network between the one that a training began with and the one that it ended with.
+
+    The middle often keeps what the beginning knew and has what the training taught (Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models").
+
+    Args:
+        network: trained.
+        start: of the same architecture.
+        share: of the way, in [0, 1]; 1 is the trained network.
+
+    Returns:
+        A new network; counts are the trained network's.
+
+    Raises:
+        InputRefused: if the share is out of its range.
+    """
+    if not 0 <= share <= 1:
+        raise InputRefused(f"the share of the training is {share}; it must be in [0, 1], and 1 is the trained network.")
+    between = copy.deepcopy(network)
+    begun = start.state_dict()
+    with torch.no_grad():
+        for name, value in between.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.lerp(begun[name].to(value.device), value, share))
+    return between
 
 
 def _load_part(network: nn.Module, path: str | Path, belongs: Callable[[str], bool], refusal: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -284,15 +284,14 @@ def test_the_dice_of_a_curve_is_that_of_the_masks() -> None:
     assert training.mean_dice(network, dataset)["dice"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_features_are_taken_over_and_nothing_else(tmp_path) -> None:
-    def network(width: int) -> nn.Module:
-        return nn.Sequential(OrderedDict(features=nn.Linear(3, width), pool=nn.Identity(), head=nn.Linear(width, 2)))
-
-    source, target, other = network(4), network(4), network(5)
-    training.save_weights(source, tmp_path / "source.pt")
-    head = target.head.weight.clone()
-    training.load_features(target, tmp_path / "source.pt")
-    assert torch.equal(target.features.weight, source.features.weight) and torch.equal(target.head.weight, head)
-    for unfit in (other, nn.Linear(3, 4)):
-        with pytest.raises(InputRefused, match="features of the weights do not fit"):
-            training.load_features(unfit, tmp_path / "source.pt")
+def test_weights_between_two_networks_are_on_the_line_between_them() -> None:
+    start, end = (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(2))
+    with torch.no_grad():
+        start[0].weight.fill_(1.0)
+        end[0].weight.fill_(3.0)
+    end[1].num_batches_tracked += 7
+    between = training.interpolate_weights(end, start, share=0.25)
+    assert (between[0].weight == 1.5).all() and between[1].num_batches_tracked == 7
+    assert (end[0].weight == 3.0).all() and (start[0].weight == 1.0).all()
+    with pytest.raises(InputRefused, match=r"share of the training is 1\.5"):
+        training.interpolate_weights(end, start, share=1.5)
