@@ -75,21 +75,22 @@ def interpreter(text: str) -> InterpreterChoice:
     pairs = [setting.partition("=") for setting in settings]
     if not all(equals for _, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME or NAME:ARGUMENT=VALUE, with a colon before each")
-    values = {argument: _value(value) for argument, _, value in pairs}
+    values = {argument: value(given) for argument, _, given in pairs}
     if len(values) != len(pairs):
         raise argparse.ArgumentTypeError(f"{text!r} sets an argument twice")
     return InterpreterChoice(name, values)
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
+    """The value of a setting: JSON, or text."""
     try:
-        value = json.loads(text, parse_constant=str)
+        found = json.loads(text, parse_constant=str)
     except json.JSONDecodeError:
-        value = text
+        found = text
     # MONAI evaluates text with these signs where it stands in a configuration. Looked for after JSON's escapes.
-    if set(json.dumps(value, ensure_ascii=False)) & set("$@%"):
+    if set(json.dumps(found, ensure_ascii=False)) & set("$@%"):
         raise argparse.ArgumentTypeError(f"a setting is {text!r}; it must not hold $, @ or %")
-    return value
+    return found
 
 
 def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:

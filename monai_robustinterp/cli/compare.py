@@ -1,4 +1,4 @@
-"""``compare``: one image by several interpreters, side by side. Nothing is certified."""
+"""``compare``: one image by several interpreters, side by side, or many films in a table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
+from monai_robustinterp.cli import compare_films
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
     add_classifier_arguments,
@@ -28,14 +29,15 @@ from monai_robustinterp.run.compare import Comparison, compare, comparison_recor
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.lock import output_folder
 
-HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
+HELP = "Interpret one image by several methods, side by side, or judge the maps of many films (INPUT.csv) by metrics."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG)")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG), or a dataset (CSV)")
     parser.add_argument(
         "--interpreter",
+        "--interpreters",
         type=_interpreters,
         required=True,
         metavar="A[:ARGUMENT=VALUE...],B,...",
@@ -45,12 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_classifier_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.add_argument("--quiet", action="store_true", help="no progress bars and no table")
+    compare_films.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     # MONAI logs what a failed transform was given, which may name the patient.
     logging.basicConfig(level=logging.CRITICAL)
+    if arguments.input.suffix.lower() == ".csv":
+        return compare_films.run(arguments, arguments.interpreter)
     try:
         bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
         interpreters = [_interpreter(bundle, choice) for choice in arguments.interpreter]
