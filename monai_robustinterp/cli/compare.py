@@ -34,7 +34,9 @@ HELP = "Interpret one image by several methods, side by side, or judge the maps 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG), or a dataset (CSV)")
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG), or a dataset (CSV)"
+    )
     parser.add_argument(
         "--interpreter",
         "--interpreters",

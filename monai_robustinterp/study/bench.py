@@ -110,7 +110,9 @@ class Bench:
         """The map and its facts, kept or new."""
 
         def take() -> dict[str, Any]:
-            saliency, facts = take_map(self.place, self.place.film(film), contender, n_samples=self.plan.copies_of(contender))
+            saliency, facts = take_map(
+                self.place, self.place.film(film), contender, n_samples=self.plan.copies_of(contender)
+            )
             return {"saliency": saliency, "facts": json.dumps(facts)}
 
         kept = kept_arrays(self._part(contender, digest, "npz"), self._settings(film, contender, digest), take)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def read_dataset(table: str | Path) -> tuple[Film, ...]:
     return films
 
 
-def _check_columns(found: tuple[str, ...] | list[str] | None) -> None:
-    names = list(found or ())
+def _check_columns(found: Sequence[str]) -> None:
+    names = list(found)
     unknown = [name for name in names if name not in COLUMNS]
     if "image" not in names or unknown or len(set(names)) < len(names):
         what = "twice the same" if not unknown and "image" in names else f"{len(unknown)} unknown"

@@ -17,6 +17,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import check_precision, explaining
 from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
+from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.voting import NonFiniteMapError
 from monai_robustinterp.study.blind import blind_map
 from monai_robustinterp.study.contenders import Contender
@@ -68,7 +69,8 @@ def explanation(place: Workplace, film: FilmAtWork, contender: Contender, *, n_s
 
     def votes(network: nn.Module, image: torch.Tensor) -> Map:
         ((found, _),) = _of_any_input(bundle, target, n_samples).vote([image], network)
-        return found.counts / found.n_samples
+        shares: Map = found.counts / found.n_samples
+        return shares
 
     def blind(_network: nn.Module, image: torch.Tensor) -> Map:
         height, width = (side // recipe.cell_size for side in image.shape[-2:])
@@ -97,7 +99,7 @@ def _certified(place: Workplace, bundle: SaliencyBundle, film: FilmAtWork, n_sam
     return votes.counts / votes.n_samples, facts
 
 
-def _of_any_input(bundle: SaliencyBundle, target: int, n_samples: int) -> Any:
+def _of_any_input(bundle: SaliencyBundle, target: int, n_samples: int) -> Recipe:
     """The bundle's recipe with one number of copies, for images that metrics changed too."""
     recipe = bundle.inferer.recipe
     if recipe.looks:

@@ -1,4 +1,4 @@
-"""Runs a table: every map of every film, then every metric of every map. What is done is kept, and a new run goes on."""
+"""Runs a table: every map of every film, then every metric of every map; a run that was ended goes on."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,11 @@ def save_table(plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dic
     columns = [*(name for name in FACTS if any(name in row for row in rows)), *(metric.name for metric in plan.metrics)]
     summed, together = summary(flat, columns), correlations(flat, columns)
     whole = _arrow(flat)
-    atomic_write(output / "table.csv", lambda file: pyarrow.csv.write_csv(whole, file), overwrite=True)
-    atomic_write(output / "table.parquet", lambda file: pyarrow.parquet.write_table(whole, file), overwrite=True)
+    atomic_write(output / "table.csv", partial(pyarrow.csv.write_csv, whole), overwrite=True)
+    atomic_write(output / "table.parquet", partial(pyarrow.parquet.write_table, whole), overwrite=True)
     for name, part in (("summary", summed), ("correlations", together)):
         if part:
-            table = _arrow(part)
-            atomic_write(output / f"{name}.csv", lambda file, table=table: pyarrow.csv.write_csv(table, file), overwrite=True)  # type: ignore[misc]
+            atomic_write(output / f"{name}.csv", partial(pyarrow.csv.write_csv, _arrow(part)), overwrite=True)
     page = table_page(plan, rows, summed, together, about=about)
     atomic_write(output / "index.html", lambda file: file.write(page.encode()), overwrite=True)
     films = [

@@ -37,7 +37,7 @@ small { color: #555 }
 def table_page(
     plan: TablePlan, rows: Sequence[Row], summed: Sequence[Row], together: Sequence[Row], *, about: dict[str, Any]
 ) -> str:
-    """The page, from the rows and what was summed up of them; see :func:`~monai_robustinterp.study.saved_table.save_table`."""
+    """The page, from the rows and what was summed up of them; arguments as there."""
     columns = list(dict.fromkeys(part["column"] for part in summed))
     parts = [
         "<h1>Maps, judged</h1>",
@@ -51,7 +51,9 @@ def table_page(
         "<h2>What goes with what</h2>",
         "<p>Spearman's correlation over all maps that have both values. Maps of one film, and of one method, resemble "
         "each other: read the signs, not the digits.</p>",
-        _image(_correlation_figure(columns, together), "correlations of the columns") if together else "<p>Too few.</p>",
+        _image(_correlation_figure(columns, together), "correlations of the columns")
+        if together
+        else "<p>Too few.</p>",
         "<h2>What has no value</h2>",
         _table(("metric", "reason", "maps"), ((name, why, str(count)) for name, why, count in reasons(rows))),
     ]
@@ -75,7 +77,11 @@ def _column(plan: TablePlan, column: str, parts: Sequence[Row]) -> str:
         text += f"<p><small>{escape(' '.join(notes))}</small></p>"
     if not known:
         return text + "<p>No map has a value.</p>"
-    return text + _image(_bar_figure(known), f"{column} by map") + _table(("map", "kind", "mean", "films"), map(_cells, known))
+    return (
+        text
+        + _image(_bar_figure(known), f"{column} by map")
+        + _table(("map", "kind", "mean", "films"), map(_cells, known))
+    )
 
 
 def _cells(part: Row) -> tuple[str, str, str, str]:
