@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.interpreters.base import ROWS
 
 Array = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
@@ -26,6 +27,8 @@ class NotApplicable(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One map of one film, and what a metric may ask beside it.
+
+    The film and the network are on one device; maps and marks are arrays.
 
     Attributes:
         network: gives logits [B, C] of images [B, 1, H, W], in eval mode.
@@ -86,6 +89,29 @@ class Case:
         """The map at the film's pixels, [H, W]: each pixel has the value of its cell."""
         return at_pixels(self.saliency, self.image)
 
+    def map_of(self, *, network: nn.Module | None = None, image: torch.Tensor | None = None) -> Array:
+        """The map of another network or another image, by the same method.
+
+        Args:
+            network: in place of the case's own.
+            image: float [1, H, W], in place of the case's own.
+
+        Returns:
+            [h, w], of the case's grid.
+
+        Raises:
+            InputRefused: if ``explain`` returns another grid.
+            NotApplicable: if a value of the map is not finite.
+        """
+        values = self.explain(network or self.network, self.image if image is None else image)
+        if values.shape != self.saliency.shape:
+            raise InputRefused(
+                f"explain returned a map of shape {values.shape} for one of {self.saliency.shape}: give the same grid."
+            )
+        if not np.isfinite(values).all():
+            raise NotApplicable("a map of the changed network or film has values that are not finite.")
+        return values
+
     def probabilities(self, images: torch.Tensor) -> Array:
         """Probabilities of all classes, in [0, 1].
 
@@ -102,7 +128,7 @@ class Case:
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of all classes, float64 [N, C] on the CPU, of images [N, 1, H, W]."""
         with torch.no_grad():
-            return torch.cat([self.network(rows).double().cpu() for rows in torch.split(images, _ROWS)])
+            return torch.cat([self.network(rows).double().cpu() for rows in torch.split(images, ROWS)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +164,10 @@ class Metric(ABC):
         """
 
 
-_ROWS = 32
-
-
 def at_pixels(values: Array, image: torch.Tensor) -> Array:
     """A map [h, w] at the pixels of an image [1, H, W]: each pixel has the value of its cell."""
     height, width = image.shape[1] // values.shape[0], image.shape[2] // values.shape[1]
-    pixels: Array = np.kron(values, np.ones((height, width)))
-    return pixels
+    return values.repeat(height, axis=0).repeat(width, axis=1)
 
 
 def require_order(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""The deletion game: a film loses its pixels in the order of the map, and the score should fall soon."""
+"""The deletion and the insertion game: pixels go, or come, in the order of the map, and the score is followed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.interpreters.base import ROWS
+from monai_robustinterp.interpreters.checks import check_choice, check_whole
 from monai_robustinterp.interpreters.reference_image import gaussian_blur, mean_gray, scaled
-from monai_robustinterp.metrics.base import Array, Case, Direction, Metric, require_order
+from monai_robustinterp.metrics.base import Array, Case, Metric, require_order
 
 Substrate = Literal["zero", "mean", "blur"]
 """What stands where a pixel is gone: 0 of the network's input, the film's own mean, or the film blurred."""
+
+TIES = "Pixels of equal map values, those of one cell among them, go in one step, which the area crosses in a line."
+PREDICTED = "The class with the largest logit of the film is followed, as in the sources, not the explained one."
+EXPLAINED = "The explained class is followed; the sources follow the predicted one, which is another one on some films."
+BLACK = "Zero is that of the network's input in [0, 1], black; in the sources it is the training set's mean gray."
+
 _BLUR_PX, _BLUR_OF_PX = 5, 224
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Game(Metric):
-    """A score while pixels are replaced, strongest first.
+class PerturbationGame(Metric):
+    """The area under a class's probability while pixels are replaced, strongest first.
 
     Attributes:
-        substrate: what the film has where it is deleted, or before it is inserted.
-        step: pixels a step; None for as many as one row of the film has, which the sources take.
+        inserts: whether pixels come back to the substrate, instead of going to it.
+        of_predicted: whether the predicted class is followed, instead of the explained one.
+        substrate: what the film has where pixels are gone.
+        step: pixels a step; None for as many as one row of the film has.
     """
 
-    of_arg_max: ClassVar[bool] = False
-    inserts: ClassVar[bool] = False
+    inserts: ClassVar[bool]
+    of_predicted: ClassVar[bool] = False
 
     substrate: Substrate = "zero"
     step: int | None = None
@@ -37,12 +46,11 @@ class _Game(Metric):
         """Checks the settings.
 
         Raises:
-            InputRefused: if one is out of its range.
+            ValueError: if one is out of its range.
         """
-        if self.substrate not in get_args(Substrate):
-            raise InputRefused(f"substrate is {self.substrate!r}; it must be one of {list(get_args(Substrate))}.")
-        if self.step is not None and (not isinstance(self.step, int) or self.step < 1):
-            raise InputRefused(f"step is {self.step!r}; it must be a number of pixels, 1 at least, or None.")
+        check_choice("substrate", self.substrate, get_args(Substrate))
+        if self.step is not None:
+            check_whole(1, step=self.step)
 
     def score(self, case: Case) -> float:
         """See :meth:`Metric.score`; the area is in [0, 1]."""
@@ -50,41 +58,28 @@ class _Game(Metric):
         return float(np.trapezoid(scores, shares))
 
     def curve(self, case: Case) -> tuple[Array, Array]:
-        """The score by the share of the film's pixels that have been replaced.
+        """The class's probability by the share of the film's pixels that are replaced.
 
         Returns:
-            Shares from 0 to 1, and probabilities of the followed class at them, both of shape (steps + 1,).
+            Shares from 0 to 1, and probabilities at them, both of shape (steps + 1,).
 
         Raises:
             NotApplicable: if the map is constant.
         """
         require_order(case)
-        order = case.pixel_map.ravel()
-        ends = step_ends(order, self.step or case.image.shape[2])
-        kept, substrate = case.image[None], substrate_of(case.image[None], self.substrate)
-        before, after = (substrate, kept) if self.inserts else (kept, substrate)
-        rank = torch.as_tensor(_rank(order).reshape(case.image.shape)[None], device=case.image.device)
-        films = (torch.where(rank < int(end), after, before) for end in ends)
-        followed = int(case.probabilities(kept)[0].argmax()) if self.of_arg_max else case.target
-        scores = np.array([case.probabilities(film)[0, followed] for film in films])
-        return ends / order.size, scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deletion(_Game):
-    """Area under the explained class's score while the map's strongest pixels are deleted first."""
-
-    name: ClassVar[str] = "deletion"
-    direction: ClassVar[Direction] = "lower"
-    protocol: ClassVar[str] = (
-        "Area under the probability of the explained class against the share of pixels set to zero, those of the "
-        "largest map values first (Petsiuk, Das and Saenko, RISE, BMVC 2018)."
-    )
-    deviations: ClassVar[tuple[str, ...]] = (
-        "The explained class is followed, not the predicted one.",
-        "Zero is that of the network's input in [0, 1], black; in the source it is the training set's mean gray.",
-        "Pixels of equal map values, those of one cell among them, go in one step, which the area crosses in a line.",
-    )
+        values, film = case.pixel_map.ravel(), case.image[None]
+        ends = step_ends(values, self.step or case.image.shape[2])
+        gone = substrate_of(film, self.substrate)
+        before, after = (gone, film) if self.inserts else (film, gone)
+        followed = int(case.logits(film).argmax()) if self.of_predicted else case.target
+        place = np.empty(values.size, dtype=np.int64)
+        place[np.argsort(-values, kind="stable")] = np.arange(values.size)
+        places = torch.as_tensor(place.reshape(film.shape), device=film.device)
+        scores = [
+            case.probabilities(torch.where(places < rows[:, None, None, None], after, before))[:, followed]
+            for rows in torch.split(torch.as_tensor(ends, device=film.device), ROWS)
+        ]
+        return ends / values.size, np.concatenate(scores)
 
 
 def step_ends(values: Array, step: int) -> npt.NDArray[np.int64]:
@@ -95,19 +90,18 @@ def step_ends(values: Array, step: int) -> npt.NDArray[np.int64]:
         step: pixels a step, at least.
 
     Returns:
-        From 0 to n: of each multiple of the step the first number from there on that parts no equal values.
+        0, and of each multiple of the step up to n the first number from there on that parts no equal values.
     """
     ordered = -np.sort(-values)
     whole = np.append(np.flatnonzero(np.diff(ordered)) + 1, ordered.size)
     wanted = np.append(np.arange(step, ordered.size, step), ordered.size)
-    ends: npt.NDArray[np.int64] = np.unique(np.append(0, whole[np.searchsorted(whole, wanted)])).astype(np.int64)
-    return ends
+    return np.unique(np.append(0, whole[np.searchsorted(whole, wanted)])).astype(np.int64)
 
 
 def substrate_of(images: torch.Tensor, substrate: Substrate) -> torch.Tensor:
-    """What stands where pixels are gone, for images [B, 1, H, W].
+    """What stands where pixels are gone, of images [B, 1, H, W].
 
-    The blur has the width of the sources, a standard deviation of 5 of 224 pixels in a kernel of 11, scaled.
+    The blur is that of the sources, of standard deviation 5 and radius 5 on images of 224 pixels, scaled.
     """
     if substrate == "zero":
         return torch.zeros_like(images)
@@ -115,10 +109,3 @@ def substrate_of(images: torch.Tensor, substrate: Substrate) -> torch.Tensor:
         return mean_gray(images)
     sigma = scaled(_BLUR_PX, of_px=_BLUR_OF_PX, images=images)
     return gaussian_blur(images, sigma, radius=max(1, round(sigma)))
-
-
-def _rank(values: Array) -> npt.NDArray[np.int64]:
-    """Place of each value from the largest, 0 first; equal ones in any order, for they go together."""
-    rank = np.empty(values.size, dtype=np.int64)
-    rank[np.argsort(-values, kind="stable")] = np.arange(values.size)
-    return rank

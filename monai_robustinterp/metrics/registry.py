@@ -7,10 +7,32 @@ from typing import Any
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.metrics.base import Metric
-from monai_robustinterp.metrics.perturbation_game import Deletion
+from monai_robustinterp.metrics.class_distortion_score import CdsKl, CdsLogOdds
+from monai_robustinterp.metrics.deletion import Deletion, DeletionArgMax
+from monai_robustinterp.metrics.enrichment import EnrichmentBoxes, EnrichmentPolygons, LungTopK
+from monai_robustinterp.metrics.insertion import Insertion, InsertionArgMax
+from monai_robustinterp.metrics.intersection_over_union import IntersectionOverUnion
+from monai_robustinterp.metrics.mass import BoxMass, LungMass, PolygonMass
+from monai_robustinterp.metrics.max_sensitivity import MaxSensitivity
+from monai_robustinterp.metrics.non_target_distortion import NonTargetDistortion
+from monai_robustinterp.metrics.pointing_game import HitRate, PointingGame
+from monai_robustinterp.metrics.prediction_saliency_correlation import PredictionSaliencyCorrelation
+from monai_robustinterp.metrics.repeatability import FilmOverlap, Repeatability
+from monai_robustinterp.metrics.sanity import SanityCascading, SanityIndependent
+from monai_robustinterp.metrics.sanity_verdict import RandomPairSsim, SanityPassed
 
-METRICS: dict[str, type[Metric]] = {cls.name: cls for cls in (Deletion,)}
-"""All metrics by name."""
+METRICS: dict[str, type[Metric]] = {
+    cls.name: cls
+    for cls in (
+        *(Deletion, DeletionArgMax, Insertion, InsertionArgMax),
+        *(CdsLogOdds, CdsKl, NonTargetDistortion),
+        *(SanityCascading, SanityIndependent, RandomPairSsim, SanityPassed),
+        *(PointingGame, HitRate, BoxMass, PolygonMass, IntersectionOverUnion, EnrichmentBoxes, EnrichmentPolygons),
+        *(LungMass, LungTopK),
+        *(MaxSensitivity, Repeatability, FilmOverlap, PredictionSaliencyCorrelation),
+    )
+}
+"""All metrics by name: faithfulness, distortion, sanity, place, lungs, stability."""
 
 
 def metric_names() -> list[str]:
@@ -26,7 +48,8 @@ def make_metric(name: str, **settings: Any) -> Metric:
         **settings: fields of that class; the others keep their defaults.
 
     Raises:
-        InputRefused: if the name or a setting is unknown, or a value is refused.
+        InputRefused: if the name or a setting is unknown.
+        ValueError: if a value is refused.
     """
     if name not in METRICS:
         raise InputRefused(f"metric is {name!r}; it must be one of {metric_names()}.")

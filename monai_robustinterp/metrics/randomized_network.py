@@ -1,0 +1,54 @@
+"""Networks with parameters drawn anew, stage by stage from the output to the input."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from monai_robustinterp.metrics.base import NotApplicable
+
+
+def stages(network: nn.Module, number: int) -> list[list[str]]:
+    """Names of the layers with parameters in runs of about equal length, those nearest to the output first.
+
+    Layers are in the order in which the network registers them.
+
+    Args:
+        network: any module.
+        number: of runs; fewer where there are fewer layers.
+
+    Raises:
+        NotApplicable: if no layer can draw its parameters anew.
+    """
+    names = [name for name, layer in network.named_modules() if _has_parameters(layer)][::-1]
+    if not names:
+        raise NotApplicable("no layer of the network can draw its parameters anew, as a remote classifier's cannot.")
+    number = min(number, len(names))
+    edges = [round(len(names) * i / number) for i in range(number + 1)]
+    return [names[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def randomized(network: nn.Module, names: Sequence[str], *, seed: int) -> nn.Module:
+    """A copy of a network in which some layers have the parameters of a new, untrained one.
+
+    Args:
+        network: stays as it is.
+        names: of the layers.
+        seed: of the draw; torch's own generator is as before afterwards.
+    """
+    changed = copy.deepcopy(network)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for name in names:
+            layer = changed.get_submodule(name)
+            layer.reset_parameters()  # type: ignore[operator]
+    return changed
+
+
+def _has_parameters(layer: nn.Module) -> bool:
+    own = [*layer.parameters(recurse=False)]
+    return bool(own) and callable(getattr(layer, "reset_parameters", None))
