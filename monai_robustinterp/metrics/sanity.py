@@ -57,8 +57,9 @@ def random_pair_ssim(case: Case, *, n_pairs: int = 50) -> float:
         n_pairs: so many of all pairs, without repetition; all where there are fewer.
 
     Raises:
-        NotApplicable: if there is no other film.
+        NotApplicable: if the map is constant, or there is no other film.
     """
+    require_order(case)
     pairs = list(combinations([case.saliency, *case.others], 2))
     if not pairs:
         raise NotApplicable("there are no maps of other films, so that no pair can be drawn.")
