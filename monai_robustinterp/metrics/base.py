@@ -130,11 +130,14 @@ class Case:
 
         Raises:
             InputRefused: if the explained class is none of them.
+            NotApplicable: if one is not finite.
         """
         with torch.no_grad():
             logits = torch.cat([self.network(rows).double().cpu() for rows in torch.split(images, ROWS)])
         if not 0 <= self.target < logits.shape[1]:
             raise InputRefused(f"target is {self.target} for a network of {logits.shape[1]} classes, numbered from 0.")
+        if not logits.isfinite().all():
+            raise NotApplicable("the network gives logits that are not finite for the film or a changed one.")
         return logits
 
 

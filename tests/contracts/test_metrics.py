@@ -197,3 +197,13 @@ def test_a_case_that_breaks_a_rule_is_refused() -> None:
         make_metric("deletion").score(dataclasses.replace(case, target=3))
     with pytest.raises(InputRefused, match="give the same grid"):
         make_metric("repeatability").score(dataclasses.replace(case, explain=gradients))
+
+
+def test_answers_and_maps_that_are_not_finite_give_no_value() -> None:
+    case = make_case("votes")
+    case.network.head.bias.data[2] = float("inf")  # type: ignore[union-attr]
+    with pytest.raises(NotApplicable, match="logits that are not finite"):
+        make_metric("deletion").score(case)
+    undefined = dataclasses.replace(case, explain=lambda network, image: np.full((CELLS, CELLS), np.nan))
+    with pytest.raises(NotApplicable, match="values that are not finite"):
+        make_metric("max_sensitivity").score(undefined)
