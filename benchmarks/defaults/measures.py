@@ -19,6 +19,8 @@ from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.metrics.classification import area_under_curve
+from monai_robustinterp.metrics.enrichment import enrichment
+from monai_robustinterp.metrics.pointing_game import strongest_cell_marked
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.run.pipeline import measured_changes, prepare, vote
 from monai_robustinterp.study.films import prepared
@@ -95,8 +97,8 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
                     "covered_both": sum(entry["covered"] for entry in of_both),
                     "tested": len(entries),
                     "kept": part.label_agreement,
-                    "enrichment": float(boxes[part.top_k_mask].mean() / boxes.mean()) if boxes.any() else None,
-                    "pointing": bool(boxes.ravel()[part.counts.argmax()] >= 0.5),
+                    "enrichment": enrichment(part.top_k_mask, boxes) if boxes.any() else None,
+                    "pointing": strongest_cell_marked(part.counts, boxes),
                     "cells": np.flatnonzero(part.top_k_mask).tolist(),
                     "cpu_ms": 1000 * seconds,
                 }

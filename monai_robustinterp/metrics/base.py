@@ -24,7 +24,7 @@ class NotApplicable(Exception):
     """A metric has no value for a case; the message is the reason, a sentence."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """One map of one film, and what a metric may ask beside it.
 
@@ -126,9 +126,19 @@ class Case:
         return values
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of all classes, float64 [N, C] on the CPU, of images [N, 1, H, W]."""
+        """Logits of all classes, float64 [N, C] on the CPU, of images [N, 1, H, W].
+
+        Raises:
+            InputRefused: if the explained class is none of them.
+            NotApplicable: if one is not finite.
+        """
         with torch.no_grad():
-            return torch.cat([self.network(rows).double().cpu() for rows in torch.split(images, ROWS)])
+            logits = torch.cat([self.network(rows).double().cpu() for rows in torch.split(images, ROWS)])
+        if not 0 <= self.target < logits.shape[1]:
+            raise InputRefused(f"target is {self.target} for a network of {logits.shape[1]} classes, numbered from 0.")
+        if not logits.isfinite().all():
+            raise NotApplicable("the network gives logits that are not finite for the film or a changed one.")
+        return logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +167,7 @@ class Metric(ABC):
         """Judges a map.
 
         Returns:
-            A finite number, the same for the same case and settings.
+            A finite number, the same one for the same case and settings.
 
         Raises:
             NotApplicable: if there is no such number: the reason, in a sentence.

