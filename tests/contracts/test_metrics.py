@@ -17,6 +17,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.metrics.base import Array, Case, Metric, NotApplicable
 from monai_robustinterp.metrics.registry import METRICS, make_metric, metric_names
+from tests.support import metrics_page
 from tests.support.cases import collected
 from tests.support.networks import TinyClassifier
 
@@ -207,3 +208,13 @@ def test_answers_and_maps_that_are_not_finite_give_no_value() -> None:
     undefined = dataclasses.replace(case, explain=lambda network, image: np.full((CELLS, CELLS), np.nan))
     with pytest.raises(NotApplicable, match="values that are not finite"):
         make_metric("max_sensitivity").score(undefined)
+
+
+def test_the_page_of_the_metrics_is_made_from_the_registry() -> None:
+    text = metrics_page.PAGE.read_text()
+    assert metrics_page.BEGIN + metrics_page.as_text() + metrics_page.END in text, (
+        "python -m tests.support.metrics_page"
+    )
+    formulas = text.split("## Formulas")[1].split("## How to read")[0]
+    missing = [name for name in metric_names() if f"`{name}`" not in formulas]
+    assert not missing, missing
