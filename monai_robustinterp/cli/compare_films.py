@@ -130,7 +130,7 @@ def _about(arguments: argparse.Namespace, plan: TablePlan) -> dict[str, Any]:
         **{name: spec[name] for name in shown},
         "beta": bundle.inferer.claim.beta,
         "confidence": 1 - bundle.inferer.claim.eta,
-        "copies": dict(plan.copies) or plan.n_samples,
+        "copies": dict(plan.budget) or plan.n_samples,
         "seed": plan.seed,
         "machine": f"{place['device']}, {place['processor']}, {place['cores']} cores",
     }

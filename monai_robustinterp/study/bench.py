@@ -126,7 +126,7 @@ class Bench:
             **self._settings(film, contender, digest),
             "marks": [dataclasses.astuple(box) for box in film.boxes] + [list(one) for one in film.polygons],
             "others": [digests[other] for other in digests if other != number],
-            "explain_samples": self.plan.explain_samples,
+            "explain_samples": self.plan.explain_copies_of(contender),
         }
         path = self._part(contender, digest, "json")
         known: dict[str, Judged] = left_json(path, settings) or {}
@@ -137,7 +137,7 @@ class Bench:
                 contender,
                 saliency,
                 others=[self._map(self.plan.films[i], contender, digests[i])[0] for i in digests if i != number],
-                n_samples=self.plan.explain_samples,
+                n_samples=self.plan.explain_copies_of(contender),
             )
             known = judge(
                 case, self.plan.metrics, known, keep=lambda part: write_json(path, {"settings": settings, "part": part})

@@ -23,6 +23,8 @@ from monai_robustinterp.study.workplace import Workplace
 REPEATS = 4
 # After so many it is not measured again.
 LONG_S = 10.0
+# Share of the time of a map that a metric may take for one of another image or network.
+_AGAIN = 0.1
 
 
 def seconds_per_copy(bundle: SaliencyBundle, *, shape: tuple[int, int] = (128, 128)) -> float:
@@ -48,6 +50,8 @@ def seconds_per_copy(bundle: SaliencyBundle, *, shape: tuple[int, int] = (128, 1
 def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
     """The plan with as many copies of each contender as so many CPU seconds allow, one at least.
 
+    Maps that metrics ask for get a tenth of the time, and no more copies than the plan's ``explain_samples``.
+
     The seconds of a copy are kept in ``parts/seconds-*.json``: a run that goes on takes as many copies as before.
 
     Args:
@@ -57,15 +61,17 @@ def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
     """
     place = Workplace(plan.bundle, plan.overrides, seed=plan.seed)
     shape = _shape(place, plan.films)
-    copies = {}
+    budget = {}
     for contender in plan.contenders:
         if contender.kind == "certified":
             settings = {**dataclasses.asdict(contender), "bundle": place.base.files, "shape": shape}
             path = output / "parts" / f"seconds-{contender.slug}.json"
             bundle = place.bundle(contender)
             a_copy = kept_json(path, settings, lambda bundle=bundle: seconds_per_copy(bundle, shape=shape))  # type: ignore[misc]
-            copies[contender.slug] = max(1, int(seconds / a_copy))
-    return dataclasses.replace(plan, copies=copies)
+            copies = max(1, int(seconds / a_copy))
+            again = max(1, min(plan.explain_samples, int(_AGAIN * seconds / a_copy)))
+            budget[contender.slug] = (copies, again)
+    return dataclasses.replace(plan, budget=budget)
 
 
 def _shape(place: Workplace, films: Sequence[Film]) -> tuple[int, int]:

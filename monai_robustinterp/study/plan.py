@@ -23,8 +23,9 @@ class TablePlan:
         bundle: name or folder of the classifier's bundle; None takes the default one.
         overrides: of its configuration.
         n_samples: noisy copies of a certified map.
-        copies: the same of single contenders, by their ``slug``, where a budget of time says so.
-        explain_samples: of one that a metric asks for, of another image or network.
+        budget: the same of single contenders, by their ``slug``, where a budget of time says so: copies of a map, and
+            of one that a metric asks for.
+        explain_samples: of one that a metric asks for, of another image or network, at most.
         seed: of the noise and of what metrics draw.
 
     Raises:
@@ -37,7 +38,7 @@ class TablePlan:
     bundle: str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     n_samples: int = 384
-    copies: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    budget: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     explain_samples: int = 64
     seed: int = 0
 
@@ -52,4 +53,8 @@ class TablePlan:
 
     def copies_of(self, contender: Contender) -> int:
         """Noisy copies of the contender's certified maps."""
-        return self.copies.get(contender.slug, self.n_samples)
+        return self.budget.get(contender.slug, (self.n_samples, 0))[0]
+
+    def explain_copies_of(self, contender: Contender) -> int:
+        """The same of maps that metrics ask for."""
+        return self.budget.get(contender.slug, (0, self.explain_samples))[1]

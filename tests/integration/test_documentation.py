@@ -24,6 +24,7 @@ RUN_AS_WRITTEN = (
     "docs/how-to/use-in-monai.md",
     "docs/how-to/certify-a-region.md",
     "docs/how-to/certify-the-lungs.md",
+    "docs/how-to/judge-maps.md",
     "docs/how-to/read-the-ledger.md",
     "docs/how-to/choose-the-noise.md",
     "docs/how-to/verify-a-certificate.md",
@@ -89,6 +90,14 @@ def _lungs(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert segmenter == "my_segmenter None" and boxes.startswith("lungs (my_segmenter 1), SHA-256 ")
 
 
+def _judged(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    assert [line.split()[:2] for line in lines[-4:]] == [
+        [label, name] for label in ("cam", "center") for name in ("lung_top_k", "pointing_game")
+    ]
+    assert all(row["refused"] == "" for row in namespace["rows"])
+    assert lines[-1].endswith("None the film has no boxes.")
+
+
 def _ledger(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert len(lines) == len(namespace["NAMED"]) + 1 and lines[-1].startswith("dark edge, px 4.0 ")
     assert lines[0].startswith("8-bit rounding None 0.") and lines[0].endswith(" True ")
@@ -106,7 +115,9 @@ def _audit(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
 
 
 _CHECKS = dict(
-    zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _lungs, _ledger, _noise, _audit), strict=True)
+    zip(
+        RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _lungs, _judged, _ledger, _noise, _audit), strict=True
+    )
 )
 
 
