@@ -29,22 +29,23 @@ from monai_robustinterp.types import packed_bytes
 
 TARGET = 1
 BATCH_SIZE = 16
+SEGMENTER = "chest_xray_lung_fields"
 _PROTOCOL = "defaults-decisions/1"
 
 Row = dict[str, Any]
 
 
 def candidate_bundle(candidate: Candidate, *, n_samples: int, seed: int) -> SaliencyBundle:
-    """The default bundle with the candidate's settings, for the opacity, whatever the network says."""
+    """The candidate's bundle with its settings, for the opacity, whatever the network says."""
     fixed = {
         "n_samples": n_samples,
         "seed": seed,
         "target": TARGET,
         "batch_size": BATCH_SIZE,
         "pairs": False,
-        "lungs": "off",
+        "lungs": SEGMENTER,
     }
-    return load_bundle(overrides=candidate.overrides | fixed | {"device": "$torch.device('cpu')"})
+    return load_bundle(candidate.bundle, overrides=candidate.overrides | fixed | {"device": "$torch.device('cpu')"})
 
 
 def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> VoteMap:
@@ -75,6 +76,7 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
     votes, spec = vote(ready, bundle)
     seconds = (time.process_time() - start) / spec.n_samples
     boxes = film.cells(votes.counts.shape[0])
+    lungs = votes.regions[-1].cells.astype(np.float64) if votes.regions else None
     rows = []
     for size in sizes:
         for paired in pairs:
@@ -98,6 +100,8 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
                     "tested": len(entries),
                     "kept": part.label_agreement,
                     "enrichment": enrichment(part.top_k_mask, boxes) if boxes.any() else None,
+                    "blind": enrichment(lungs, boxes) if boxes.any() and lungs is not None else None,
+                    "beta": str(claim.beta),
                     "pointing": strongest_cell_marked(part.counts, boxes),
                     "cells": np.flatnonzero(part.top_k_mask).tolist(),
                     "cpu_ms": 1000 * seconds,

@@ -20,7 +20,11 @@ STUDIES = {
     "robust_activation_map": ("robust-activation-map.md", "results.json", "| *chance: another class at random* |"),
     "speed": ("performance.md", "bench.json", "| **ours** |"),
     "classifiers": ("classifiers.md", "study.json", "| opacity_percentiles, kermany |"),
-    "defaults": ("defaults.md", "results.json", "| gradient, sigma 0.1, denoiser none | 64 | yes |"),
+    "defaults": (
+        "defaults.md",
+        "results.json",
+        "| certified saliency: gradient, sigma 0.1, denoiser none | 64 | yes |",
+    ),
     "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
     "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
     "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
