@@ -24,7 +24,7 @@ REPEATS = 4
 # After so many it is not measured again.
 LONG_S = 10.0
 # Share of the time of a map that a metric may take for one of another image or network.
-_AGAIN = 0.1
+_AGAIN = 0.02
 
 
 def seconds_per_copy(bundle: SaliencyBundle, *, shape: tuple[int, int] = (128, 128)) -> float:
@@ -50,7 +50,7 @@ def seconds_per_copy(bundle: SaliencyBundle, *, shape: tuple[int, int] = (128, 1
 def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
     """The plan with as many copies of each contender as so many CPU seconds allow, one at least.
 
-    Maps that metrics ask for get a tenth of the time, and no more copies than the plan's ``explain_samples``.
+    Maps that metrics ask for get a fiftieth of the time, and no more copies than the plan's ``explain_samples``.
 
     The seconds of a copy are kept in ``parts/seconds-*.json``: a run that goes on takes as many copies as before.
 
