@@ -24,7 +24,7 @@ _FACTS = {
     "ceiling_share": ("higher", "The map's radius as a share of that of a map that ignores the image."),
     "kept": ("higher", "Share of the noisy copies with the decision of the clean image."),
     "covered": ("higher", "Named changes of the film that lie within both radii."),
-    "cpu_s": ("lower", "CPU seconds of the map, on the machine named below."),
+    "cpu_s": ("lower", "CPU seconds of the map, on the machine named above."),
 }
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
@@ -41,12 +41,12 @@ def table_page(
     columns = list(dict.fromkeys(part["column"] for part in summed))
     parts = [
         "<h1>Maps, judged</h1>",
-        f"<p>{len(plan.films)} films, {len({film.patient for film in plan.films})} patients, "
-        f"{len(plan.contenders)} kinds of map, {len(plan.metrics)} metrics. Certified maps are the votes of "
+        f"<p>Films: {len(plan.films)}. Patients: {len({film.patient for film in plan.films})}. "
+        f"Kinds of map: {len(plan.contenders)}. Metrics: {len(plan.metrics)}. Certified maps are the votes of "
         f"{plan.n_samples} noisy copies ({plan.explain_samples} for maps of other images or networks, which some "
         "metrics ask for). Brackets are 95 % bootstrap intervals by patient. <b>Not for diagnosis.</b> A radius is a "
         "guarantee at its level; no other column is one.</p>",
-        _table(("setting", "value"), ((name, str(value)) for name, value in about.items())),
+        _table(("setting", "value"), ((name, _setting(value)) for name, value in about.items())),
         *(_column(plan, column, [part for part in summed if part["column"] == column]) for column in columns),
         "<h2>What goes with what</h2>",
         "<p>Spearman's correlation over all maps that have both values. Maps of one film, and of one method, resemble "
@@ -60,6 +60,10 @@ def table_page(
     title = "monai_robustinterp: maps, judged"
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _column(plan: TablePlan, column: str, parts: Sequence[Row]) -> str:
