@@ -25,7 +25,7 @@ class RandomPairSsim(Metric):
         "passed (Arun et al., Radiology: Artificial Intelligence 3:e200267, 2021)."
     )
     deviations: ClassVar[tuple[str, ...]] = (
-        "50 pairs are drawn once, or all where there are fewer; the source's code draws 50 for each film.",
+        "Fifty pairs are drawn once, or all where there are fewer; the source's code draws 50 for each film.",
     )
 
     n_pairs: int = 50
