@@ -35,9 +35,10 @@ class CdsLogOdds(Metric):
 
     def score(self, case: Case) -> float:
         """See :meth:`Metric.score`; in units of log-odds, of any sign."""
-        require_other_classes(case)
-        odds = _log_odds(case, case.logits(torch.cat([case.image[None], film_without(case, top_cells(case))])))
-        falls = odds[0] - odds[1]
+        logits = case.logits(torch.cat([case.image[None], film_without(case, top_cells(case))]))
+        require_other_classes(case, logits.shape[1])
+        film, masked = _log_odds(case, logits)
+        falls = film - masked
         return float(falls[case.target] - np.delete(falls, case.target).mean())
 
 
@@ -56,9 +57,9 @@ class CdsKl(Metric):
 
     def score(self, case: Case) -> float:
         """See :meth:`Metric.score`; above 0, ln 2 where all classes diverge alike."""
-        require_other_classes(case)
         films = torch.cat([case.image[None], film_without(case, top_cells(case))])
         film, masked = torch.as_tensor(case.probabilities(films))
+        require_other_classes(case, len(film))
         kl = divergences(film, masked, "kl").numpy()
         return float(np.log1p((kl[case.target] + _EPSILON) / (np.delete(kl, case.target).mean() + _EPSILON)))
 

@@ -28,7 +28,7 @@ class IntersectionOverUnion(Metric):
         "CheXlocalize, Nature Machine Intelligence 4:867, 2022)."
     )
     deviations: ClassVar[tuple[str, ...]] = (
-        "The strongest part is the top-k cells, for every method the same area; the source thresholds each map.",
+        "The strongest part is the top-k cells, one area for all methods; the source's code takes Otsu's threshold.",
         "Cells that tie at the k-th value count in equal parts: pixel by pixel the smaller part is shared.",
         "Boxes are the default, where the source has outlines.",
     )

@@ -8,7 +8,10 @@ from typing import ClassVar
 from monai_robustinterp.metrics.base import Case, Direction, Metric, NotApplicable, require_order
 from monai_robustinterp.metrics.marks import MarkedBy, marked_shares
 
-_POSITIVE = "Negative values count as 0; the source's map is scaled from its least to its largest value before."
+_POSITIVE = (
+    "Negative values count as 0 and nothing is subtracted; the code of Kim et al. scales a map from its least to its "
+    "largest value first."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

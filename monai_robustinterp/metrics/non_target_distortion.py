@@ -53,15 +53,15 @@ def decision_path(case: Case, *, points: int = 11) -> DecisionPath:
     Raises:
         NotApplicable: if the map is constant, or the network has no class that is free beside the target.
     """
-    require_other_classes(case)
     numbers = np.unique(np.linspace(0, case.top_k, points).round().astype(np.int64))
     films = [case.image[None], *(film_without(case, top_cells(case, int(number))) for number in numbers[1:])]
-    return DecisionPath(numbers / case.saliency.size, case.probabilities(torch.cat(films)), case.target)
+    probabilities = case.probabilities(torch.cat(films))
+    require_other_classes(case, probabilities.shape[1])
+    return DecisionPath(numbers / case.saliency.size, probabilities, case.target)
 
 
-def require_other_classes(case: Case) -> None:
+def require_other_classes(case: Case, classes: int) -> None:
     """Raises NotApplicable where no other class can change by itself: one class, or two that exclude each other."""
-    classes = case.logits(case.image[None]).shape[1]
     if classes == 1:
         raise NotApplicable("the network has one class only: there is no other one that could be distorted.")
     if classes == 2 and not case.multi_label:

@@ -62,7 +62,7 @@ class HitRate(Metric):
     )
     deviations: ClassVar[tuple[str, ...]] = (
         _SEVERAL,
-        "Maps are on the grid of the network's input, not on that of the source film.",
+        "Maps stay on the grid of the network's input; the source's code enlarges them to the source film, bilinearly.",
     )
 
     def score(self, case: Case) -> float:

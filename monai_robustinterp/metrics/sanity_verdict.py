@@ -24,7 +24,9 @@ class RandomPairSsim(Metric):
         "Mean SSIM of 50 random pairs of maps of different films by the same method, below which a sanity check is "
         "passed (Arun et al., Radiology: Artificial Intelligence 3:e200267, 2021)."
     )
-    deviations: ClassVar[tuple[str, ...]] = ("Where there are fewer than 50 pairs of films, all pairs are taken.",)
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Fifty pairs are drawn once, or all where there are fewer; the source's code draws 50 for each film.",
+    )
 
     n_pairs: int = 50
 
@@ -58,8 +60,7 @@ class SanityPassed(RandomPairSsim):
     deviations: ClassVar[tuple[str, ...]] = (
         *RandomPairSsim.deviations,
         *SanityCascading.deviations,
-        "The verdict is of one film, where the source judges means over films; only its abstract and its code's "
-        "description could be read.",
+        "The verdict is of one film; the source's code compares means over films, stage by stage.",
     )
 
     order: Order = "cascading"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import get_args
@@ -15,6 +16,7 @@ from monai.metrics.regression import SSIMMetric
 from scipy.stats import spearmanr
 from torch import nn
 
+from benchmarks import parity_quantus
 from monai_robustinterp.metrics.base import Array, Case, NotApplicable
 from monai_robustinterp.metrics.changed_films import with_smooth_change, within_ball
 from monai_robustinterp.metrics.randomized_network import randomized, stages
@@ -209,6 +211,14 @@ class TestStability:
         own, *others = (set(np.argsort(-one.ravel())[:64].tolist()) for one in MAPS)
         expected = np.mean([len(own & other) / 64 for other in others])
         assert make_metric("film_overlap").score(case) == pytest.approx(expected)
+
+
+def test_the_comparison_with_quantus_says_why_it_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "quantus", None)
+    assert parity_quantus.main() == 0
+    assert "skipped: " in capsys.readouterr().out
 
 
 class TestPredictionSaliencyCorrelation:

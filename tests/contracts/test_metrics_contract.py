@@ -212,9 +212,8 @@ def test_answers_and_maps_that_are_not_finite_give_no_value() -> None:
 
 def test_the_page_of_the_metrics_is_made_from_the_registry() -> None:
     text = metrics_page.PAGE.read_text()
-    assert metrics_page.BEGIN + metrics_page.as_text() + metrics_page.END in text, (
-        "python -m tests.support.metrics_page"
-    )
+    protocols = metrics_page.BEGIN + metrics_page.as_text() + metrics_page.END
+    assert protocols in text, "run python -m tests.support.metrics_page"
     formulas = text.split("## Formulas")[1].split("## How to read")[0]
     missing = [name for name in metric_names() if f"`{name}`" not in formulas]
     assert not missing, missing
