@@ -13,6 +13,7 @@ from monai_robustinterp.interpreters.gradient_shap import GradientShap as Gradie
 from monai_robustinterp.interpreters.guided_backprop import GuidedBackprop as GuidedBackprop
 from monai_robustinterp.interpreters.input_x_gradient import InputXGradient as InputXGradient
 from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients as IntegratedGradients
+from monai_robustinterp.interpreters.lrp import LRP as LRP
 from monai_robustinterp.interpreters.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from monai_robustinterp.interpreters.registry import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.interpreters.registry import check_precision as check_precision
@@ -40,6 +41,7 @@ register(
     IntegratedGradients,
     DeepLift,
     GuidedBackprop,
+    LRP,
     GradientShap,
     SmoothGrad,
     MeaningfulPerturbation,

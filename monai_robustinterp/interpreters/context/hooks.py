@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,3 +111,26 @@ def replaced_output(layer: nn.Module, replacement: torch.Tensor) -> Iterator[Non
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def running_layers(network: nn.Module) -> Iterator[list[str]]:
+    """The names and kinds of the layers that are running, the innermost last."""
+    running: list[str] = []
+
+    def enter(described: str) -> Callable[..., None]:
+        return lambda *_: running.append(described)
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    handles = []
+    for name, module in network.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(enter(f"{name!r} ({type(module).__name__})")))
+            handles.append(module.register_forward_hook(leave))
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()
