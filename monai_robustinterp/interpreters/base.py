@@ -55,9 +55,12 @@ class Interpreter(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, which are attributes of the same names, as JSON values: for the record."""
+        """The constructor's arguments, which are attributes of the same names, as JSON values: for the record.
+
+        A function stands there by its name.
+        """
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False))
+        settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False, default=_function_name))
         return settings
 
     @abstractmethod
@@ -72,6 +75,12 @@ class Interpreter(ABC):
         Raises:
             ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
         """
+
+
+def _function_name(value: object) -> str:
+    if not callable(value):
+        raise TypeError(f"a setting is a {type(value).__name__}, which JSON has no form for")
+    return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__name__)}"
 
 
 def attribute_copies(interpreter: Interpreter, network: nn.Module, copies: torch.Tensor, target: int) -> Attribution:

@@ -117,7 +117,7 @@ class LRP(Interpreter):
     def _rule(self, layer: LinearLayer, relevance: torch.Tensor) -> torch.Tensor:
         if layer.first and self.first == "flat":
             return flat(layer, relevance)
-        if self.convolution == "epsilon" or layer.kind == "linear":
+        if self.convolution == "epsilon" or layer.kind.startswith("linear"):
             return epsilon_rule(layer, relevance, self.epsilon)
         return zplus(layer, relevance, self.epsilon)
 

@@ -18,10 +18,10 @@ _OUTER_DEPTH = 1
 
 
 class LayerNotFoundError(ValueError):
-    """The target layer is missing or was never named."""
+    """The target layer is missing, or there is none."""
 
 
-def find_layer(network: nn.Module, name: str | None) -> nn.Module:
+def find_layer(network: nn.Module, name: str) -> nn.Module:
     """The submodule of that dotted name, which can be hooked.
 
     Raises:
@@ -97,6 +97,28 @@ def recorded_output(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
         yield outputs
     finally:
         handle.remove()
+
+
+@contextmanager
+def recorded_outputs(network: nn.Module) -> Iterator[list[tuple[str, torch.Tensor]]]:
+    """Records the names and outputs of all layers that return one tensor of numbers, in the order they finish in."""
+    outputs: list[tuple[str, torch.Tensor]] = []
+
+    def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                outputs.append((name, output))
+
+        return record
+
+    layers = [(name, layer) for name, layer in network.named_modules() if name]
+    eager = [(name, layer) for name, layer in layers if not isinstance(layer, torch.jit.ScriptModule)]
+    handles = [layer.register_forward_hook(recorder(name)) for name, layer in eager]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class LinearLayer:
         weight: with the scale of a batch norm; None for a pooling alone.
         bias: with the shift of a batch norm; None for none.
         function: of inputs, weight and bias.
-        kind: name of torch's function.
+        kind: names of torch's functions, the linear one first.
         first: whether no other convolution or linear layer was called before.
     """
 
@@ -133,19 +133,19 @@ class RelevanceRules(TorchFunctionMode):
             output = function(input, weight, bias)
         return self._tracked(LinearLayer(input, weight, bias, function, name, first), output)
 
-    def _pool(self, name: str, pool: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> torch.Tensor:
+    def _pool(self, name: str, pool: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> Any:
         """The mean of a linear layer's outputs is a linear layer; else it is one by itself."""
         with torch.no_grad():
             output = pool(input)
         layer = self._layer_behind(input)
         if layer is None:
-            return self._tracked(LinearLayer(input, None, None, lambda values, *_: pool(values), name, False), output)
+            alone = LinearLayer(input, None, None, lambda values, *_: pool(values), name, False)
+            return self._tracked(alone, output)
         before = layer.function
-        return self._tracked(
-            replace(layer, function=lambda *given: pool(before(*given)), kind=f"{layer.kind}, {name}"), output
-        )
+        pooled = replace(layer, function=lambda *given: pool(before(*given)), kind=f"{layer.kind}, {name}")
+        return self._tracked(pooled, output)
 
-    def _batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    def _batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Folds a batch norm of fixed statistics into the convolution right before it, or passes it by."""
         call = inspect.signature(func).bind(*args, **kwargs)
         call.apply_defaults()
