@@ -3,6 +3,7 @@
 from monai_robustinterp.interpreters.base import Attribution as Attribution
 from monai_robustinterp.interpreters.base import Interpreter as Interpreter
 from monai_robustinterp.interpreters.cam import CAM as CAM
+from monai_robustinterp.interpreters.captum_attribution import PREFIX, captum_class
 from monai_robustinterp.interpreters.context.network_state import explaining as explaining
 from monai_robustinterp.interpreters.deep_lift import DeepLift as DeepLift
 from monai_robustinterp.interpreters.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
@@ -15,6 +16,7 @@ from monai_robustinterp.interpreters.input_x_gradient import InputXGradient as I
 from monai_robustinterp.interpreters.integrated_gradients import IntegratedGradients as IntegratedGradients
 from monai_robustinterp.interpreters.lrp import LRP as LRP
 from monai_robustinterp.interpreters.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
+from monai_robustinterp.interpreters.registry import FAMILIES as FAMILIES
 from monai_robustinterp.interpreters.registry import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.interpreters.registry import check_precision as check_precision
 from monai_robustinterp.interpreters.registry import interpreter_class as interpreter_class
@@ -48,3 +50,4 @@ register(
     ExtremalPerturbation,
     RobustPerturbation,
 )
+FAMILIES[PREFIX] = captum_class

@@ -53,13 +53,18 @@ class Interpreter(ABC):
     amplifies_round_off: ClassVar[bool] = False
     needs_float32: ClassVar[bool] = False
 
+    @classmethod
+    def arguments(cls) -> list[str]:
+        """Names of the constructor's arguments."""
+        return list(inspect.signature(cls).parameters)
+
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, which are attributes of the same names, as JSON values: for the record.
 
         A function stands there by its name.
         """
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        arguments = {name: getattr(self, name) for name in self.arguments()}
         settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False, default=_function_name))
         return settings
 

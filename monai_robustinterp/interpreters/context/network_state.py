@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,6 +95,12 @@ def own_forwards(network: nn.Module) -> Iterator[None]:
     finally:
         for attributes, forward in zip(faster, forwards):
             attributes["forward"] = forward
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """A copy of the network, with its own forwards, for libraries that change what they explain."""
+    with own_forwards(network):
+        return copy.deepcopy(network)
 
 
 def _eager(modules: Iterable[nn.Module]) -> list[Any]:
