@@ -49,7 +49,7 @@ def _token_grid(output: torch.Tensor, size: torch.Size) -> torch.Tensor:
         tokens = max(0, output.shape[1] - class_tokens)
         rows = math.isqrt(tokens * height // width)
         if rows > 0 and tokens % rows == 0 and rows * width == tokens // rows * height:
-            return output[:, class_tokens:].transpose(1, 2).unflatten(2, (rows, tokens // rows))
+            return output[:, class_tokens:].transpose(1, 2).reshape(len(output), -1, rows, tokens // rows)
     raise ValueError(
         f"reshape is 'tokens' and the layer returned shape {tuple(output.shape)}: it must be [B, tokens, channels] "
         f"with as many tokens as a grid of the shape of the image, {height} x {width}, or one more, a class token. "
