@@ -29,6 +29,7 @@ from monai_robustinterp.interpreters.rise import RISE as RISE
 from monai_robustinterp.interpreters.robust_activation_map import RobustActivationMap as RobustActivationMap
 from monai_robustinterp.interpreters.robust_perturbation import RobustPerturbation as RobustPerturbation
 from monai_robustinterp.interpreters.smooth_grad import SmoothGrad as SmoothGrad
+from monai_robustinterp.interpreters.spatial import last_spatial_layer as last_spatial_layer
 from monai_robustinterp.types import Precision as Precision
 
 # A new method is one file and one line here; the contract tests run over all of them.

@@ -133,6 +133,22 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
     assert "'gradient'" in capsys.readouterr().out
 
 
+def test_transformers_and_other_networks_run(tmp_path, monkeypatch, capsys) -> None:
+    """Their bundle is in test_own_model.py."""
+    monkeypatch.chdir(ROOT)
+    page = "docs/how-to/transformers-and-other-networks.md"
+    namespace: dict[str, Any] = {}
+    for block in python_blocks(page):
+        code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"')
+        exec(compile(code.replace('n_samples": 384', 'n_samples": 2'), page, "exec"), namespace)
+    printed = re.findall(r"print\(last_spatial_layer.*# (.*)", (ROOT / page).read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[0], lines[2]] == printed == ["_swish", "network.blocks.3.norm1"]
+    assert lines[-1] == "True"
+    spec = namespace["result"].certificate.spec
+    assert (spec.interpreter, spec.interpreter_settings["reshape"]) == ("grad_cam", "tokens")
+
+
 def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
     page = "docs/how-to/choose-an-interpreter.md"
     (block,) = python_blocks(page)

@@ -6,26 +6,25 @@ from functools import partial
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet, EfficientNetBN, ViT
+from monai.networks.nets import DenseNet, EfficientNetBN, ResNet, ViT
 from torch import nn
 
-from monai_robustinterp.interpreters import CAM, GradCAM, GradCAMpp, RobustActivationMap, explaining
+from monai_robustinterp.interpreters import (
+    CAM,
+    LRP,
+    GradCAM,
+    GradCAMpp,
+    Gradient,
+    GuidedBackprop,
+    RobustActivationMap,
+    explaining,
+)
 from monai_robustinterp.interpreters.context.hooks import LayerNotFoundError
 from monai_robustinterp.interpreters.spatial import as_channels, last_spatial_layer
 from monai_robustinterp.networks.evidence import EvidenceDenseNet
+from monai_robustinterp.networks.first_output import FirstOutput
 from tests.support.cases import collected
 from tests.support.interpreters import assert_close, noisy
-
-
-class FirstOutput(nn.Module):
-    """The logits alone of MONAI's ViT, which returns what its blocks return too."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.network(image)[0]
 
 
 def vit(size: tuple[int, int] = (32, 32)) -> nn.Module:
@@ -179,3 +178,34 @@ def test_a_wrong_reshape_is_refused() -> None:
         for wrong in ("grid", 3, ""):
             with case(wrong), pytest.raises(ValueError, match=r"reshape is .*; it must be None, 'tokens'"):
                 GradCAM(reshape=wrong)
+
+
+def resnet() -> nn.Module:
+    return ResNet("basic", [1, 1, 1, 1], [4, 4, 8, 8], spatial_dims=2, n_input_channels=1, num_classes=2)
+
+
+WORKS = {
+    "DenseNet": (densenet, "lrp guided_backprop gradient cam robust_activation_map grad_cam grad_cam_pp"),
+    "EvidenceDenseNet": (
+        evidence,
+        "lrp guided_backprop gradient cam robust_activation_map grad_cam grad_cam_pp",
+    ),
+    "ResNet": (resnet, "guided_backprop gradient cam robust_activation_map grad_cam grad_cam_pp"),
+    "EfficientNet": (efficient_net, "gradient cam robust_activation_map grad_cam grad_cam_pp"),
+    "ViT": (vit, "gradient"),
+}
+
+
+def test_what_the_how_to_says_of_networks_and_methods_is_so() -> None:
+    """docs/how-to/transformers-and-other-networks.md: the rest is refused."""
+    methods = [LRP, GuidedBackprop, Gradient, CAM, RobustActivationMap, GradCAM, GradCAMpp]
+    with collected() as case:
+        for name, (build, working) in WORKS.items():
+            network, images = seeded(build), images_for("EfficientNet" if name == "ResNet" else name)
+            for method in methods:
+                with case(name, method.name), explaining(network):
+                    if method.name in working.split():
+                        assert method().attribute(network, images, 1).maps.isfinite().all()
+                    else:
+                        with pytest.raises(ValueError):
+                            method().attribute(network, images, 1)
