@@ -21,6 +21,7 @@ from monai_robustinterp.cli.arguments import (
     classifier_overrides,
     interpreter,
     shown_path,
+    split_outside_json,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_interpreters,
         required=True,
         metavar="A[:ARGUMENT=VALUE...],B,...",
-        help=f"interpretation methods, or 'all': {', '.join(sorted(INTERPRETERS))}",
+        help=f"interpretation methods, or 'all': {', '.join(sorted(INTERPRETERS))}; captum:NAME",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     add_classifier_arguments(parser)
@@ -117,7 +118,7 @@ def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpret
 
 
 def _interpreters(text: str) -> list[InterpreterChoice]:
-    parts = text.split(",")
+    parts = split_outside_json(text, ",")
     if "all" in parts and len(parts) > 1:
         raise argparse.ArgumentTypeError("'all' stands alone; it is every interpreter with its own settings")
     return [interpreter(part) for part in (sorted(INTERPRETERS) if text == "all" else parts)]

@@ -13,7 +13,14 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import load_bundle
-from monai_robustinterp.cli.arguments import InterpreterChoice, classifier_overrides, positive, shown_path, value
+from monai_robustinterp.cli.arguments import (
+    InterpreterChoice,
+    classifier_overrides,
+    positive,
+    shown_path,
+    split_outside_json,
+    value,
+)
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.metrics.base import Metric
 from monai_robustinterp.metrics.registry import METRICS, make_metric
@@ -32,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a dataset", f"INPUT is a CSV file with the columns {', '.join(COLUMNS)}")
     group.add_argument(
         "--metrics",
-        type=lambda text: text.split(","),
+        type=lambda text: split_outside_json(text, ","),
         metavar="A[:SETTING=VALUE...],B,...",
         help=f"judges of the maps, or 'all': {', '.join(sorted(METRICS))}",
     )
@@ -106,7 +113,7 @@ def metrics(texts: Sequence[str]) -> list[Metric]:
     """
     found = []
     for text in sorted(METRICS) if list(texts) == ["all"] else texts:
-        name, *settings = text.strip().split(":")
+        name, *settings = split_outside_json(text.strip(), ":")
         pairs = [setting.partition("=") for setting in settings]
         try:
             found.append(make_metric(name, **{key: value(given) for key, _, given in pairs}))

@@ -144,20 +144,38 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
     assert "'gradient'" in capsys.readouterr().out
 
 
-def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
+def test_transformers_and_other_networks_run(tmp_path, monkeypatch, capsys) -> None:
+    """Their bundle is in test_own_model.py."""
+    monkeypatch.chdir(ROOT)
+    page = "docs/how-to/transformers-and-other-networks.md"
+    namespace: dict[str, Any] = {}
+    for block in python_blocks(page):
+        code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"')
+        exec(compile(code.replace('n_samples": 384', 'n_samples": 2'), page, "exec"), namespace)
+    printed = re.findall(r"print\(last_spatial_layer.*# (.*)", (ROOT / page).read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[0], lines[2]] == printed == ["_swish", "network.blocks.3.norm1"]
+    assert lines[-1] == "True"
+    spec = namespace["result"].certificate.spec
+    assert (spec.interpreter, spec.interpreter_settings["reshape"]) == ("grad_cam", "tokens")
+
+
+def test_methods_of_captum_and_of_ones_own_can_be_certified(monkeypatch, capsys) -> None:
     page = "docs/how-to/choose-an-interpreter.md"
-    (block,) = python_blocks(page)
-    code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"').replace(
-        "n_samples=64", "n_samples=8"
-    )
     monkeypatch.chdir(ROOT)
     namespace: dict[str, Any] = {}
-    exec(compile(code, page, "exec"), namespace)
-    spec = namespace["result"].certificate.spec
-    assert (spec.interpreter, spec.interpreter_settings) == ("captum_occlusion", {"side": 32})
+    results = []
+    for block in python_blocks(page):
+        code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"')
+        exec(compile(code.replace("n_samples=64", "n_samples=8"), page, "exec"), namespace)
+        results.append(namespace["result"])
+    captums, own = results
+    spec = captums.certificate.spec
+    assert (spec.interpreter, spec.interpreter_settings) == ("captum:Occlusion", namespace["settings"])
     assert "8 of 8 copies had a tie at the k-th value" in capsys.readouterr().out
     # 38 cells of 16 squares of 16 cells each: two squares whole, the rest drawn from a third one.
-    assert set(namespace["result"].votes.counts.ravel()) > {0, 8}
+    assert set(captums.votes.counts.ravel()) > {0, 8}
+    assert own.certificate.spec.interpreter == "margin_gradient" and own.votes.counts.sum() == 8 * 38
 
 
 def test_the_reference_lists_every_option_and_array() -> None:
