@@ -230,7 +230,7 @@ def films() -> dict[str, Source]:
         "portrait": film((140, 101)),
         "smaller than the input": film((13, 17)),
         "pixels are not square": film((90, 70), aspect=1.3),
-        "many bands": film((700, 700)),
+        "many bands": film((701, 701)),
     }
 
 
