@@ -157,8 +157,8 @@ class CaptumAttribution(Interpreter):
         if bool(wrong.any()):
             raise InputRefused(
                 f"Captum's {self.captum_name} is wrong for this network: it differs from the method's own rule by "
-                f"{float((error / largest)[wrong].max()):.1g} of the largest value. Its hooks see modules only, not "
-                f"calls of functions such as torch.relu or mean. Use {OURS[self.captum_name]}."
+                f"{float((error / largest)[wrong].max()):.1g} of the largest value. Its hooks miss calls of "
+                f"functions, such as torch.relu and mean, and parts of max-pools. Use {OURS[self.captum_name]}."
             )
 
 

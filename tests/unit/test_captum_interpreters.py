@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import random
 from typing import Any
@@ -318,3 +319,21 @@ def test_the_command_line_takes_lists() -> None:
     settings = {"sliding_window_shapes": [1, 32, 32], "strides": [1, 16, 16], "baselines": 0.5}
     assert parsed(text) == ("captum:Occlusion", settings)
     assert parsed("captum:Saliency") == ("captum:Saliency", {})
+
+
+def test_nothing_accumulates(network) -> None:
+    def live() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    image = noisy(1, 1, 16, 16)
+    with collected() as case:
+        for name in RUN:
+            counts = []
+            for calls in (2, 3):
+                for _ in range(calls):
+                    with explaining(network):
+                        make(name).attribute(network, image, 1)
+                counts.append(live())
+            with case(name):
+                assert counts[0] == counts[1]

@@ -95,8 +95,12 @@ class RelevanceRules(TorchFunctionMode):
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
         """Active, and able to name the network's layers."""
-        with running_layers(network) as self._running, self:
-            yield
+        try:
+            with running_layers(network) as self._running, self:
+                yield
+        finally:
+            # The graph holds this object, which Python's collector would not see behind the tensors kept here.
+            self._layers.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """What torch runs in place of each call of one of its functions."""
@@ -172,7 +176,8 @@ class RelevanceRules(TorchFunctionMode):
             self.absorbed.append(relevance.flatten(1).sum(dim=1) - received.flatten(1).sum(dim=1))
             return received
 
-        tracked: torch.Tensor = by_rule(layer.inputs, lambda _: output, back)
+        # Another tensor: what the function returns holds the graph, and the graph the function.
+        tracked: torch.Tensor = by_rule(layer.inputs, lambda _: output.detach(), back)
         self._layers[tracked] = layer, tracked._version
         return tracked
 
@@ -192,10 +197,15 @@ class RelevanceRules(TorchFunctionMode):
 
 def _passed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], carrier: torch.Tensor) -> Any:
     """The call, whose output's relevance is that of the one operand that depends on the image."""
+    # The carrier's places, not the carrier: one that is overwritten holds the graph, and the graph this function.
+    at = [i for i, one in enumerate(args) if one is carrier]
+    named = [key for key, one in kwargs.items() if one is carrier]
+    others = [None if i in at else one for i, one in enumerate(args)]
+    other = {key: one for key, one in kwargs.items() if key not in named}
 
     def function(values: torch.Tensor) -> Any:
-        here = [values if one is carrier else one for one in args]
-        return func(*here, **{key: values if one is carrier else one for key, one in kwargs.items()})
+        here = [values if i in at else one for i, one in enumerate(others)]
+        return func(*here, **other, **dict.fromkeys(named, values))
 
     return by_rule(carrier, function, lambda _function, inputs, relevance: relevance.sum_to_size(inputs.shape))
 
