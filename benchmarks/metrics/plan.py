@@ -13,11 +13,14 @@ Methods = tuple[tuple[str, Mapping[str, Any]], ...]
 CHEAP: Methods = (
     ("gradient", {}),
     ("input_x_gradient", {}),
+    ("grad_cam", {}),
+    ("cam", {}),
+    ("lrp", {}),
+)
+MORE: Methods = (
     ("integrated_gradients", {"n_steps": 8}),
     ("deep_lift", {}),
     ("guided_backprop", {}),
-    ("grad_cam", {}),
-    ("cam", {}),
 )
 # The slides' table; with fewer steps than their authors', or no certificate fits the budget.
 SLIDES: Methods = (
@@ -37,14 +40,12 @@ class Model:
         label: on the page.
         bundle: its name.
         target: the explained finding, a name or an index.
-        methods: its interpreters.
         overrides: of its configuration.
     """
 
     label: str
     bundle: str
     target: str | int
-    methods: Methods
     overrides: Mapping[str, Any]
 
 
@@ -52,14 +53,12 @@ OPACITY = Model(
     label="opacity by evidence",
     bundle="chest_xray_evidence",
     target=1,
-    methods=CHEAP + SLIDES,
     overrides={"device": "$torch.device('cpu')"},
 )
 FINDINGS = Model(
     label="eleven findings",
     bundle="chest_xray_findings",
     target="Pneumonia",
-    methods=CHEAP + SLIDES,
     overrides={"device": "$torch.device('cpu')"},
 )
 
@@ -71,6 +70,7 @@ class Plan:
     Attributes:
         name: ``full``, ``eight films`` or ``quick``.
         models: of the table.
+        methods: their interpreters.
         films: with marks, at most; None takes all.
         seconds: CPU seconds of a certified map; None takes ``n_samples``.
         n_samples: noisy copies without a budget of time.
@@ -79,6 +79,7 @@ class Plan:
 
     name: str
     models: tuple[Model, ...]
+    methods: Methods
     films: int | None
     seconds: float | None
     n_samples: int
@@ -88,6 +89,7 @@ class Plan:
 FULL = Plan(
     name="full",
     models=(OPACITY, FINDINGS),
+    methods=CHEAP + MORE + SLIDES,
     films=None,
     seconds=60.0,
     n_samples=512,
@@ -96,6 +98,7 @@ FULL = Plan(
 EIGHT = Plan(
     name="eight films",
     models=(OPACITY, FINDINGS),
+    methods=CHEAP + SLIDES,
     films=8,
     seconds=15.0,
     n_samples=512,
@@ -103,15 +106,8 @@ EIGHT = Plan(
 )
 QUICK = Plan(
     name="quick",
-    models=(
-        Model(
-            label="opacity by evidence",
-            bundle="chest_xray_evidence",
-            target=1,
-            methods=(("cam", {}), ("grad_cam", {})),
-            overrides={"device": "$torch.device('cpu')"},
-        ),
-    ),
+    models=(OPACITY,),
+    methods=(("cam", {}), ("grad_cam", {})),
     films=2,
     seconds=None,
     n_samples=8,
