@@ -51,7 +51,7 @@ def films_of(
     for film in films:
         settings = _settings(candidate, sizes=list(sizes), seed=seed, pairs=list(pairs), film=file_sha256(film.path))
         settings |= bundle.files | {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "boxes": film.boxes}
-        path = output / f"{candidate.label.replace('/', '-')}-{film.path.stem}-{seed}-{max(sizes)}.json"
+        path = output / f"{_slug(candidate.label)}-{film.path.stem}-{seed}-{max(sizes)}.json"
         rows += kept_json(path, settings, lambda film=film: film_rows(bundle, film, sizes, pairs=pairs))
     print(f"  {candidate.label}: {len(films)} films", flush=True)
     return rows
@@ -86,10 +86,11 @@ def measure(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequ
     for one in plan.candidates:
         rows = films_of(output, one, halves["select"], [plan.select_samples], seed=SELECT_SEED, pairs=[False])
         tried.append(summary(rows, of_half[one, "select"]))
-    new, farther = (plan.candidates[chosen(tried, without=condition)] for condition in ("", "overlap"))
+    new = plan.candidates[chosen(tried)]
     reported: dict[str, Any] = {}
     large = [BoxedFilm(path=path, patient="", boxes=()) for path in large_films(_LARGE)] if plan.name == "full" else []
-    for one in dict.fromkeys([OLD, new, farther]):
+    earlier_farther = next((one for one in plan.candidates[1:] if one.bundle == OLD.bundle), OLD)
+    for one in dict.fromkeys([OLD, earlier_farther, new]):
         rows = films_of(output, one, halves["report"], plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         wide = films_of(output, one, large, plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         reported[one.label] = {"films": rows, "large": wide, "decisions": of_half[one, "report"]}
@@ -98,11 +99,14 @@ def measure(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequ
         "tried": tried,
         "old": OLD.label,
         "new": new.label,
-        "farther": farther.label,
         "reported": reported,
         "numbers": {half: len(found) for half, found in halves.items()},
         "images": {half: len(of_half[OLD, half]) for half in halves},
     }
+
+
+def _slug(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in label)
 
 
 def _settings(candidate: Candidate, **more: Any) -> dict[str, Any]:

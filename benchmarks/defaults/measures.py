@@ -19,6 +19,8 @@ from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.metrics.classification import area_under_curve
+from monai_robustinterp.metrics.enrichment import enrichment
+from monai_robustinterp.metrics.pointing_game import strongest_cell_marked
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.run.pipeline import measured_changes, prepare, vote
 from monai_robustinterp.study.films import prepared
@@ -27,22 +29,23 @@ from monai_robustinterp.types import packed_bytes
 
 TARGET = 1
 BATCH_SIZE = 16
+SEGMENTER = "chest_xray_lung_fields"
 _PROTOCOL = "defaults-decisions/1"
 
 Row = dict[str, Any]
 
 
 def candidate_bundle(candidate: Candidate, *, n_samples: int, seed: int) -> SaliencyBundle:
-    """The default bundle with the candidate's settings, for the opacity, whatever the network says."""
+    """The candidate's bundle with its settings, for the opacity, whatever the network says."""
     fixed = {
         "n_samples": n_samples,
         "seed": seed,
         "target": TARGET,
         "batch_size": BATCH_SIZE,
         "pairs": False,
-        "lungs": "off",
+        "lungs": SEGMENTER,
     }
-    return load_bundle(overrides=candidate.overrides | fixed | {"device": "$torch.device('cpu')"})
+    return load_bundle(candidate.bundle, overrides=candidate.overrides | fixed | {"device": "$torch.device('cpu')"})
 
 
 def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> VoteMap:
@@ -73,6 +76,7 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
     votes, spec = vote(ready, bundle)
     seconds = (time.process_time() - start) / spec.n_samples
     boxes = film.cells(votes.counts.shape[0])
+    lungs = votes.regions[-1].cells.astype(np.float64) if votes.regions else None
     rows = []
     for size in sizes:
         for paired in pairs:
@@ -95,8 +99,10 @@ def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, 
                     "covered_both": sum(entry["covered"] for entry in of_both),
                     "tested": len(entries),
                     "kept": part.label_agreement,
-                    "enrichment": float(boxes[part.top_k_mask].mean() / boxes.mean()) if boxes.any() else None,
-                    "pointing": bool(boxes.ravel()[part.counts.argmax()] >= 0.5),
+                    "enrichment": enrichment(part.top_k_mask, boxes) if boxes.any() else None,
+                    "blind": enrichment(lungs, boxes) if boxes.any() and lungs is not None else None,
+                    "beta": str(claim.beta),
+                    "pointing": strongest_cell_marked(part.counts, boxes),
                     "cells": np.flatnonzero(part.top_k_mask).tolist(),
                     "cpu_ms": 1000 * seconds,
                 }

@@ -22,10 +22,11 @@ import monai_robustinterp
 from benchmarks.interpreters import cost, distortion, page
 from benchmarks.interpreters.plan import FULL, QUICK, Method, Plan
 from benchmarks.interpreters.radii import radii
-from benchmarks.interpreters.votes import method_bundle, seconds_per_copy, take_votes
+from benchmarks.interpreters.votes import method_bundle, take_votes
 from benchmarks.places import RESULTS, ROOT, films
 from monai_robustinterp import SaliencyBundle
 from monai_robustinterp.certificates.record import counts_sha256
+from monai_robustinterp.study.budget import seconds_per_copy
 from monai_robustinterp.study.films import prepared_by_name
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,6 @@ from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.tally import VoteTally
 from monai_robustinterp.study.store import earlier_votes, keep_votes
 
-REPEATS = 4
-# After so many it is not measured again.
-LONG_S = 10.0
-
 
 def method_bundle(method: Method) -> SaliencyBundle:
     """The findings' classifier with this method, on the CPU; the finding is the arg-max of each image."""
@@ -33,24 +28,6 @@ def method_bundle(method: Method) -> SaliencyBundle:
         "interpreter_settings": dict(method.settings),
     }
     return load_bundle(BUNDLE, overrides)
-
-
-def seconds_per_copy(bundle: SaliencyBundle) -> float:
-    """CPU seconds of a copy, with its noise and votes, as the votes are taken, on an image that is none of the table's.
-
-    It fixes the number of copies before any of them is drawn.
-    """
-    image = torch.linspace(0, 1, 128)[None, :, None].repeat(1, 1, 128)
-    recipe = _recipe(bundle)
-    size = 1 if recipe.interpreter.amplifies_round_off else recipe.batch_size or DEFAULT_BATCH_SIZE
-    seconds: list[float] = []
-    with explaining(bundle.network):
-        tally = recipe.tally(image, 0)
-        while len(seconds) < REPEATS and sum(seconds) < LONG_S:
-            start = time.process_time()
-            fill([tally], bundle.network, tally.n_samples + size, batch_size=size)
-            seconds.append(time.process_time() - start)
-    return min(seconds) / size
 
 
 def take_votes(

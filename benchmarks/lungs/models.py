@@ -16,8 +16,10 @@ from monai_robustinterp import SaliencyBundle, certify_votes, load_bundle
 from monai_robustinterp.certificates.ledger import applied, covers, ledger_record, radius_in_noise
 from monai_robustinterp.certificates.region import region_statements
 from monai_robustinterp.geometry.changes import NAMED
+from monai_robustinterp.metrics.enrichment import enrichment, share_marked
 from monai_robustinterp.metrics.intervals import bootstrap_interval
 from monai_robustinterp.metrics.overlap import mean_pairwise_overlap
+from monai_robustinterp.metrics.pointing_game import strongest_cell_marked
 from monai_robustinterp.run.pipeline import measured_changes, prepare, vote
 
 Row = dict[str, Any]
@@ -82,7 +84,7 @@ def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
         row |= {
             "lungs": float(lungs.mean()),
             "votes_in_lungs": statement["observed"],
-            "cells_in_lungs": float(lungs[votes.top_k_mask].mean()),
+            "cells_in_lungs": share_marked(votes.top_k_mask, lungs),
             "claim_radius": statement["radius_above_half"]["in_noise"],
             "claimed": radius > 0 and all(covers(radius, norm) for change in named for norm in change.norms),
             "alarm": statement["alarm"],
@@ -100,11 +102,11 @@ def _place(
     """How many times more of the cells are marked than by chance, of the map and of one that marks the lungs."""
     if marked is None or not marked.any():
         return {truth: None, f"blind_{truth}": None, f"points_{truth}": None}
-    blind = None if lungs is None else float((marked * lungs).sum() / lungs.sum() / marked.mean())
+    blind = None if lungs is None else enrichment(lungs, marked)
     return {
-        truth: float(marked[top_k].mean() / marked.mean()),
+        truth: enrichment(top_k, marked),
         f"blind_{truth}": blind,
-        f"points_{truth}": bool(marked.ravel()[counts.argmax()] >= 0.5),
+        f"points_{truth}": strongest_cell_marked(counts, marked),
     }
 
 

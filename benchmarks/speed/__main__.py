@@ -48,6 +48,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
         "rates": [],
         "memory": [],
         "dicom": {},
+        "ledger": [],
     }
     for model in plan.models:
         print(f"{model.key} at {model.side} px", flush=True)
@@ -65,6 +66,8 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
         repeats=plan.few_repeats,
         folder=output,
     )
+    store(results, output)
+    results["ledger"] = stages.ledgers(plan.models[0].key, plan.ledger_sides, device=device, folder=output)
     store(results, output)
     return results
 

@@ -96,7 +96,7 @@ def _run(results: dict[str, Any]) -> list[list[str]]:
         [goal.line for goal in goals(results)],
         *(_model(results, model) for model in models(results["rates"])),
     ]
-    others = (_series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom)
+    others = (_series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom, _ledger)
     return [*parts, *(section(results) for section in others)]
 
 
@@ -211,6 +211,18 @@ def _dicom(results: dict[str, Any]) -> list[str]:
         "",
         *table(["stage", "seconds", "share"], lines),
     ]
+
+
+def _ledger(results: dict[str, Any]) -> list[str]:
+    # Runs of before this part was measured have none.
+    rows = results.get("ledger", [])
+    lines = [[f"{row['side']:,} x {row['side']:,}", f"{row['seconds']:.2f}", f"{row['cpu_s']:.2f}"] for row in rows]
+    text = prose(
+        "The named changes of a 16-bit film, measured once. CPU time is that of all threads; most of it goes into the",
+        "normals of the 80 noisy films.",
+    )
+    title = "### The ledger of large films"
+    return [title, "", *text, "", *table(["film", "seconds", "CPU seconds"], lines)] if lines else []
 
 
 def _repeat() -> list[str]:

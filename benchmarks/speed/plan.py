@@ -55,6 +55,7 @@ class Plan:
         memory_batch: batch size of the memory rows in m and in pixels.
         memory_names: contenders whose memory is taken at their best batch; None is all.
         dicom_samples: m of the DICOM file; None is the bundle's.
+        ledger_sides: pixels a side of the films whose ledger is timed.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Plan:
     memory_batch: int
     memory_names: tuple[str, ...] | None = None
     dicom_samples: int | None = None
+    ledger_sides: tuple[int, ...] = (1024, 4000, 8000)
 
 
 _SERIES, _ONE_BATCH = (64, 256, 1024, 4096), (64, 256)
@@ -137,4 +139,5 @@ QUICK = Plan(
     memory_batch=16,
     memory_names=("ours",),
     dicom_samples=8,
+    ledger_sides=(128,),
 )

@@ -12,6 +12,7 @@ from monai_robustinterp.attacks.surrogate import SoftplusCurvature
 from monai_robustinterp.interpreters import GradCAM, Gradient, Interpreter
 from monai_robustinterp.interpreters.context.hooks import find_layer, recorded_output
 from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.interpreters.spatial import as_channels, chosen_layer
 from monai_robustinterp.smoothing.voting import pool_cells
 
 
@@ -80,10 +81,12 @@ class CellMap:
 
     def _grad_cam(self, inputs: torch.Tensor) -> torch.Tensor:
         assert isinstance(self.interpreter, GradCAM)
-        with recorded_output(find_layer(self.network, self.interpreter.target_layer)) as outputs:
+        named, reshape = self.interpreter.target_layer, self.interpreter.reshape
+        layer = chosen_layer(self.network, inputs, self.target, target_layer=named, reshape=reshape)
+        with recorded_output(find_layer(self.network, layer)) as outputs:
             logits = target_logits(self.network(inputs), self.target)
-        activation = outputs[-1]
-        (gradient,) = torch.autograd.grad(logits[:, self.target].sum(), activation, create_graph=True)
+        (slope,) = torch.autograd.grad(logits[:, self.target].sum(), outputs[-1], create_graph=True)
+        activation, gradient = (as_channels(one, reshape, size=inputs.shape[-2:]) for one in (outputs[-1], slope))
         weighted = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True)
         return nn.functional.interpolate(
             weighted.clamp_min(0), size=inputs.shape[-2:], mode="bilinear", align_corners=False

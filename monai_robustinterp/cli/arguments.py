@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.interpreters import INTERPRETERS
+from monai_robustinterp.interpreters import FAMILIES, interpreter_class
 from monai_robustinterp.types import float32_spread
 
 Number = TypeVar("Number", int, float)
@@ -68,28 +68,46 @@ class InterpreterChoice(NamedTuple):
 
 
 def interpreter(text: str) -> InterpreterChoice:
-    """Parses ``NAME[:ARGUMENT=VALUE...]``; values are JSON, or text."""
-    name, *settings = text.strip().split(":")
-    if name not in INTERPRETERS:
-        raise argparse.ArgumentTypeError(f"{name!r} is no interpreter; choose from {', '.join(sorted(INTERPRETERS))}")
+    """Parses ``NAME[:ARGUMENT=VALUE...]``; values are JSON, or text, and a NAME may be ``captum:NAME``."""
+    name, *settings = split_outside_json(text.strip(), ":")
+    if f"{name}:" in FAMILIES and settings:
+        name = f"{name}:{settings.pop(0)}"
+    try:
+        interpreter_class(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     pairs = [setting.partition("=") for setting in settings]
     if not all(equals for _, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME or NAME:ARGUMENT=VALUE, with a colon before each")
-    values = {argument: _value(value) for argument, _, value in pairs}
+    values = {argument: value(given) for argument, _, given in pairs}
     if len(values) != len(pairs):
         raise argparse.ArgumentTypeError(f"{text!r} sets an argument twice")
     return InterpreterChoice(name, values)
 
 
-def _value(text: str) -> Any:
+def split_outside_json(text: str, separator: str) -> list[str]:
+    """The parts of a text between separators that are in no JSON list, object or string."""
+    parts, depth, quoted = [""], 0, False
+    for sign in text:
+        quoted ^= sign == '"'
+        depth += 0 if quoted else (sign in "[{") - (sign in "]}")
+        if sign == separator and depth <= 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+def value(text: str) -> Any:
+    """The value of a setting: JSON, or text."""
     try:
-        value = json.loads(text, parse_constant=str)
+        found = json.loads(text, parse_constant=str)
     except json.JSONDecodeError:
-        value = text
+        found = text
     # MONAI evaluates text with these signs where it stands in a configuration. Looked for after JSON's escapes.
-    if set(json.dumps(value, ensure_ascii=False)) & set("$@%"):
+    if set(json.dumps(found, ensure_ascii=False)) & set("$@%"):
         raise argparse.ArgumentTypeError(f"a setting is {text!r}; it must not hold $, @ or %")
-    return value
+    return found
 
 
 def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:

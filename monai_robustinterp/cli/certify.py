@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interpreter",
         type=interpreter,
         metavar="NAME[:ARGUMENT=VALUE...]",
-        help=f"interpretation method: {', '.join(sorted(INTERPRETERS))}",
+        help=f"interpretation method: {', '.join(sorted(INTERPRETERS))}; captum:NAME",
     )
     _add_settings(parser)
     parser.add_argument(

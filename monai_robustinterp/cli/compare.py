@@ -1,4 +1,4 @@
-"""``compare``: one image by several interpreters, side by side. Nothing is certified."""
+"""``compare``: one image by several interpreters, side by side, or many films in a table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
+from monai_robustinterp.cli import compare_films
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
     add_classifier_arguments,
     classifier_overrides,
     interpreter,
     shown_path,
+    split_outside_json,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
@@ -28,29 +30,35 @@ from monai_robustinterp.run.compare import Comparison, compare, comparison_recor
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.lock import output_folder
 
-HELP = "Interpret one image by several methods, side by side (ordinary maps: nothing is certified)."
+HELP = "Interpret one image by several methods, side by side, or judge the maps of many films (INPUT.csv) by metrics."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG)")
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="image file (DICOM, NIfTI, PNG, JPEG), or a dataset (CSV)"
+    )
     parser.add_argument(
         "--interpreter",
+        "--interpreters",
         type=_interpreters,
         required=True,
         metavar="A[:ARGUMENT=VALUE...],B,...",
-        help=f"interpretation methods, or 'all': {', '.join(sorted(INTERPRETERS))}",
+        help=f"interpretation methods, or 'all': {', '.join(sorted(INTERPRETERS))}; captum:NAME",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     add_classifier_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.add_argument("--quiet", action="store_true", help="no progress bars and no table")
+    compare_films.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     # MONAI logs what a failed transform was given, which may name the patient.
     logging.basicConfig(level=logging.CRITICAL)
+    if arguments.input.suffix.lower() == ".csv":
+        return compare_films.run(arguments, arguments.interpreter)
     try:
         bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
         interpreters = [_interpreter(bundle, choice) for choice in arguments.interpreter]
@@ -110,7 +118,7 @@ def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpret
 
 
 def _interpreters(text: str) -> list[InterpreterChoice]:
-    parts = text.split(",")
+    parts = split_outside_json(text, ",")
     if "all" in parts and len(parts) > 1:
         raise argparse.ArgumentTypeError("'all' stands alone; it is every interpreter with its own settings")
     return [interpreter(part) for part in (sorted(INTERPRETERS) if text == "all" else parts)]

@@ -1,16 +1,14 @@
 """Changes that happen to X-rays, by name and with fixed values: of the source's pixels, before any preprocessing.
 
-A change takes display values and gives display values back (:data:`~monai_robustinterp.geometry.source.Pixels`). It
-acts on the shown picture, which is cut off at black and white, except for those of the window.
+A change takes display values and gives display values back (:data:`~monai_robustinterp.geometry.source.Pixels`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,12 +16,26 @@ import numpy as np
 import numpy.typing as npt
 from monai.data import MetaTensor
 from monai.transforms import Compose, Resized
-from PIL import Image
-from scipy import ndimage
 from torch.nn import functional
 
 from monai_robustinterp.certificates.ledger import LEDGER_PROTOCOL, change_label
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.geometry.pixel_changes import (
+    brightness,
+    contrast,
+    detector_noise,
+    eight_bits,
+    exposure_slope,
+    gamma,
+    gaussian_blur,
+    jpeg,
+    quantum_noise,
+    rotation,
+    shift,
+    unsharp_mask,
+    window_center,
+    window_width,
+)
 from monai_robustinterp.geometry.source import Pixels, Source
 
 N_DRAWS = 20
@@ -41,10 +53,13 @@ class Change(ABC):
     Attributes:
         name: what it is; changes of one name are a family, ordered from the mildest to the strongest.
         value: how strong it is; None where there is nothing to choose.
+        by_rows: whether each row of the changed image depends on that row alone, so that a film is changed a few rows
+            at a time, in little memory and beside other changes.
     """
 
     name: str
     value: float | None
+    by_rows: bool = field(default=False, kw_only=True)
 
     @property
     def label(self) -> str:
@@ -65,7 +80,8 @@ class PixelChange(Change):
     """A change that is a function of the pixels.
 
     Attributes:
-        apply: makes changed pixels of the source's, which it leaves as they are, in the same shape.
+        apply: makes changed pixels of the source's, or of some of its rows, which it leaves as they are, in the same
+            shape.
         why_not: see :meth:`Change.reason`.
     """
 
@@ -78,7 +94,7 @@ class PixelChange(Change):
 
     def inputs(self, source: Source, seed: int) -> Iterator[npt.NDArray[np.float32]]:
         """See :meth:`Change.inputs`."""
-        yield source.preprocess(_checked(self.apply(source.pixels), source.pixels))
+        yield _input_of(source, self.apply, by_rows=self.by_rows)
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class RandomChange(Change):
     """A change that is drawn, ``N_DRAWS`` times.
 
     Attributes:
-        draw: makes changed pixels of the source's and of standard normals of the same shape.
+        draw: makes changed pixels of the source's, or of some of its rows, and of standard normals of the same shape.
     """
 
     draw: Callable[[Pixels, Pixels], Pixels]
@@ -97,12 +113,14 @@ class RandomChange(Change):
 
     def inputs(self, source: Source, seed: int) -> Iterator[npt.NDArray[np.float32]]:
         """See :meth:`Change.inputs`; the draws follow from label, seed, number and the pixels' hash alone."""
-        pixels = source.pixels
         for number in range(N_DRAWS):
             identity = f"{LEDGER_PROTOCOL}|{self.label}|{seed}|{number}|{source.values.meta['pixel_sha256']}"
             key = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
-            normals = np.random.Generator(np.random.Philox(key=key)).standard_normal(pixels.shape, dtype=np.float32)
-            yield source.preprocess(_checked(self.draw(pixels, normals), pixels))
+            rng = np.random.Generator(np.random.Philox(key=key))
+            yield _input_of(source, partial(self._drawn, rng), by_rows=self.by_rows)
+
+    def _drawn(self, rng: np.random.Generator, pixels: Pixels) -> Pixels:
+        return self.draw(pixels, rng.standard_normal(pixels.shape, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,13 @@ class BadChange(ValueError):
     """A change gave no image of the source's shape."""
 
 
+def _input_of(source: Source, change: Callable[[Pixels], Pixels], *, by_rows: bool) -> npt.NDArray[np.float32]:
+    """The network's input of the changed source."""
+    if by_rows:
+        return source.preprocess_bands(_checked(change(band), band) for band in source.bands())
+    return source.preprocess(_checked(change(source.pixels), source.pixels))
+
+
 def _checked(changed: Pixels, pixels: Pixels) -> Pixels:
     """Changed pixels as float32.
 
@@ -153,99 +178,13 @@ def _checked(changed: Pixels, pixels: Pixels) -> Pixels:
     return changed.astype(np.float32, copy=False)
 
 
-def shown(pixels: Pixels) -> Pixels:
-    """The picture, cut off at black and white."""
-    picture: Pixels = np.clip(pixels, 0, 1)
-    return picture
-
-
-def eight_bits(pixels: Pixels) -> Pixels:
-    """Rounds to 256 gray levels."""
-    levels: Pixels = np.rint(shown(pixels) * np.float32(255))
-    return levels / np.float32(255)
-
-
-def jpeg(pixels: Pixels, *, quality: int) -> Pixels:
-    """Writes an 8-bit JPEG with Pillow and reads it again."""
-    file = io.BytesIO()
-    Image.fromarray(np.rint(shown(pixels) * 255).astype(np.uint8)).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
-        return np.asarray(image, dtype=np.float32) / np.float32(255)
-
-
-def detector_noise(pixels: Pixels, normals: Pixels, *, sd: float) -> Pixels:
-    """Adds white noise of one standard deviation."""
-    return shown(shown(pixels) + np.float32(sd) * normals)
-
-
-def quantum_noise(pixels: Pixels, normals: Pixels, *, quanta: float) -> Pixels:
-    """Adds noise of variance (display value)/quanta: Poisson counts in their normal limit, white is ``quanta`` counts.
-
-    A model of its size, not of a dose: how display values follow from counts is not known.
-    """
-    picture = shown(pixels)
-    return shown(picture + np.sqrt(picture / np.float32(quanta)) * normals)
-
-
-def unsharp_mask(pixels: Pixels, *, amount: float, sd: float) -> Pixels:
-    """Adds ``amount`` times what a Gaussian blur takes away."""
-    picture = shown(pixels)
-    return shown(picture + np.float32(amount) * (picture - ndimage.gaussian_filter(picture, sd, mode="nearest")))
-
-
-def gaussian_blur(pixels: Pixels, *, sd: float) -> Pixels:
-    """Blurs by a Gaussian of this standard deviation in pixels of the source."""
-    blurred: Pixels = ndimage.gaussian_filter(shown(pixels), sd, mode="nearest")
-    return blurred
-
-
-def brightness(pixels: Pixels, *, shift: float) -> Pixels:
-    """Adds a constant to the picture."""
-    return shown(shown(pixels) + np.float32(shift))
-
-
-def contrast(pixels: Pixels, *, factor: float) -> Pixels:
-    """Stretches the picture about middle gray."""
-    return shown((shown(pixels) - np.float32(0.5)) * np.float32(factor) + np.float32(0.5))
-
-
-def gamma(pixels: Pixels, *, exponent: float) -> Pixels:
-    """Raises the picture to a power."""
-    power: Pixels = np.power(shown(pixels), np.float32(exponent))
-    return power
-
-
-def window_width(pixels: Pixels, *, share: float) -> Pixels:
-    """Widens the window by this share of itself about its center; brings gray to what was black or white."""
-    return shown((pixels - np.float32(0.5)) / np.float32(1 + share) + np.float32(0.5))
-
-
-def window_center(pixels: Pixels, *, share: float) -> Pixels:
-    """Moves the window up by this share of its width."""
-    return shown(pixels - np.float32(share))
-
-
-def exposure_slope(pixels: Pixels, *, share: float) -> Pixels:
-    """Adds a ramp along the columns that rises by ``share`` from edge to edge and has mean 0."""
-    ramp = np.linspace(-share / 2, share / 2, pixels.shape[1], dtype=np.float32)
-    return shown(shown(pixels) + ramp)
-
-
-def shift(pixels: Pixels, *, columns: int) -> Pixels:
-    """Moves the picture to the right; the edge column is repeated."""
-    moved: Pixels = np.pad(shown(pixels), ((0, 0), (columns, 0)), mode="edge")[:, : pixels.shape[1]]
-    return moved
-
-
-def rotation(pixels: Pixels, *, degrees: float) -> Pixels:
-    """Turns the picture about its middle, with linear interpolation; edges are repeated."""
-    turned: Pixels = ndimage.rotate(shown(pixels), degrees, reshape=False, order=1, mode="nearest")
-    return turned
-
-
 def _fits_in_8_bits(source: Source) -> str:
-    few = len(np.unique(source.pixels)) <= 256
-    return "the image has no more than 256 gray values, which 8 bits hold." if few else ""
+    values = np.empty(0, np.float32)
+    for row in source.pixels:
+        values = np.union1d(values, row)
+        if len(values) > 256:
+            return ""
+    return "the image has no more than 256 gray values, which 8 bits hold."
 
 
 def _is_jpeg(source: Source) -> str:
@@ -259,20 +198,23 @@ def _no_window(source: Source) -> str:
 
 
 NAMED: tuple[Change, ...] = (
-    PixelChange("8-bit rounding", None, eight_bits, _fits_in_8_bits),
+    PixelChange("8-bit rounding", None, eight_bits, _fits_in_8_bits, by_rows=True),
     *(PixelChange("JPEG quality", q, partial(jpeg, quality=q), _is_jpeg) for q in (95, 75, 50)),
-    *(RandomChange("detector noise, sd", sd, partial(detector_noise, sd=sd)) for sd in (0.01, 0.03)),
-    *(RandomChange("quantum noise, quanta a pixel", n, partial(quantum_noise, quanta=n)) for n in (1000, 250)),
+    *(RandomChange("detector noise, sd", sd, partial(detector_noise, sd=sd), by_rows=True) for sd in (0.01, 0.03)),
+    *(
+        RandomChange("quantum noise, quanta a pixel", n, partial(quantum_noise, quanta=n), by_rows=True)
+        for n in (1000, 250)
+    ),
     PixelChange("unsharp mask of 2 px, amount", 0.5, partial(unsharp_mask, amount=0.5, sd=2.0)),
     PixelChange("Gaussian blur, px", 1, partial(gaussian_blur, sd=1.0)),
-    PixelChange("brighter by", 0.02, partial(brightness, shift=0.02)),
-    PixelChange("darker by", 0.02, partial(brightness, shift=-0.02)),
-    PixelChange("more contrast, factor", 1.02, partial(contrast, factor=1.02)),
-    *(PixelChange("larger gamma", g, partial(gamma, exponent=g), always) for g in (1.02, 1.05)),
-    PixelChange("wider window, share", 0.02, partial(window_width, share=0.02), _no_window),
-    PixelChange("higher window, share", 0.01, partial(window_center, share=0.01), _no_window),
-    PixelChange("exposure slope", 0.02, partial(exposure_slope, share=0.02)),
-    PixelChange("shift, px", 1, partial(shift, columns=1)),
+    PixelChange("brighter by", 0.02, partial(brightness, shift=0.02), by_rows=True),
+    PixelChange("darker by", 0.02, partial(brightness, shift=-0.02), by_rows=True),
+    PixelChange("more contrast, factor", 1.02, partial(contrast, factor=1.02), by_rows=True),
+    *(PixelChange("larger gamma", g, partial(gamma, exponent=g), by_rows=True) for g in (1.02, 1.05)),
+    PixelChange("wider window, share", 0.02, partial(window_width, share=0.02), _no_window, by_rows=True),
+    PixelChange("higher window, share", 0.01, partial(window_center, share=0.01), _no_window, by_rows=True),
+    PixelChange("exposure slope", 0.02, partial(exposure_slope, share=0.02), by_rows=True),
+    PixelChange("shift, px", 1, partial(shift, columns=1), by_rows=True),
     PixelChange("rotation, degrees", 0.1, partial(rotation, degrees=0.1)),
     ResizeKernel("bilinear resize kernel", None),
 )

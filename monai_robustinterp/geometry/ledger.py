@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from monai_robustinterp.geometry.source import Source
 
 Norm = Callable[[npt.NDArray[np.float64]], float]
 """The norm of a change [1, h, w] in standard deviations of the noise, never rounded down."""
+
+_THREADS = 2
+"""As many as the cores of a small machine: most of the time goes into drawing normals, which wait for nothing."""
 
 
 def measure(
@@ -31,6 +35,9 @@ def measure(
 ) -> tuple[MeasuredChange, ...]:
     """Applies each change to the source and measures it at the network's input.
 
+    Changes by rows are measured by threads of their own where the preprocessing is by rows too. All others, which may
+    be code of a user or run on a GPU, take turns in the caller's.
+
     Args:
         changes: to apply; one that fails does not apply, and the reason says how it failed.
         source: the image.
@@ -39,7 +46,16 @@ def measure(
         round_off: bound of the float32 round-off of both inputs, in standard deviations of the noise; it is added.
         seed: of random changes.
     """
-    return tuple(_measured(change, source, clean, norm, round_off, seed) for change in changes)
+
+    def measured(change: Change) -> MeasuredChange:
+        return _measured(change, source, clean, norm, round_off, seed)
+
+    with ThreadPoolExecutor(_THREADS, "ledger") as pool:
+        numbered = dict(enumerate(changes))
+        beside = {i: pool.submit(measured, one) for i, one in numbered.items() if one.by_rows and source.row_path}
+        found = {i: measured(one) for i, one in numbered.items() if i not in beside}
+        found |= {i: future.result() for i, future in beside.items()}
+    return tuple(found[i] for i in numbered)
 
 
 def _measured(

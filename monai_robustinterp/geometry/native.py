@@ -34,7 +34,7 @@ def native_scale(preprocessing: Compose, meta: Mapping[str, Any], input_shape: t
     Returns:
         The scale, or the reason why there is none; the reason holds no values of the image.
     """
-    reason = _unknown_step(preprocessing, input_shape) or _no_slope(meta)
+    reason = unknown_step(preprocessing, input_shape) or _no_slope(meta)
     if reason:
         return no_scale(reason)
     height, width = (int(size) for size in meta["spatial_shape"])
@@ -56,8 +56,8 @@ def _no_slope(meta: Mapping[str, Any]) -> str:
     return str(meta.get("display_slope_reason") or "the metadata of the image state no slope.")
 
 
-def _unknown_step(preprocessing: Compose, input_shape: tuple[int, int]) -> str:
-    """Why the preprocessing is not the known chain; "" if it is."""
+def unknown_step(preprocessing: Compose, input_shape: tuple[int, ...]) -> str:
+    """Why the preprocessing is not the known chain of :func:`native_scale`; "" if it is."""
     if type(preprocessing) is not Compose:
         return f"the preprocessing is no Compose but {type(preprocessing).__name__}, which is not known."
     if preprocessing.lazy is not False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +12,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-Pixels = npt.NDArray[np.float32]
-"""Display values, float32 [H, W]: 0 is shown black and 1 white; what lies beyond is cut off by a display."""
+from monai_robustinterp.geometry.row_path import Pixels as Pixels
+from monai_robustinterp.geometry.row_path import RowPath
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,32 @@ class Source:
         Args:
             pixels: of the source's shape.
         """
+        return self.preprocess_bands(pixels[rows] for rows in self._bands)
+
+    def bands(self) -> Iterator[Pixels]:
+        """The pixels from the top, a few rows at a time where :attr:`row_path` is known, else all at once."""
+        return (self.pixels[rows] for rows in self._bands)
+
+    def preprocess_bands(self, bands: Iterable[Pixels]) -> npt.NDArray[np.float32]:
+        """The same as :meth:`preprocess`, of display values that come as :meth:`bands` does."""
+        if self.row_path is not None:
+            return self.row_path.input_of(bands)
+        (pixels,) = bands
         low, width = self._display
         values = torch.from_numpy(np.ascontiguousarray(low + pixels * width)[None])
         image = MetaTensor(values, meta=dict(self.values.meta))
         made: torch.Tensor = self.preprocessing({"image": image}, start=1)["image"]
         array: npt.NDArray[np.float32] = made.detach().cpu().numpy()
         return array
+
+    @cached_property
+    def row_path(self) -> RowPath | None:
+        """The preprocessing by rows; None where it is not the known chain, and takes the whole image."""
+        return RowPath.of(self.preprocessing, self.values)
+
+    @property
+    def _bands(self) -> list[slice]:
+        return self.row_path.bands() if self.row_path is not None else [slice(None)]
 
     @property
     def _display(self) -> tuple[np.float32, np.float32]:

@@ -53,11 +53,19 @@ class Interpreter(ABC):
     amplifies_round_off: ClassVar[bool] = False
     needs_float32: ClassVar[bool] = False
 
+    @classmethod
+    def arguments(cls) -> list[str]:
+        """Names of the constructor's arguments."""
+        return list(inspect.signature(cls).parameters)
+
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, which are attributes of the same names, as JSON values: for the record."""
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False))
+        """The constructor's arguments, which are attributes of the same names, as JSON values: for the record.
+
+        A function stands there by its name.
+        """
+        arguments = {name: getattr(self, name) for name in self.arguments()}
+        settings: dict[str, Any] = json.loads(json.dumps(arguments, allow_nan=False, default=_function_name))
         return settings
 
     @abstractmethod
@@ -72,6 +80,12 @@ class Interpreter(ABC):
         Raises:
             ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
         """
+
+
+def _function_name(value: object) -> str:
+    if not callable(value):
+        raise TypeError(f"a setting is a {type(value).__name__}, which JSON has no form for")
+    return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__name__)}"
 
 
 def attribute_copies(interpreter: Interpreter, network: nn.Module, copies: torch.Tensor, target: int) -> Attribution:

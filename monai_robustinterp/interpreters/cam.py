@@ -20,7 +20,7 @@ class CAM(Interpreter):
 
     Args:
         target_layer: dotted name of the last layer before the pooling, or before a ReLU and the pooling, with output
-            [B, K, h, w]; None raises, with the candidates.
+            [B, K, h, w]; None finds the last one with such an output.
     """
 
     name: ClassVar[str] = "cam"

@@ -8,26 +8,33 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
-from monai_robustinterp.interpreters.layer_output import layer_output, positive_map
-from monai_robustinterp.interpreters.passes import logit_gradient
+from monai_robustinterp.interpreters.layer_output import layer_gradient, positive_map
+from monai_robustinterp.interpreters.spatial import Reshape, check_reshape
 
 
 class GradCAM(Interpreter):
     """ReLU of the layer's channels weighted by their mean gradients (eqs. 1 and 2), bilinear at the input's size.
 
     Args:
-        target_layer: dotted name of a layer with output [B, K, h, w]; None raises, with the candidates.
+        target_layer: dotted name of a layer with output [B, K, h, w]; None finds the last one that the logit depends on
+            (:func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer`).
+        reshape: makes that of another output: "tokens" of [B, tokens, K], a function of anything.
+
+    Raises:
+        ValueError: if ``reshape`` is none of these.
     """
 
     name: ClassVar[str] = "grad_cam"
     needs_hooks: ClassVar[bool] = True
 
-    def __init__(self, target_layer: str | None = None) -> None:
-        self.target_layer = target_layer
+    def __init__(self, target_layer: str | None = None, *, reshape: Reshape = None) -> None:
+        check_reshape(reshape)
+        self.target_layer, self.reshape = target_layer, reshape
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        images = inputs.detach().requires_grad_()
-        activation, logits = layer_output(network, images, target, target_layer=self.target_layer)
-        weights = logit_gradient(logits, target, activation).mean(dim=(2, 3), keepdim=True)
-        return Attribution(maps=positive_map(activation.detach(), weights, inputs), logits=logits.detach())
+        activation, gradient, logits = layer_gradient(
+            network, inputs, target, target_layer=self.target_layer, reshape=self.reshape
+        )
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        return Attribution(maps=positive_map(activation, weights, inputs), logits=logits)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
-from monai_robustinterp.interpreters.layer_output import layer_output, positive_map
-from monai_robustinterp.interpreters.passes import logit_gradient
+from monai_robustinterp.interpreters.layer_output import layer_gradient, positive_map
+from monai_robustinterp.interpreters.spatial import Reshape, check_reshape
 
 
 class GradCAMpp(Interpreter):
@@ -24,23 +24,28 @@ class GradCAMpp(Interpreter):
     channels then outweigh all others: prefer a layer behind a ReLU (class_layers.relu of a MONAI DenseNet).
 
     Args:
-        target_layer: dotted name of a layer with output [B, K, h, w]; None raises, with the candidates.
+        target_layer: dotted name of a layer with output [B, K, h, w]; None finds the last one that the logit depends on
+            (:func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer`).
+        reshape: makes that of another output: "tokens" of [B, tokens, K], a function of anything.
+
+    Raises:
+        ValueError: if ``reshape`` is none of these.
     """
 
     name: ClassVar[str] = "grad_cam_pp"
     needs_hooks: ClassVar[bool] = True
 
-    def __init__(self, target_layer: str | None = None) -> None:
-        self.target_layer = target_layer
+    def __init__(self, target_layer: str | None = None, *, reshape: Reshape = None) -> None:
+        check_reshape(reshape)
+        self.target_layer, self.reshape = target_layer, reshape
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        images = inputs.detach().requires_grad_()
-        activation, logits = layer_output(network, images, target, target_layer=self.target_layer)
-        gradient = logit_gradient(logits, target, activation)
-        activation = activation.detach()
+        activation, gradient, logits = layer_gradient(
+            network, inputs, target, target_layer=self.target_layer, reshape=self.reshape
+        )
         # alpha shortened by g^2, whose float32 would be 0 for gradients below 1e-23.
         denominator = 2 + gradient * activation.sum(dim=(2, 3), keepdim=True)
         alpha = torch.where(denominator == 0, 0, 1 / denominator)
         weights = (alpha * torch.relu(gradient)).sum(dim=(2, 3), keepdim=True)
-        return Attribution(maps=positive_map(activation, weights, inputs), logits=logits.detach())
+        return Attribution(maps=positive_map(activation, weights, inputs), logits=logits)

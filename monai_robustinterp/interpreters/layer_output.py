@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.context.hooks import find_layer, recorded_output
-from monai_robustinterp.interpreters.passes import target_logits
+from monai_robustinterp.interpreters.passes import logit_gradient, target_logits
+from monai_robustinterp.interpreters.spatial import Reshape, as_channels, chosen_layer
 
 
 def layer_output(
-    network: nn.Module, inputs: torch.Tensor, target: int, *, target_layer: str | None
+    network: nn.Module, inputs: torch.Tensor, target: int, *, target_layer: str, reshape: Reshape = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs the network once.
 
@@ -19,9 +20,10 @@ def layer_output(
         inputs: float [B, C, H, W]; the results carry the graph down to them where they require gradients.
         target: index of the explained logit.
         target_layer: dotted name of a layer with output [B, K, h, w].
+        reshape: makes that of another output.
 
     Returns:
-        That output, and the logits [B, classes].
+        The layer's output, before ``reshape``, and the logits [B, classes].
 
     Raises:
         ValueError: if there is no such layer or it has no such output of several positions, if the network's output is
@@ -36,17 +38,45 @@ def layer_output(
             "a layer that the network's forward calls."
         )
     output = outputs[-1]
-    if output.ndim != 4 or len(output) != len(inputs):
+    channels = as_channels(output, reshape, size=inputs.shape[-2:])
+    if channels.ndim != 4 or len(channels) != len(inputs):
         raise ValueError(
             f"layer {target_layer!r} returned shape {tuple(output.shape)} for a batch of {len(inputs)}; class "
-            "activation maps need [B, K, h, w]: choose a layer before the pooling."
+            "activation maps need [B, K, h, w]: choose a layer before the pooling, or of a transformer's tokens pass "
+            "a reshape."
         )
-    if output.shape[2:].numel() == 1 < inputs.shape[2:].numel():
+    if channels.shape[2:].numel() == 1 < inputs.shape[2:].numel():
         raise ValueError(
             f"layer {target_layer!r} returned shape {tuple(output.shape)}, one position, which makes no map: choose a "
             "layer before the pooling."
         )
     return output, logits
+
+
+def layer_gradient(
+    network: nn.Module, inputs: torch.Tensor, target: int, *, target_layer: str | None, reshape: Reshape
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A layer's channels, the gradient of each copy's target logit with respect to them, and the logits, detached.
+
+    Args:
+        network: as for :func:`layer_output`.
+        inputs: as there.
+        target: as there.
+        target_layer: as there; None finds :func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer`.
+        reshape: as there.
+
+    Returns:
+        Float [B, K, h, w] twice, and [B, classes].
+
+    Raises:
+        ValueError: as there, and if the network let no gradient through.
+    """
+    layer = chosen_layer(network, inputs, target, target_layer=target_layer, reshape=reshape)
+    images = inputs.detach().requires_grad_()
+    output, logits = layer_output(network, images, target, target_layer=layer, reshape=reshape)
+    gradient = logit_gradient(logits, target, output)
+    channels, slopes = (as_channels(one, reshape, size=inputs.shape[-2:]) for one in (output.detach(), gradient))
+    return channels, slopes, logits.detach()
 
 
 def positive_map(activation: torch.Tensor, weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

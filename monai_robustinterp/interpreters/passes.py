@@ -31,6 +31,20 @@ def target_logits(logits: object, target: int) -> torch.Tensor:
     return logits
 
 
+def check_gradient(logits: torch.Tensor) -> None:
+    """Refuses logits that let no gradient through.
+
+    Raises:
+        ValueError: with the interpreters that need none.
+    """
+    if not logits.requires_grad:
+        raise ValueError(
+            "the network's logits have no gradient with respect to its input, which this interpreter needs. Use one of "
+            f"those that need none, {without_gradient()}. Or remove no_grad and detach from the network's forward; of "
+            "a TorchScript module take the file from before torch.jit.optimize_for_inference."
+        )
+
+
 def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> torch.Tensor:
     """Gradient of each copy's target logit with respect to its own part of ``source``.
 
@@ -42,12 +56,7 @@ def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> t
     Raises:
         ValueError: if the network let no gradient through.
     """
-    if not logits.requires_grad:
-        raise ValueError(
-            "the network's logits have no gradient with respect to its input, which this interpreter needs. Use one of "
-            f"those that need none, {without_gradient()}. Or remove no_grad and detach from the network's forward; of "
-            "a TorchScript module take the file from before torch.jit.optimize_for_inference."
-        )
+    check_gradient(logits)
     (gradient,) = torch.autograd.grad(logits[:, target].sum(), source, allow_unused=True)
     if gradient is None:
         raise ValueError(

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_robustinterp.interpreters.context.hooks import find_layer, replaced_output
 from monai_robustinterp.interpreters.layer_output import layer_output
+from monai_robustinterp.interpreters.spatial import chosen_layer
 
 TOLERANCE = 1e-3
 """How far the head's logits may lie from the network's, in shares of the sum of the absolute terms of each logit."""
@@ -64,7 +65,8 @@ def pooled_features(
         network: in the state of :func:`~monai_robustinterp.interpreters.context.network_state.explaining`.
         inputs: float [B, C, H, W].
         target: index of the explained logit.
-        target_layer: dotted name of a layer with output [B, K, h, w], before the pooling.
+        target_layer: dotted name of a layer with output [B, K, h, w], before the pooling; None finds
+            :func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer`.
 
     Returns:
         act(f) [B, K, h, w], the logits [B, classes], and the head.
@@ -73,12 +75,13 @@ def pooled_features(
         ValueError: as :func:`~monai_robustinterp.interpreters.layer_output.layer_output` does, and if the logits are
             not those of global pooling and one linear layer.
     """
-    output, logits = layer_output(network, inputs, target, target_layer=target_layer)
+    layer = chosen_layer(network, inputs, target, target_layer=target_layer)
+    output, logits = layer_output(network, inputs, target, target_layer=layer)
     heads = list(_candidates(network, channels=output.shape[1], classes=logits.shape[1]))
     found = f"no linear layer of {output.shape[1]} inputs and {logits.shape[1]} outputs"
     if heads:
         probe = _probe(output)
-        with replaced_output(find_layer(network, target_layer), probe):
+        with replaced_output(find_layer(network, layer), probe):
             answer = network(inputs[:1].repeat(len(probe), 1, 1, 1))
         head = min(heads, key=lambda candidate: candidate.misfit(probe, answer))
         misfit = max(head.misfit(probe, answer), head.misfit(output, logits))
@@ -87,7 +90,7 @@ def pooled_features(
         tried = list(dict.fromkeys(candidate.name for candidate in heads))
         found = f"linear layers {tried}, and the best fit misses the logits by {misfit:.1g} of their terms"
     raise ValueError(
-        f"layer {target_layer!r} returns {output.shape[1]} channels of {output.shape[2]} x {output.shape[3]} for "
+        f"layer {layer!r} returns {output.shape[1]} channels of {output.shape[2]} x {output.shape[3]} for "
         f"{logits.shape[1]} logits, and the network has {found}. A class activation map needs global average or max "
         "pooling of that layer's channels, with or without a ReLU before, then one linear layer to the logits (Python "
         "code, not TorchScript). Name the last layer before such a pooling, or use grad_cam, which needs none."

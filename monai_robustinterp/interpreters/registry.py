@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from monai_robustinterp.interpreters.base import Interpreter
@@ -11,6 +10,10 @@ from monai_robustinterp.types import Precision
 
 INTERPRETERS: dict[str, type[Interpreter]] = {}
 """All methods by name; ``interpreters/__init__.py`` lists them."""
+
+
+FAMILIES: dict[str, Callable[[str], type[Interpreter]]] = {}
+"""Prefix of names -> what gives the class of a name that begins with it, or raises ValueError."""
 
 
 def register(*classes: type[Interpreter]) -> None:
@@ -49,13 +52,17 @@ def check_precision(interpreter: Interpreter, precision: Precision) -> None:
 
 
 def interpreter_class(name: str) -> type[Interpreter]:
-    """The registered class.
+    """The registered class, or that of a family.
 
     Raises:
         ValueError: with the known names, if there is none.
     """
+    for prefix, family in FAMILIES.items():
+        if name.startswith(prefix):
+            return family(name)
     if name not in INTERPRETERS:
-        raise ValueError(f"interpreter is {name!r}; it must be one of {sorted(INTERPRETERS)}.")
+        families = "".join(f", or {prefix}NAME" for prefix in FAMILIES)
+        raise ValueError(f"interpreter is {name!r}; it must be one of {sorted(INTERPRETERS)}{families}.")
     return INTERPRETERS[name]
 
 
@@ -73,9 +80,9 @@ def make_interpreter(
         ValueError: if the name or a setting is unknown, or a value is refused.
     """
     cls = interpreter_class(name)
-    parameters = inspect.signature(cls).parameters
+    parameters = cls.arguments()
     settings = settings or {}
-    unknown = sorted(settings.keys() - parameters.keys())
+    unknown = sorted(settings.keys() - set(parameters))
     if unknown:
         known_ones = f"its settings are {sorted(parameters)}" if parameters else "it takes none"
         raise ValueError(f"{name} has no setting {unknown[0]!r}; {known_ones}.")

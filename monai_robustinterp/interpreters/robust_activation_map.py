@@ -26,7 +26,7 @@ class RobustActivationMap(Interpreter):
 
     Args:
         target_layer: dotted name of the last layer before the pooling, or before a ReLU and the pooling, with output
-            [B, K, h, w]; None raises, with the candidates.
+            [B, K, h, w]; None finds the last one with such an output.
         top_classes: k, at least 1; all classes where there are fewer.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Class distortion: what a mask that is optimized for one class does to the scores of the others."""
+"""Class distortion: what a mask that is optimized for one class does to the scores of the others.
+
+That of any map is in :mod:`~monai_robustinterp.metrics.non_target_distortion`.
+"""
 
 from __future__ import annotations
 

@@ -129,8 +129,10 @@ def compare(
 def _labeled(interpreters: Sequence[Interpreter]) -> Iterator[tuple[str, Interpreter]]:
     seen: dict[str, int] = {}
     for interpreter in interpreters:
-        seen[interpreter.name] = number = seen.get(interpreter.name, 0) + 1
-        yield interpreter.name if number == 1 else f"{interpreter.name}_{number}", interpreter
+        # A label names files, and some file systems take no colon.
+        label = interpreter.name.replace(":", "_")
+        seen[label] = number = seen.get(label, 0) + 1
+        yield label if number == 1 else f"{label}_{number}", interpreter
 
 
 def _n_steps(interpreter: Interpreter) -> int:

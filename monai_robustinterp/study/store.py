@@ -34,13 +34,20 @@ def kept_json(path: Path, settings: Settings, make: Callable[[], Any]) -> Any:
     Returns:
         The part as it is read back: lists for tuples, text for keys.
     """
-    wanted = json.loads(json.dumps(strict(settings)))
-    if path.exists():
-        found = _read_json(path)
-        if found.get("settings") == wanted and "part" in found:
-            return found["part"]
-    write_json(path, {"settings": wanted, "part": make()})
+    left = left_json(path, settings)
+    if left is not None:
+        return left
+    write_json(path, {"settings": settings, "part": make()})
     return json.loads(path.read_text())["part"]
+
+
+def left_json(path: Path, settings: Settings) -> Any:
+    """The part that an earlier run of the same settings left at the path (:func:`kept_json`); None if it left none."""
+    if not path.exists():
+        return None
+    found = _read_json(path)
+    same = found.get("settings") == json.loads(json.dumps(strict(settings)))
+    return found.get("part") if same else None
 
 
 def kept_arrays(path: Path, settings: Settings, make: Callable[[], Mapping[str, npt.ArrayLike]]) -> Arrays:

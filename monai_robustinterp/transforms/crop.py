@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,13 +25,18 @@ class CropCenterSquare(Crop):
             lazy: see :class:`monai.transforms.Crop`.
         """
         shape = img.peek_pending_shape() if hasattr(img, "peek_pending_shape") else img.shape[1:]
-        aspect = float(getattr(img, "meta", {}).get("pixel_aspect", 1.0))
+        slices = self.kept(shape, getattr(img, "meta", {}))
+        cropped: torch.Tensor = super().__call__(img, slices=slices, lazy=self.lazy if lazy is None else lazy)
+        return cropped
+
+    def kept(self, shape: Sequence[int], meta: Mapping[str, Any]) -> tuple[slice, ...]:
+        """Rows and columns of an image of this shape [H, W] and these metadata that the crop keeps."""
+        aspect = float(meta.get("pixel_aspect", 1.0))
         side = min(shape[0] * aspect, shape[1])
         # round() of a whole number is that number: square pixels have whole sides.
         size = [max(1, round(side / aspect)), max(1, round(side))]
-        slices = self.compute_slices(roi_center=[length // 2 for length in shape], roi_size=size)
-        cropped: torch.Tensor = super().__call__(img, slices=slices, lazy=self.lazy if lazy is None else lazy)
-        return cropped
+        slices: tuple[slice, ...] = self.compute_slices(roi_center=[length // 2 for length in shape], roi_size=size)
+        return slices
 
 
 class CropCenterSquared(Cropd):

@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
 from monai_robustinterp import CertifiedSaliency, InputRefused, SecondaryCaptureWriter, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
@@ -38,29 +38,25 @@ def monai_bundle(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.filterwarnings("ignore:No hash value provided")
 @both_bundles
 def test_metadata_verify(bundle, tmp_path) -> None:
     metadata = bundle / "configs" / "metadata.json"
     schema = SCHEMAS / "monai_metadata.schema.json"
-    run = monai_bundle("verify_metadata", "--meta_file", metadata, "--filepath", schema, cwd=tmp_path)
-    assert run.returncode == 0 and "metadata is verified with no error" in run.stdout + run.stderr
+    verify_metadata(metadata, schema)
     content = json.loads(metadata.read_text())
     del content["required_packages_version"]
     (tmp_path / "bad.json").write_text(json.dumps(content))
-    run = monai_bundle("verify_metadata", "--meta_file", tmp_path / "bad.json", "--filepath", schema, cwd=tmp_path)
-    assert run.returncode != 0
+    with pytest.raises(ValueError, match="'required_packages_version' is a required property"):
+        verify_metadata(tmp_path / "bad.json", schema)
 
 
 @both_bundles
-def test_the_network_fits_its_metadata(bundle, tmp_path) -> None:
-    run = monai_bundle(
-        "verify_net_in_out",
-        *("--net_id", "network_def", "--device", "cpu"),
-        *("--meta_file", bundle / "configs" / "metadata.json"),
-        *("--config_file", bundle / "configs" / "inference.json"),
-        cwd=tmp_path,
-    )
-    assert run.returncode == 0, run.stderr
+def test_the_network_fits_its_metadata(bundle) -> None:
+    metadata, config = (str(bundle / "configs" / name) for name in ("metadata.json", "inference.json"))
+    verify_net_in_out("network_def", metadata, config, device="cpu")
+    with pytest.raises(ValueError, match="output channel number `7`"):
+        verify_net_in_out("network_def", metadata, config, device="cpu", **{"network_def#out_channels": 7})
 
 
 @both_bundles

@@ -64,7 +64,7 @@ def test_the_record_says_that_nothing_is_certified_and_how_each_map_was_made(fol
     assert record["claim"].startswith("none") and record["refused"] == []
     assert record["finding"]["name"] == "Effusion" and 0 < record["finding"]["score"] < 1
     by_label = {entry["label"]: entry for entry in record["maps"]}
-    assert by_label["grad_cam"]["settings"] == {"target_layer": "features.denseblock4"}
+    assert by_label["grad_cam"]["settings"] == {"target_layer": "features.denseblock4", "reshape": None}
     assert by_label["robust_perturbation"]["settings"]["activation"] == "sigmoid"
     table = by_label["robust_perturbation"]["iterations"]
     assert [row["iteration"] for row in table] == [0, 2, 6]

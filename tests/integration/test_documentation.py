@@ -24,6 +24,7 @@ RUN_AS_WRITTEN = (
     "docs/how-to/use-in-monai.md",
     "docs/how-to/certify-a-region.md",
     "docs/how-to/certify-the-lungs.md",
+    "docs/how-to/judge-maps.md",
     "docs/how-to/read-the-ledger.md",
     "docs/how-to/choose-the-noise.md",
     "docs/how-to/verify-a-certificate.md",
@@ -89,6 +90,14 @@ def _lungs(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert segmenter == "my_segmenter None" and boxes.startswith("lungs (my_segmenter 1), SHA-256 ")
 
 
+def _judged(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
+    assert [line.split()[:2] for line in lines[-4:]] == [
+        [label, name] for label in ("cam", "center") for name in ("lung_top_k", "pointing_game")
+    ]
+    assert all(row["refused"] == "" for row in namespace["rows"])
+    assert lines[-1].endswith("None the film has no boxes.")
+
+
 def _ledger(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
     assert len(lines) == len(namespace["NAMED"]) + 1 and lines[-1].startswith("dark edge, px 4.0 ")
     assert lines[0].startswith("8-bit rounding None 0.") and lines[0].endswith(" True ")
@@ -106,7 +115,9 @@ def _audit(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
 
 
 _CHECKS = dict(
-    zip(RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _lungs, _ledger, _noise, _audit), strict=True)
+    zip(
+        RUN_AS_WRITTEN, (_readme, _tutorial, _in_monai, _regions, _lungs, _judged, _ledger, _noise, _audit), strict=True
+    )
 )
 
 
@@ -133,20 +144,38 @@ def test_your_own_model_runs(tmp_path, monkeypatch, capsys) -> None:
     assert "'gradient'" in capsys.readouterr().out
 
 
-def test_a_method_of_captum_can_be_certified(monkeypatch, capsys) -> None:
+def test_transformers_and_other_networks_run(tmp_path, monkeypatch, capsys) -> None:
+    """Their bundle is in test_own_model.py."""
+    monkeypatch.chdir(ROOT)
+    page = "docs/how-to/transformers-and-other-networks.md"
+    namespace: dict[str, Any] = {}
+    for block in python_blocks(page):
+        code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"')
+        exec(compile(code.replace('n_samples": 384', 'n_samples": 2'), page, "exec"), namespace)
+    printed = re.findall(r"print\(last_spatial_layer.*# (.*)", (ROOT / page).read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[0], lines[2]] == printed == ["_swish", "network.blocks.3.norm1"]
+    assert lines[-1] == "True"
+    spec = namespace["result"].certificate.spec
+    assert (spec.interpreter, spec.interpreter_settings["reshape"]) == ("grad_cam", "tokens")
+
+
+def test_methods_of_captum_and_of_ones_own_can_be_certified(monkeypatch, capsys) -> None:
     page = "docs/how-to/choose-an-interpreter.md"
-    (block,) = python_blocks(page)
-    code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"').replace(
-        "n_samples=64", "n_samples=8"
-    )
     monkeypatch.chdir(ROOT)
     namespace: dict[str, Any] = {}
-    exec(compile(code, page, "exec"), namespace)
-    spec = namespace["result"].certificate.spec
-    assert (spec.interpreter, spec.interpreter_settings) == ("captum_occlusion", {"side": 32})
+    results = []
+    for block in python_blocks(page):
+        code = block.replace('"image.dcm"', '"sample_data/kermany_person1951_bacteria_4882_dx.dcm"')
+        exec(compile(code.replace("n_samples=64", "n_samples=8"), page, "exec"), namespace)
+        results.append(namespace["result"])
+    captums, own = results
+    spec = captums.certificate.spec
+    assert (spec.interpreter, spec.interpreter_settings) == ("captum:Occlusion", namespace["settings"])
     assert "8 of 8 copies had a tie at the k-th value" in capsys.readouterr().out
     # 38 cells of 16 squares of 16 cells each: two squares whole, the rest drawn from a third one.
-    assert set(namespace["result"].votes.counts.ravel()) > {0, 8}
+    assert set(captums.votes.counts.ravel()) > {0, 8}
+    assert own.certificate.spec.interpreter == "margin_gradient" and own.votes.counts.sum() == 8 * 38
 
 
 def test_the_reference_lists_every_option_and_array() -> None:

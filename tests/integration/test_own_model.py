@@ -10,8 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from monai.networks.nets import ViT
 from monai.transforms import Compose, LoadImaged, Resized
 from torch import nn
 
@@ -71,9 +73,9 @@ def test_any_module_is_certified(tmp_path, name, finding) -> None:
     assert certificate.l_max > 0
 
 
-def documented(fragment: str) -> dict[str, Any]:
+def documented(fragment: str, page: str = "your-own-model.md") -> dict[str, Any]:
     """The keys that the page's JSON block with that fragment sets."""
-    page = (ROOT / "docs" / "how-to" / "your-own-model.md").read_text()
+    page = (ROOT / "docs" / "how-to" / page).read_text()
     (block,) = [b for b in re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL) if fragment in b]
     return json.loads(block)
 
@@ -122,6 +124,26 @@ def test_a_bundle_around_any_module(tmp_path) -> None:
     shutil.copy(shared_data("models/kermany3_lenet32.pt"), folder / "models" / "model.pt")
     explanation = pipeline.certify_image(NORMAL, load_bundle(folder, FEW))
     assert explanation.record["finding"]["name"] == "NORMAL" and explanation.votes.input_shape == (32, 32)
+
+
+def test_a_bundle_around_a_transformer_and_its_layers_on_the_command_line(tmp_path) -> None:
+    changes = documented("nets.ViT", "transformers-and-other-networks.md")
+    folder = own_bundle(tmp_path / "own", changes)
+    settings = {key: value for key, value in changes["vit"].items() if key != "_target_"}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(ViT(**settings).state_dict(), folder / "models" / "model.pt")
+    changed = ("target_layer=network.blocks.3.norm1", "target_layer=network.blocks.2", "reshape=null")
+    methods = ",".join(["grad_cam", *(f"grad_cam:{change}" for change in changed)])
+    command = ["compare", str(PNEUMONIA), "--bundle", str(folder), "--interpreter", methods, "--quiet"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 1
+    (found,) = (tmp_path / "out").glob("cxr-*-maps")
+    record = json.loads((found / "compare.json").read_text())
+    assert [one["label"] for one in record["refused"]] == ["grad_cam_4"]
+    assert "pass reshape='tokens'" in record["refused"][0]["reason"]
+    with np.load(found / "maps.npz") as maps:
+        assert np.array_equal(maps["grad_cam"], maps["grad_cam_2"])
+        assert not np.allclose(maps["grad_cam"], maps["grad_cam_3"]) and maps["grad_cam"].max() > 0
 
 
 def test_a_torchscript_bundle_votes_as_the_eager_one(tmp_path) -> None:

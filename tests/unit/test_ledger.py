@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import math
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Identityd, Resized
+from monai.transforms import Compose, EnsureTyped, Identityd, LoadImaged, Resized
 from PIL import Image
 
 from monai_robustinterp.certificates import certify_votes
@@ -24,7 +26,7 @@ from monai_robustinterp.geometry.ledger import measure
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.io import ChestXRayReader
 from monai_robustinterp.noise.white import WhiteNoise
-from monai_robustinterp.transforms import ScaleDisplayRanged
+from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
 from monai_robustinterp.types import SmoothingSpec, top_k_set
 from tests.support.cases import collected
 from tests.support.dicom_factory import chest_like, make_dx
@@ -199,6 +201,82 @@ def test_the_reader_knows_a_jpeg(tmp_path: Path) -> None:
         elements={"LossyImageCompression": "01", "LossyImageCompressionMethod": "ISO_10918_1"},
     )
     assert {path: ChestXRayReader().get_data(str(path))[1]["lossy_compression"] for path in files} == files
+
+
+@functools.cache
+def bundled() -> Compose:
+    """The preprocessing of the shipped bundles, to a small input."""
+    steps = [
+        LoadImaged("image", reader=ChestXRayReader()),
+        ScaleDisplayRanged("image"),
+        CropCenterSquared("image"),
+        Resized("image", (SMALL, SMALL), mode="area"),
+        EnsureTyped("image", dtype=torch.float32),
+    ]
+    return Compose(steps)
+
+
+def film(shape: tuple[int, int], aspect: float = 1.0) -> Source:
+    """A film that some changes clip, on the path of the shipped bundles."""
+    pixels = np.random.default_rng(5).normal(0.5, 0.4, shape)
+    return Source(source_of(pixels, pixel_aspect=aspect).values, bundled())
+
+
+@functools.cache
+def films() -> dict[str, Source]:
+    return {
+        "sizes divide": film((96, 96)),
+        "landscape": film((101, 140)),
+        "portrait": film((140, 101)),
+        "smaller than the input": film((13, 17)),
+        "pixels are not square": film((90, 70), aspect=1.3),
+        "many bands": film((701, 701)),
+    }
+
+
+def test_rows_give_the_values_of_the_whole_image() -> None:
+    with collected() as case:
+        for name, source in films().items():
+            with case(name):
+                loaded = {"image": MetaTensor(source.values, meta=source.values.meta)}
+                assert source.row_path is not None
+                by_rows = source.preprocess(source.pixels)
+                # Values go to the display range and back, which costs a round-off.
+                np.testing.assert_allclose(by_rows, bundled()(loaded, start=1)["image"].numpy(), rtol=0, atol=1e-6)
+                whole = Source(source.values, Compose([*bundled().transforms, Identityd("image")]))
+                assert whole.row_path is None, "another chain is not known"
+                np.testing.assert_array_equal(by_rows, whole.preprocess(source.pixels))
+    path = films()["many bands"].row_path
+    assert path is not None and len(path.bands()) > 3
+
+
+def test_named_changes_by_rows_are_those_of_the_whole_image() -> None:
+    by_rows = [change for change in NAMED if change.by_rows]
+    assert len(by_rows) == 14
+    with collected() as case:
+        for name in ("portrait", "many bands"):
+            for change in by_rows:
+                with case(name, change.label):
+                    source = films()[name]
+                    others = dataclasses.replace(change, by_rows=False).inputs(source, 3)
+                    for _, made, whole in zip(range(2), change.inputs(source, 3), others):
+                        np.testing.assert_array_equal(made, whole)
+
+
+def test_changes_beside_each_other_keep_their_order_and_their_norms() -> None:
+    source = films()["landscape"]
+    clean = source.preprocess(source.pixels)
+
+    def measured(changes: tuple[Change, ...]) -> tuple[MeasuredChange, ...]:
+        return measure(changes, source, clean, norm=WhiteNoise(1.0).norm, round_off=0.0, seed=0)
+
+    alone = [measured((change,))[0] for change in NAMED]
+    assert [*measured(NAMED)] == alone
+    assert [(one.name, one.value) for one in alone] == [(change.name, change.value) for change in NAMED]
+    # Twice the same one, and two of which one fails.
+    fails = PixelChange("fails", None, lambda pixels: pixels[1:], by_rows=True)
+    again = measured((NAMED[0], fails, NAMED[0]))
+    assert again[0] == again[2] == alone[0] and "the shape (" in again[1].reason
 
 
 def test_a_change_that_fails_is_one_sentence_and_stops_nothing() -> None:

@@ -450,12 +450,14 @@ def test_a_page_says_what_was_left_out_and_marks_a_quick_run(monkeypatch, tmp_pa
         "source_shape": [20, 30],
         "stages": {"read": [1.0, 3.0, 2.0], "votes": [6.0, 5.0, 7.0]},
     }
+    results["ledger"] = [{"side": 8000, "seconds": 47.0, "cpu_s": 94.0}]
     notes = tmp_path / "notes.md"
     notes.write_text("## What the rest is\n\nWords.\n")
     monkeypatch.setattr(page, "NOTES", notes)
     text = text_of([json.loads(json.dumps(results))] * 2)
     assert text.count("## CPU: a processor") == 2 and text.endswith("## What the rest is\n\nWords.\n")
     assert "Left out: zennit (ImportError: not there)." in " ".join(text.split()) and "**A quick run" in text
+    assert "| 8,000 x 8,000 | 47.00 | 94.00 |" in text
     assert "| read | 2.000 | 25.0% |" in text and "settings: 8.00 s." in " ".join(text.split())
     ours = next(line for line in text.splitlines() if line.startswith("| **ours** | 8 |"))
     assert ours == "| **ours** | 8 | 97.0 | 97.0, 97.0 | 1.00 | 1.00 | - | 97.0 | 48.5 | - |"
@@ -549,3 +551,9 @@ def test_the_stages_of_a_dicom_file_leave_nothing_behind(tmp_path) -> None:
     ]
     assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in found["stages"].values())
     assert found["n_samples"] == 4 and found["source_shape"] == [256, 224] and not list(folder.iterdir())
+
+
+def test_the_ledger_of_films_is_timed_and_leaves_nothing_behind(tmp_path) -> None:
+    found = stages.ledgers(CHEST, (128, 160), device="cpu", folder=tmp_path)
+    assert [row["side"] for row in found] == [128, 160] and not list(tmp_path.iterdir())
+    assert all(row["seconds"] > 0 and row["cpu_s"] > 0 for row in found)

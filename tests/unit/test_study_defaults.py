@@ -39,7 +39,7 @@ def test_a_box_covers_its_share_of_the_cells() -> None:
 
 
 def figures(**changes: object) -> dict[str, object]:
-    return {"kept": 0.97, "auc_loss": 0.0, "enrichment": 2.0, "shared": 0.3, "both": 0.1} | changes
+    return {"kept": 0.97, "auc_loss": 0.0, "enrichment": 2.0, "blind": 1.5, "beta": "0.5", "both": 0.1} | changes
 
 
 def test_the_rule_takes_the_largest_radius_of_those_that_break_nothing() -> None:
@@ -48,12 +48,13 @@ def test_the_rule_takes_the_largest_radius_of_those_that_break_nothing() -> None
         "decision": figures(kept=0.94, both=9),
         "AUC": figures(auc_loss=0.011, both=8),
         "boxes": figures(enrichment=1.9, both=7),
-        "overlap": figures(shared=0.41, both=6),
+        "beta": figures(beta="0.3", both=6),
     }
     assert {name: offences(found, earlier) for name, found in cases.items()} == {name: [name] for name in cases}
-    best = figures(both=0.5, kept=0.95, auc_loss=0.01, shared=0.4)
+    best = figures(both=0.5, kept=0.95, auc_loss=0.01)
     assert chosen([earlier, *cases.values(), figures(both=0.2), best]) == 6
-    assert chosen([earlier, *cases.values(), best], without="overlap") == 4
+    # Cells that lie in boxes no more than the lungs do are no better than a map that marks the lungs.
+    assert offences(figures(enrichment=2.5, blind=2.6), earlier) == ["boxes"]
     # The earlier default stays where nothing else is allowed, whatever it breaks itself.
     assert chosen([figures(kept=0.5), *cases.values()]) == 0
 
@@ -68,5 +69,6 @@ def test_areas_are_taken_by_source() -> None:
 
 def test_the_plan_has_the_earlier_default_first_and_each_candidate_once() -> None:
     for plan in (FULL, QUICK):
-        assert plan.candidates[0] == OLD and len(set(plan.candidates)) == len(plan.candidates)
+        assert plan.candidates[0] == OLD
+        assert len({one.label for one in plan.candidates}) == len(set(plan.candidates)) == len(plan.candidates)
     assert {selects(str(patient)) for patient in range(20)} == {True, False}

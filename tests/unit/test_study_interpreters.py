@@ -15,10 +15,11 @@ from benchmarks.interpreters import __main__ as command
 from benchmarks.interpreters import distortion, page
 from benchmarks.interpreters.plan import CHEAPER, FULL, QUICK, Method, Plan
 from benchmarks.interpreters.radii import radii
-from benchmarks.interpreters.votes import seconds_per_copy, take_votes
+from benchmarks.interpreters.votes import take_votes
 from monai_robustinterp import CertifiedSaliencyInferer, certify_votes
 from monai_robustinterp.interpreters import INTERPRETERS, make_interpreter
 from monai_robustinterp.interpreters.mask_optimization import MaskInterpreter
+from monai_robustinterp.study.budget import seconds_per_copy
 from monai_robustinterp.study.tables import strict
 
 

@@ -50,8 +50,19 @@ class ActivationRules(TorchFunctionMode):
         if not (isinstance(input, torch.Tensor) and input.requires_grad):
             return function(input)
         self.calls += 1
-        apply: Any = _WithRule.apply
-        return apply(input, function, rule)
+        return by_rule(input, function, rule)
+
+
+def by_rule(inputs: torch.Tensor, function: Function, rule: Rule) -> Any:
+    """Calls a function whose backward pass is a rule.
+
+    Args:
+        inputs: requires grad.
+        function: of them.
+        rule: gets the function, a copy of the inputs, and the gradient with respect to the outputs.
+    """
+    apply: Any = _WithRule.apply
+    return apply(inputs, function, rule)
 
 
 class _WithRule(torch.autograd.Function):

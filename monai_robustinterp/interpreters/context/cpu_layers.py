@@ -34,6 +34,11 @@ def faster_forward(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] 
     return None
 
 
+def is_faster(forward: object) -> bool:
+    """Whether a layer's forward is one of :func:`faster_forward`."""
+    return getattr(forward, "__module__", None) == __name__
+
+
 def _affine(norm: _BatchNorm) -> Callable[[torch.Tensor], torch.Tensor]:
     """The batch norm as one multiplication and addition, rounded as torch rounds it."""
     mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +18,10 @@ _OUTER_DEPTH = 1
 
 
 class LayerNotFoundError(ValueError):
-    """The target layer is missing or was never named."""
+    """The target layer is missing, or there is none."""
 
 
-def find_layer(network: nn.Module, name: str | None) -> nn.Module:
+def find_layer(network: nn.Module, name: str) -> nn.Module:
     """The submodule of that dotted name, which can be hooked.
 
     Raises:
@@ -100,6 +100,28 @@ def recorded_output(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 @contextmanager
+def recorded_outputs(network: nn.Module) -> Iterator[list[tuple[str, torch.Tensor]]]:
+    """Records the names and outputs of all layers that return one tensor of numbers, in the order they finish in."""
+    outputs: list[tuple[str, torch.Tensor]] = []
+
+    def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                outputs.append((name, output))
+
+        return record
+
+    layers = [(name, layer) for name, layer in network.named_modules() if name]
+    eager = [(name, layer) for name, layer in layers if not isinstance(layer, torch.jit.ScriptModule)]
+    handles = [layer.register_forward_hook(recorder(name)) for name, layer in eager]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def replaced_output(layer: nn.Module, replacement: torch.Tensor) -> Iterator[None]:
     """Lets a layer return the replacement, in those of its calls that return something of that shape."""
 
@@ -111,3 +133,26 @@ def replaced_output(layer: nn.Module, replacement: torch.Tensor) -> Iterator[Non
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def running_layers(network: nn.Module) -> Iterator[list[str]]:
+    """The names and kinds of the layers that are running, the innermost last."""
+    running: list[str] = []
+
+    def enter(described: str) -> Callable[..., None]:
+        return lambda *_: running.append(described)
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    handles = []
+    for name, module in network.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(enter(f"{name!r} ({type(module).__name__})")))
+            handles.append(module.register_forward_hook(leave))
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""Every interpreter, plain and certified, by every metric, in one table."""

@@ -1,0 +1,162 @@
+"""A table of real films: the same whether it is stopped, resumed or shared out; what fails is in it with a sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from monai_robustinterp.cli.main import main
+from monai_robustinterp.metrics.registry import make_metric
+from monai_robustinterp.study import bench
+from monai_robustinterp.study.contenders import contenders
+from monai_robustinterp.study.dataset import read_dataset
+from monai_robustinterp.study.judged import judge
+from monai_robustinterp.study.plan import TablePlan
+from monai_robustinterp.study.runner import run_table
+
+SAMPLES = Path(__file__).parents[2] / "sample_data"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Two films of children, made small, and one that is not there."""
+    path = tmp_path_factory.mktemp("dataset") / "films.csv"
+    lines = []
+    for i, film in enumerate(sorted(SAMPLES.glob("**/*.jpeg"))[:2]):
+        Image.open(film).convert("L").resize((160, 160)).save(path.with_name(f"{i}.png"))
+        lines.append(f'{i}.png,Doe^John{i},{i},"20,20,80,80"')
+    path.write_text("\n".join(["image,patient,present,boxes", *lines, "none.png,X,0,"]) + "\n")
+    return path
+
+
+def plan_of(dataset: Path, *metrics: str) -> TablePlan:
+    return TablePlan(
+        films=read_dataset(dataset),
+        contenders=contenders([("cam", {})], kinds=["plain", "certified"], blind=["random"]),
+        metrics=[make_metric(name) for name in metrics],
+        bundle="chest_xray_evidence",
+        n_samples=8,
+        explain_samples=4,
+    )
+
+
+def untimed(rows: list[dict]) -> str:
+    """Rows without seconds, as text."""
+
+    def without(value):
+        if isinstance(value, dict):
+            return {key: without(item) for key, item in value.items() if key != "cpu_s"}
+        return [without(item) for item in value] if isinstance(value, list) else value
+
+    return json.dumps(without(rows))
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory) -> list[dict]:
+    return run_table(plan_of(dataset, "box_mass", "lung_top_k"), tmp_path_factory.mktemp("whole"))
+
+
+def test_rows_have_maps_radii_and_metrics_and_a_sentence_where_there_are_none(whole) -> None:
+    assert [(row["film"], row["label"], row["kind"]) for row in whole] == [
+        (film, *one) for film in range(3) for one in (("cam", "plain"), ("cam", "certified"), ("random", "blind"))
+    ]
+    certified = whole[1]
+    assert certified["copies"] == 8 and certified["map"] >= certified["both"] >= 0
+    assert certified["tested"] >= certified["covered"]
+    assert all(0 <= row["metrics"]["box_mass"]["value"] <= 1 for row in whole[:6])
+    assert all("cannot be read" in row["refused"] and "metrics" not in row for row in whole[6:])
+    assert [row["patient"] for row in whole[::3]] == [0, 1, 2]
+
+
+def test_a_run_that_is_stopped_again_and_again_gives_the_same_table(whole, dataset, tmp_path, monkeypatch) -> None:
+    calls = {"n": 0}
+
+    class Stopped(BaseException):
+        pass
+
+    def stopping(function, every):
+        def call(*args, **kwargs):
+            calls["n"] += 1
+            if calls["n"] % every == every - 1:
+                raise Stopped
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(bench, "take_map", stopping(bench.take_map, 3))
+    monkeypatch.setattr(bench, "judge", lambda *a, **k: judge(*a, **{**k, "keep": stopping(k["keep"], 3)}))
+    plan, stops = plan_of(dataset, "box_mass", "lung_top_k"), 0
+    while True:
+        try:
+            rows = run_table(plan, tmp_path)
+            break
+        except Stopped:
+            stops += 1
+    assert stops >= 5
+    assert untimed(rows) == untimed(whole)
+
+
+def test_what_is_kept_is_not_done_again_and_what_depends_on_other_settings_is(
+    whole, dataset, tmp_path, monkeypatch
+) -> None:
+    run_table(plan_of(dataset), tmp_path)
+    taken = []
+    monkeypatch.setattr(bench, "take_map", lambda *a, **k: pytest.fail("a map was taken again"))
+    assert untimed(run_table(plan_of(dataset, "box_mass", "lung_top_k"), tmp_path)) == untimed(whole)
+    monkeypatch.undo()
+    original = bench.take_map
+    monkeypatch.setattr(bench, "take_map", lambda *a, **k: taken.append(a[2].slug) or original(*a, **k))
+    run_table(plan_of(dataset).__class__(**{**vars(plan_of(dataset)), "seed": 1}), tmp_path)
+    assert len(taken) == 6
+
+
+def test_workers_give_the_same_table(whole, dataset, tmp_path) -> None:
+    assert untimed(run_table(plan_of(dataset, "box_mass", "lung_top_k"), tmp_path, workers=2)) == untimed(whole)
+
+
+def test_the_command_writes_table_summary_and_page_without_names_of_patients(dataset, tmp_path, capsys) -> None:
+    output = tmp_path / "out"
+    arguments = ["compare", str(dataset), "--interpreters", "cam", "--maps", "plain", "--blind", "center", "--quiet"]
+    code = main(
+        [
+            *arguments,
+            "--metrics",
+            "box_mass,pointing_game:tolerance=2",
+            "--bundle",
+            "chest_xray_evidence",
+            "--output",
+            str(output),
+        ]
+    )
+    assert code == 1
+    with (output / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    parquet = pyarrow.parquet.read_table(output / "table.parquet").to_pylist()
+    assert len(rows) == len(parquet) == 6
+    assert [float(row["box_mass"]) for row in rows[:4]] == [row["box_mass"] for row in parquet[:4]]
+    page = (output / "index.html").read_text()
+    assert "data:image/png;base64" in page and "check the path and permissions" in page and "Not for diagnosis" in page
+    texts = [path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "films.json"]
+    assert not any(b"Doe" in text for text in texts)
+    assert "Doe^John0" in (output / "films.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--metrics", "beauty"], "metric is 'beauty'; it must be one of"),
+        (["--metrics", "box_mass:colour=1"], "no setting 'colour'"),
+        (["--metrics", "box_mass,box_mass"], "named twice"),
+        (["--maps", "smooth"], "'smooth' is no kind of map"),
+        (["--samples", "4", "--seconds", "1"], "two budgets"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_before_any_work(dataset, tmp_path, capsys, arguments, sentence) -> None:
+    assert main(["compare", str(dataset), "--interpreters", "cam", *arguments, "--output", str(tmp_path / "out")]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/parts/*"))
