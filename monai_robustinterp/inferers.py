@@ -35,7 +35,7 @@ class CertifiedSaliencyInferer(Inferer):
     It may be called under ``no_grad`` or inside an evaluator, and leaves the network as it was.
 
     Args:
-        interpreter: an interpreter, or its name in ``INTERPRETERS``.
+        interpreter: an interpreter, or its name in ``INTERPRETERS``, or ``captum:NAME``.
         sigma: standard deviation of the noise in units of the network's single-channel input; float32(sigma) is used.
         brightness: standard deviation of the copies' brightness beside the white noise, in the same units: changes of
             the exposure are then covered much further (:class:`~monai_robustinterp.noise.exposure.ExposureNoise`).

@@ -53,7 +53,7 @@ class SmoothingSpec:
         n_samples: number of noisy copies m.
         top_k: number of cells that each copy votes for.
         cell_size: side of the square cells in pixels of the network's input grid; 1 is a pixel map.
-        interpreter: name in ``interpreters.INTERPRETERS``.
+        interpreter: name in ``interpreters.INTERPRETERS``, or ``captum:NAME``.
         target: index of the explained logit, fixed once and never taken from a noisy copy.
         seed: user seed of the noise key (the image's hash is the other part).
         noise: name and version of the generator.

@@ -23,6 +23,7 @@ from tests.support.cases import collected
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 FILM = SAMPLES / "kermany_person1949_bacteria_4880.jpeg"
 CHEAP = "gradient,grad_cam:target_layer=features.denseblock4,robust_perturbation:iterations=6,gradient"
+CHEAP += ",captum:Occlusion:sliding_window_shapes=[1,64,64]:strides=[1, 64,64]"
 
 
 def run_command(source: Path, interpreters: str, output: Path, *more: str) -> int:
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_writes_what_the_reference_lists_and_nothing_else(folder) -> None:
-    labels = ["gradient", "gradient_2", "grad_cam", "robust_perturbation"]
+    labels = ["gradient", "gradient_2", "grad_cam", "robust_perturbation", "captum_Occlusion"]
     names = {f"{label}.nii.gz" for label in labels} | {"panel.png", "maps.npz", "compare.json"}
     assert {path.name for path in folder.iterdir()} == names | {"robust_perturbation_iterations.png"}
     for picture in folder.glob("*.png"):
@@ -65,6 +66,8 @@ def test_the_record_says_that_nothing_is_certified_and_how_each_map_was_made(fol
     assert record["finding"]["name"] == "Effusion" and 0 < record["finding"]["score"] < 1
     by_label = {entry["label"]: entry for entry in record["maps"]}
     assert by_label["grad_cam"]["settings"] == {"target_layer": "features.denseblock4", "reshape": None}
+    occlusion = by_label["captum_Occlusion"]
+    assert occlusion["name"] == "captum:Occlusion" and occlusion["settings"]["strides"] == [1, 64, 64]
     assert by_label["robust_perturbation"]["settings"]["activation"] == "sigmoid"
     table = by_label["robust_perturbation"]["iterations"]
     assert [row["iteration"] for row in table] == [0, 2, 6]
