@@ -20,7 +20,9 @@ def top_cells(case: Case, top_k: int | None = None) -> Array:
         NotApplicable: if the map is constant.
     """
     require_order(case)
-    return top_membership(case.saliency.reshape(1, -1), case.top_k if top_k is None else top_k).reshape(case.saliency.shape)
+    return top_membership(case.saliency.reshape(1, -1), case.top_k if top_k is None else top_k).reshape(
+        case.saliency.shape
+    )
 
 
 def film_without(case: Case, cells: Array) -> torch.Tensor:

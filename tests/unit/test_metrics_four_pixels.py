@@ -79,6 +79,9 @@ def test_deletion_is_the_area_under_the_falling_score() -> None:
 def test_equal_pixels_go_together() -> None:
     expected = 0.25 * (0.9 + 0.58) / 2 + 0.5 * (0.58 + 0.18) / 2 + 0.25 * (0.18 + 0.1) / 2
     assert score("deletion", four(saliency=TIED), step=1) == pytest.approx(expected)
+    # A step of 2 would part the tied ones, and takes 3.
+    expected = 0.75 * (0.9 + 0.18) / 2 + 0.25 * (0.18 + 0.1) / 2
+    assert score("deletion", four(saliency=TIED), step=2) == pytest.approx(expected)
 
 
 def test_pixels_of_one_cell_go_together() -> None:
