@@ -162,6 +162,12 @@ class TestSimilarity:
         # Nine equal values of norm 1 are 1/3, clipped to .2, and 1/3 again.
         assert blocks[:, 2, 0] == pytest.approx(np.full((6, 3, 3), 1 / 3))
         assert hog(ramp.T).reshape(6, 6, 9, 3, 3)[2, 2, 4] == pytest.approx(np.full((3, 3), 1 / 3))
+        # Without sign, and with large values clipped: gradients of x^3 are 6 x^2 + 2, and 8, 26, 56 around x = 2.
+        assert np.array_equal(hog(-ramp), hog(ramp))
+        row = np.array([8.0, 26.0, 56.0])
+        row = (row / np.sqrt(3 * (row**2).sum())).clip(max=0.2)
+        row /= np.sqrt(3 * (row**2).sum())
+        assert hog(ramp**3).reshape(6, 6, 9, 3, 3)[2, 1, 0] == pytest.approx(np.tile(row, (3, 1)))
         # Of 28 values, cells have two; 14 of them make 12 blocks.
         assert hog(np.kron(ramp[:7, :7], np.ones((4, 4)))).shape == (12 * 12 * 9 * 9,)
 

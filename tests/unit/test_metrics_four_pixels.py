@@ -16,7 +16,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.metrics.base import Case, NotApplicable
 from monai_robustinterp.metrics.grid_pointing import certified_grid_pointing, grid_film, quadrant
 from monai_robustinterp.metrics.non_target_distortion import decision_path
-from monai_robustinterp.metrics.perturbation_game import substrate_of
+from monai_robustinterp.metrics.perturbation_game import step_ends, substrate_of
 from monai_robustinterp.metrics.registry import make_metric
 from monai_robustinterp.metrics.top_cells import top_cells
 
@@ -79,6 +79,8 @@ def test_deletion_is_the_area_under_the_falling_score() -> None:
 def test_equal_pixels_go_together() -> None:
     expected = 0.25 * (0.9 + 0.58) / 2 + 0.5 * (0.58 + 0.18) / 2 + 0.25 * (0.18 + 0.1) / 2
     assert score("deletion", four(saliency=TIED), step=1) == pytest.approx(expected)
+    # A step of 2 would part the tied ones, and takes 3.
+    assert step_ends(TIED.ravel(), 2).tolist() == [0, 3, 4]
 
 
 def test_pixels_of_one_cell_go_together() -> None:
