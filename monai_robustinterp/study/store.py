@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import secrets
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,8 @@ def kept_arrays(path: Path, settings: Settings, make: Callable[[], Mapping[str, 
     """The same for arrays by name, in a compressed npz without pickles, beside ``settings`` as JSON text."""
     wanted = json.dumps(strict(settings), sort_keys=True)
     if path.exists():
-        with np.load(path, allow_pickle=False) as file:
+        # What is damaged is made anew.
+        with contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile), np.load(path, allow_pickle=False) as file:
             if "settings" in file and str(file["settings"]) == wanted:
                 return {name: file[name] for name in file.files if name != "settings"}
     arrays = {name: np.asarray(value) for name, value in make().items()}
@@ -99,6 +102,6 @@ def keep_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: Mapp
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
-    except json.JSONDecodeError:
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
