@@ -100,9 +100,9 @@ def keep_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: Mapp
 
 def _read_arrays(path: Path) -> Arrays:
     """The arrays of an npz by name; none of a damaged one, which is made anew."""
-    with contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile), path.open("rb") as file:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+    damaged = contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile)
+    with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
     return {}
 
 
