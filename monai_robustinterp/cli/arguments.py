@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused, refusal_reason
-from monai_robustinterp.interpreters import FAMILIES, interpreter_class
+from monai_robustinterp.interpreters import FAMILIES, Interpreter, interpreter_class, make_interpreter
 from monai_robustinterp.types import float32_spread
 
 Number = TypeVar("Number", int, float)
@@ -137,6 +138,17 @@ def classifier_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         target = int(target)
     device = None if arguments.device is None else f"$torch.device('{arguments.device}')"
     return {"target": target, "device": device}
+
+
+def chosen_interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpreter:
+    """The chosen interpreter; if it is the bundle's, with the bundle's settings where none was given.
+
+    Raises:
+        ValueError: if a setting is refused.
+    """
+    own = bundle.inferer.recipe.interpreter
+    settings = own.settings if own.name == choice.name else {}
+    return make_interpreter(choice.name, known=bundle.interpreter_arguments, settings={**settings, **choice.settings})
 
 
 def one_line(error: Exception) -> str:

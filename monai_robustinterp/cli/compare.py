@@ -13,11 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from monai_robustinterp.bundle import SaliencyBundle, load_bundle
+from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.cli import compare_films
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
     add_classifier_arguments,
+    chosen_interpreter,
     classifier_overrides,
     interpreter,
     shown_path,
@@ -25,7 +26,7 @@ from monai_robustinterp.cli.arguments import (
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
-from monai_robustinterp.interpreters import INTERPRETERS, Interpreter, make_interpreter
+from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.run.compare import Comparison, compare, comparison_record, save_comparison
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.lock import output_folder
@@ -60,8 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input.suffix.lower() == ".csv":
         return compare_films.run(arguments, arguments.interpreter)
     try:
+        compare_films.refuse_arguments(arguments)
         bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
-        interpreters = [_interpreter(bundle, choice) for choice in arguments.interpreter]
+        interpreters = [chosen_interpreter(bundle, choice) for choice in arguments.interpreter]
         refuse_irregular(arguments.input)
         target = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-maps"
         if target.exists() and not arguments.overwrite:
@@ -108,13 +110,6 @@ class ProgressBars:
         """Takes the last bar off the screen."""
         if self._bar is not None:
             self._bar.close()
-
-
-def _interpreter(bundle: SaliencyBundle, choice: InterpreterChoice) -> Interpreter:
-    """The chosen interpreter; if it is the bundle's, with the bundle's settings where none was given."""
-    own = bundle.inferer.recipe.interpreter
-    settings = own.settings if own.name == choice.name else {}
-    return make_interpreter(choice.name, known=bundle.interpreter_arguments, settings={**settings, **choice.settings})
 
 
 def _interpreters(text: str) -> list[InterpreterChoice]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.cli.arguments import (
     InterpreterChoice,
+    chosen_interpreter,
     classifier_overrides,
     positive,
     shown_path,
@@ -46,14 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--maps",
         type=lambda text: text.split(","),
-        default=["plain", "certified"],
         metavar="KIND,...",
         help="plain (of the film itself), certified (votes of noisy copies), or both, which is the default",
     )
     group.add_argument(
         "--blind",
         type=lambda text: text.split(","),
-        default=[],
         metavar="MAP,...",
         help=f"maps that do not look at the film, to be better than: {', '.join(BLIND)}",
     )
@@ -62,11 +61,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=positive(float), metavar="S", help="in place of --samples: CPU seconds of a certified map"
     )
     group.add_argument("--seed", type=int, help="seed of the noise and of what metrics draw")
-    group.add_argument("--workers", type=positive(int), default=1, metavar="N", help="processes")
+    group.add_argument("--workers", type=positive(int), metavar="N", help="processes (1)")
+
+
+def refuse_arguments(arguments: argparse.Namespace) -> None:
+    """Refuses arguments that only a dataset takes.
+
+    Raises:
+        InputRefused: if one is given.
+    """
+    for name in ("metrics", "maps", "blind", "samples", "seconds", "seed", "workers"):
+        if getattr(arguments, name) is not None:
+            raise InputRefused(f"--{name} is for a dataset, and the input is no CSV file. Leave it out.")
 
 
 def run(arguments: argparse.Namespace, chosen: Sequence[InterpreterChoice]) -> int:
-    """Runs the command; returns the exit code: 1 if something has no map, 2 if the plan is none."""
+    """Runs the command; returns the exit code: 1 if a map is missing or the plan is refused."""
     try:
         plan = _plan(arguments, chosen)
         with warnings.catch_warnings(), output_folder(arguments.output) as output:
@@ -75,7 +85,7 @@ def run(arguments: argparse.Namespace, chosen: Sequence[InterpreterChoice]) -> i
             if arguments.seconds is not None:
                 plan = within(plan, arguments.seconds, arguments.output)
             with _bar(2 * len(plan.films), quiet=arguments.quiet) as step:
-                rows = run_table(plan, arguments.output, workers=arguments.workers, progress=step)
+                rows = run_table(plan, arguments.output, workers=arguments.workers or 1, progress=step)
             save_table(plan, rows, arguments.output, about=_about(arguments, plan))
     except Exception as error:
         print(f"monai-robustinterp: {refusal_reason(error)}", file=sys.stderr)
@@ -93,10 +103,13 @@ def _plan(arguments: argparse.Namespace, chosen: Sequence[InterpreterChoice]) ->
     if arguments.samples is not None and arguments.seconds is not None:
         raise InputRefused("--samples and --seconds are two budgets for one map; give one of them.")
     overrides = {name: given for name, given in classifier_overrides(arguments).items() if given is not None}
-    recipe = load_bundle(arguments.bundle, overrides).inferer.recipe
+    bundle = load_bundle(arguments.bundle, overrides)
+    recipe = bundle.inferer.recipe
+    for choice in chosen:
+        chosen_interpreter(bundle, choice)
     return TablePlan(
         films=read_dataset(arguments.input),
-        contenders=contenders(chosen, kinds=arguments.maps, blind=arguments.blind),
+        contenders=contenders(chosen, kinds=arguments.maps or ["plain", "certified"], blind=arguments.blind or []),
         metrics=metrics(arguments.metrics or []),
         bundle=arguments.bundle,
         overrides=overrides,
@@ -109,7 +122,7 @@ def metrics(texts: Sequence[str]) -> list[Metric]:
     """Metrics of their texts ``NAME[:SETTING=VALUE...]``; "all" is every one with its own settings.
 
     Raises:
-        InputRefused: if one is unknown, or named twice.
+        InputRefused: if one is unknown.
     """
     found = []
     for text in sorted(METRICS) if list(texts) == ["all"] else texts:
@@ -119,9 +132,6 @@ def metrics(texts: Sequence[str]) -> list[Metric]:
             found.append(make_metric(name, **{key: value(given) for key, _, given in pairs}))
         except argparse.ArgumentTypeError as error:
             raise InputRefused(f"metric {name!r}: {error}.") from error
-    names = [metric.name for metric in found]
-    if len(set(names)) < len(names):
-        raise InputRefused("a metric is named twice; a table has one column for each. Run another table for it.")
     return found
 
 

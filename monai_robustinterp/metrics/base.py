@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +41,7 @@ class Case:
         boxes: pixels that radiologists marked by boxes, [H, W]; None where nothing was marked.
         polygons: pixels that radiologists outlined, [H, W]; None where nothing was outlined.
         lungs: pixels of the lung fields, [H, W]; None where they are not known.
+        unmarked: why ``boxes``, ``polygons`` or ``lungs`` are None, by name, a sentence each.
         others: maps [h, w] of other films by the same method.
         seed: seed of everything that a metric draws.
     """
@@ -55,6 +56,7 @@ class Case:
     boxes: Marks | None = None
     polygons: Marks | None = None
     lungs: Marks | None = None
+    unmarked: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[Array] = ()
     seed: int = 0
 

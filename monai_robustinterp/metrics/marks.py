@@ -20,7 +20,7 @@ def marks_of(case: Case, kind: MarkedBy) -> Marks:
     """
     marks: Marks | None = getattr(case, kind)
     if marks is None or not marks.any():
-        raise NotApplicable(f"the film has no {kind}.")
+        raise NotApplicable(case.unmarked.get(kind, f"the film has no {kind}."))
     return marks
 
 

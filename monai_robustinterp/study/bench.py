@@ -14,6 +14,7 @@ import torch
 from monai_robustinterp._version import __version__
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.files import file_sha256
+from monai_robustinterp.run.inputs import refuse_irregular
 from monai_robustinterp.study.contenders import Contender
 from monai_robustinterp.study.dataset import Film
 from monai_robustinterp.study.judged import Judged, case_of, judge
@@ -50,15 +51,16 @@ class Bench:
     def __init__(self, plan: TablePlan, output: Path) -> None:
         self.plan, self.parts = plan, output / "parts"
         self.place = Workplace(plan.bundle, plan.overrides, seed=plan.seed)
+        self._shared = self._shared_settings()
 
     def maps(self, number: int) -> Refused:
         """Takes all maps of a film, by its number."""
         film = self.plan.films[number]
         try:
-            digest = file_sha256(film.path)
+            digest = _digest(film.path)
             if film.lungs is not None:
-                file_sha256(film.lungs)
-        except OSError as error:
+                _digest(film.lungs)
+        except (OSError, ValueError) as error:
             return Refused(digest="", reasons=(refusal_reason(error),) * len(self.plan.contenders))
         return Refused(digest=digest, reasons=tuple(self._refusal(film, one, digest) for one in self.plan.contenders))
 
@@ -91,9 +93,8 @@ class Bench:
                 "refused": f"the same file as film {earlier[0]}." if earlier else taken[number].reasons[index],
             }
             if not row["refused"]:
-                have = [i for i, one in enumerate(taken) if one.digest != digest and not one.reasons[index]]
                 try:
-                    row |= self._judged(number, contender, {i: taken[i].digest for i in (number, *have)})
+                    row |= self._judged(number, contender, _with_maps(number, taken, index))
                 except Exception as error:
                     row["refused"] = refusal_reason(error)
             rows.append(row)
@@ -125,7 +126,7 @@ class Bench:
         settings = {
             **self._settings(film, contender, digest),
             "marks": [dataclasses.astuple(box) for box in film.boxes] + [list(one) for one in film.polygons],
-            "others": [digests[other] for other in digests if other != number],
+            "others": [_explained(self.plan.films[i], digests[i]) for i in digests if i != number],
             "explain_samples": self.plan.explain_copies_of(contender),
         }
         path = self._part(contender, digest, "json")
@@ -150,14 +151,41 @@ class Bench:
     def _settings(self, film: Film, contender: Contender, digest: str) -> dict[str, Any]:
         """All that a map depends on."""
         return {
+            **self._shared,
+            "contender": dataclasses.asdict(contender),
+            **_explained(film, digest),
+            "copies": self.plan.copies_of(contender),
+        }
+
+    def _shared_settings(self) -> dict[str, Any]:
+        """What all maps depend on: versions, and the bundle with its denoiser and its segmenter of the lungs."""
+        base = self.place.base
+        return {
             "monai_robustinterp": __version__,
             "torch": torch.__version__,
-            "bundle": self.place.base.files,
+            "bundle": base.files,
             "overrides": {key: str(value) for key, value in self.plan.overrides.items()},
-            "contender": dataclasses.asdict(contender),
-            "film_sha256": digest,
-            "target": film.target,
-            "lungs_sha256": None if film.lungs is None else file_sha256(film.lungs),
-            "copies": self.plan.copies_of(contender),
+            "spec": dataclasses.asdict(base.inferer.recipe.spec(0)),
+            "segmenter": base.lungs.settings if base.lungs is not None else None,
             "seed": self.plan.seed,
         }
+
+
+def _explained(film: Film, digest: str) -> dict[str, Any]:
+    """What a map depends on of its film."""
+    lungs = None if film.lungs is None else file_sha256(film.lungs)
+    return {"film_sha256": digest, "target": film.target, "lungs_sha256": lungs}
+
+
+def _digest(path: Path) -> str:
+    refuse_irregular(path)
+    return file_sha256(path)
+
+
+def _with_maps(number: int, taken: Sequence[Refused], contender: int) -> dict[int, str]:
+    """Hashes by number of a film and of all others that have the contender's map, one of those with the same file."""
+    found = {number: taken[number].digest}
+    for other, one in enumerate(taken):
+        if not one.reasons[contender] and one.digest not in found.values():
+            found[other] = one.digest
+    return found

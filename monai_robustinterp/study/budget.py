@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from monai_robustinterp._version import __version__
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
@@ -64,7 +65,15 @@ def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
     budget = {}
     for contender in plan.contenders:
         if contender.kind == "certified":
-            settings = {**dataclasses.asdict(contender), "bundle": place.base.files, "shape": shape}
+            settings = {
+                **dataclasses.asdict(contender),
+                "monai_robustinterp": __version__,
+                "torch": torch.__version__,
+                "bundle": place.base.files,
+                "spec": dataclasses.asdict(place.base.inferer.recipe.spec(0)),
+                "device": str(place.base.device),
+                "shape": shape,
+            }
             path = output / "parts" / f"seconds-{contender.slug}.json"
             bundle = place.bundle(contender)
             a_copy = kept_json(path, settings, lambda bundle=bundle: seconds_per_copy(bundle, shape=shape))  # type: ignore[misc]

@@ -69,13 +69,16 @@ def read_dataset(table: str | Path) -> tuple[Film, ...]:
 
 
 def _check_columns(found: Sequence[str]) -> None:
-    names = list(found)
-    unknown = [name for name in names if name not in COLUMNS]
-    if "image" not in names or unknown or len(set(names)) < len(names):
-        what = "twice the same" if not unknown and "image" in names else f"{len(unknown)} unknown"
+    # A file without a header has a film and a patient in its first line: no name of a column is repeated.
+    unknown = [str(number) for number, name in enumerate(found, 1) if name not in COLUMNS]
+    missing, twice = "image" not in found, len(set(found)) < len(found)
+    if unknown or missing or twice:
+        faults = [f"column {', '.join(unknown)} is unknown"] if unknown else []
+        faults += ["'image' is missing"] if missing else []
+        faults += ["a column stands there twice"] if twice else []
         raise InputRefused(
-            f"the dataset's header has the columns {names} ({what}); it must have 'image', may have "
-            f"{', '.join(COLUMNS[1:])}, each once, and no other. Rename or remove the others."
+            f"the dataset's first line is no header: {'; '.join(faults)}. It must have 'image', may have "
+            f"{', '.join(COLUMNS[1:])}, each once, separated by commas, and no other. Rename or remove the others."
         )
 
 

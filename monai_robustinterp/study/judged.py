@@ -43,6 +43,7 @@ def case_of(
         boxes=film.mask("boxes"),
         polygons=film.mask("polygons"),
         lungs=film.mask("lungs"),
+        unmarked={name: found for name, found in film.marks.items() if isinstance(found, str)},
         others=others,
         seed=place.seed,
     )

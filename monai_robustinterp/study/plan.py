@@ -29,7 +29,7 @@ class TablePlan:
         seed: of the noise and of what metrics draw.
 
     Raises:
-        InputRefused: if there is no contender, or a number of copies is below 1.
+        InputRefused: if there is no contender, a metric is named twice, or a number of copies is below 1.
     """
 
     films: Sequence[Film]
@@ -45,6 +45,9 @@ class TablePlan:
     def __post_init__(self) -> None:
         if not self.contenders:
             raise InputRefused("the table has no map to judge; name an interpreter or a blind map.")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise InputRefused("a metric is named twice; a table has one column for each. Run another table for it.")
         if min(self.n_samples, self.explain_samples) < 1:
             raise InputRefused(
                 f"{self.n_samples} copies of a map and {self.explain_samples} of a map that a metric asks for; it must "

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.study.bench import Bench, Refused, Row
 from monai_robustinterp.study.plan import TablePlan
 
@@ -31,6 +35,9 @@ def run_table(
 
     Returns:
         A row of each film and contender (:meth:`~monai_robustinterp.study.bench.Bench.rows`).
+
+    Raises:
+        InputRefused: if the bundle cannot be built, or a process was ended from outside.
     """
     report = progress or (lambda: None)
     numbers = range(len(plan.films))
@@ -62,6 +69,11 @@ def _processes(plan: TablePlan, output: Path, workers: int) -> Iterator[_Call]:
     ) as pool:
         try:
             yield lambda name, tasks: pool.map(_run, [name] * len(tasks), tasks)
+        except BrokenProcessPool as error:
+            raise InputRefused(
+                "a process of the table was ended from outside, as where memory runs out. Run it again with fewer "
+                "--workers; finished parts are kept."
+            ) from error
         except BaseException:
             # What has not begun need not be waited for.
             pool.shutdown(cancel_futures=True)
@@ -72,6 +84,9 @@ _BENCH: list[Bench] = []
 
 
 def _begin(plan: TablePlan, output: Path) -> None:
+    # As in the command: warnings of readers and logs of MONAI may quote what a file says of its patient.
+    logging.basicConfig(level=logging.CRITICAL)
+    warnings.simplefilter("ignore", UserWarning)
     torch.set_num_threads(1)
     _BENCH[:] = [Bench(plan, output)]
 

@@ -42,8 +42,11 @@ def save_table(plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dic
     atomic_write(output / "table.csv", partial(pyarrow.csv.write_csv, whole), overwrite=True)
     atomic_write(output / "table.parquet", partial(pyarrow.parquet.write_table, whole), overwrite=True)
     for name, part in (("summary", summed), ("correlations", together)):
+        path = output / f"{name}.csv"
         if part:
-            atomic_write(output / f"{name}.csv", partial(pyarrow.csv.write_csv, _arrow(part)), overwrite=True)
+            atomic_write(path, partial(pyarrow.csv.write_csv, _arrow(part)), overwrite=True)
+        else:
+            path.unlink(missing_ok=True)
     page = table_page(plan, rows, summed, together, about=about)
     atomic_write(output / "index.html", lambda file: file.write(page.encode()), overwrite=True)
     films = [

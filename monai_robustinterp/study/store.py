@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import secrets
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,9 @@ def kept_arrays(path: Path, settings: Settings, make: Callable[[], Mapping[str, 
     """The same for arrays by name, in a compressed npz without pickles, beside ``settings`` as JSON text."""
     wanted = json.dumps(strict(settings), sort_keys=True)
     if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if "settings" in file and str(file["settings"]) == wanted:
-                return {name: file[name] for name in file.files if name != "settings"}
+        left = _read_arrays(path)
+        if "settings" in left and str(left["settings"]) == wanted:
+            return {name: array for name, array in left.items() if name != "settings"}
     arrays = {name: np.asarray(value) for name, value in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     named: dict[str, Any] = {**arrays, "settings": np.array(wanted)}
@@ -96,9 +98,17 @@ def keep_votes(path: Path, votes: VoteMap, spec: SmoothingSpec, provenance: Mapp
         fresh.unlink(missing_ok=True)
 
 
+def _read_arrays(path: Path) -> Arrays:
+    """The arrays of an npz by name; none of a damaged one, which is made anew."""
+    damaged = contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile)
+    with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+    return {}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
-    except json.JSONDecodeError:
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -42,10 +42,9 @@ def table_page(
     parts = [
         "<h1>Maps, judged</h1>",
         f"<p>Films: {len(plan.films)}. Patients: {len({film.patient for film in plan.films})}. "
-        f"Kinds of map: {len(plan.contenders)}. Metrics: {len(plan.metrics)}. Certified maps are the votes of "
-        f"{plan.n_samples} noisy copies ({plan.explain_samples} for maps of other images or networks, which some "
-        "metrics ask for). Brackets are 95 % bootstrap intervals by patient. <b>Not for diagnosis.</b> A radius is a "
-        "guarantee at its level; no other column is one.</p>",
+        f"Kinds of map: {len(plan.contenders)}. Metrics: {len(plan.metrics)}. Certified maps are the votes of noisy "
+        f"copies, {_copies(plan)}. Brackets are 95 % bootstrap intervals by patient. <b>Not for diagnosis.</b> A "
+        "radius is a guarantee at its level; no other column is one.</p>",
         _table(("setting", "value"), ((name, _setting(value)) for name, value in about.items())),
         *(_column(plan, column, [part for part in summed if part["column"] == column]) for column in columns),
         "<h2>What goes with what</h2>",
@@ -62,6 +61,12 @@ def table_page(
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
 
+def _copies(plan: TablePlan) -> str:
+    if plan.budget:
+        return "of each method as many as the budget of time allows"
+    return f"{plan.n_samples} of each ({plan.explain_samples} of maps of other images or networks, for metrics)"
+
+
 def _setting(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
@@ -73,7 +78,7 @@ def _column(plan: TablePlan, column: str, parts: Sequence[Row]) -> str:
         notes: list[str] = []
     else:
         direction, protocol = metric.direction, metric.protocol
-        notes = [*metric.deviations, *(f"{name} = {value}" for name, value in metric.settings.items())]
+        notes = [*metric.deviations, *(f"Here {name} = {value}." for name, value in metric.settings.items())]
     better = {"higher": "higher is better", "lower": "lower is better", "none": "neither is better"}[direction]
     known = [part for part in parts if part["mean"] is not None]
     text = f"<h2>{escape(column)}</h2><p>{escape(protocol)} <i>{better}</i>.</p>"

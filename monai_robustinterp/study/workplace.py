@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import nn
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.certificates.ledger import MeasuredChange
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.files import file_sha256
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.geometry.lungs import LungMask, Lungs
 from monai_robustinterp.geometry.marks import Marks
@@ -34,7 +33,6 @@ class FilmAtWork:
 
     Attributes:
         film: its row.
-        digest: SHA-256 of its file.
         ready: read and preprocessed.
         clean: the network's input, float [1, H, W].
         target: index of the explained logit.
@@ -43,7 +41,6 @@ class FilmAtWork:
     """
 
     film: Film
-    digest: str
     ready: Prepared
     clean: torch.Tensor
     target: int
@@ -111,9 +108,7 @@ class Workplace:
         with explaining(self.base.network, recipe.precision):
             logits, target = recipe.clean_logits(clean, self.base.network)
         if film.target is not None:
-            target = recipe.findings.index(film.target) if isinstance(film.target, str) else film.target
-        if target >= logits.shape[1]:
-            raise InputRefused(f"the film's target is {target}; the network has {logits.shape[1]} logits, from 0.")
+            target = _index(film.target, recipe.findings.names, logits.shape[1])
         none = "the dataset marks none on this film."
         marks = {
             "boxes": self._drawn(Marks(boxes=film.boxes), ready) if film.boxes else none,
@@ -122,7 +117,6 @@ class Workplace:
         }
         return FilmAtWork(
             film=film,
-            digest=file_sha256(film.path),
             ready=ready,
             clean=clean,
             target=target,
@@ -140,6 +134,18 @@ class Workplace:
             return region_on_cells(region, ready.image, self.base.preprocessing, cell_size=1).cells
         except InputRefused as error:
             return str(error)
+
+
+def _index(target: str | int, names: Sequence[str], n_logits: int) -> int:
+    """The explained logit of a film; the sentence does not repeat a text of the dataset."""
+    if isinstance(target, int) and 0 <= target < n_logits:
+        return target
+    if isinstance(target, str) and target in names:
+        return names.index(target)
+    raise InputRefused(
+        f"the film's target is no finding of the network; it must be an index below {n_logits} or one of {list(names)}."
+        " Correct it in the dataset."
+    )
 
 
 Explain = Callable[[nn.Module, torch.Tensor], Map]

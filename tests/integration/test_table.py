@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from monai_robustinterp.study.dataset import read_dataset
 from monai_robustinterp.study.judged import judge
 from monai_robustinterp.study.plan import TablePlan
 from monai_robustinterp.study.runner import run_table
+from monai_robustinterp.study.saved_table import save_table
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
@@ -29,7 +31,7 @@ def dataset(tmp_path_factory) -> Path:
     lines = []
     for i, film in enumerate(sorted(SAMPLES.glob("**/*.jpeg"))[:2]):
         Image.open(film).convert("L").resize((160, 160)).save(path.with_name(f"{i}.png"))
-        lines.append(f'{i}.png,Doe^John{i},{i},"20,20,80,80"')
+        lines.append(f'{i}.png,Doeringer^John{i},{i},"20,20,80,80"')
     path.write_text("\n".join(["image,patient,present,boxes", *lines, "none.png,X,0,"]) + "\n")
     return path
 
@@ -142,8 +144,8 @@ def test_the_command_writes_table_summary_and_page_without_names_of_patients(dat
     page = (output / "index.html").read_text()
     assert "data:image/png;base64" in page and "check the path and permissions" in page and "Not for diagnosis" in page
     texts = [path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "films.json"]
-    assert not any(b"Doe" in text for text in texts)
-    assert "Doe^John0" in (output / "films.json").read_text()
+    assert not any(b"Doeringer" in text for text in texts)
+    assert "Doeringer^John0" in (output / "films.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -154,9 +156,74 @@ def test_the_command_writes_table_summary_and_page_without_names_of_patients(dat
         (["--metrics", "box_mass,box_mass"], "named twice"),
         (["--maps", "smooth"], "'smooth' is no kind of map"),
         (["--samples", "4", "--seconds", "1"], "two budgets"),
+        (["--interpreters", "rise:colour=1"], "no setting 'colour'"),
     ],
 )
 def test_a_plan_that_is_none_is_refused_before_any_work(dataset, tmp_path, capsys, arguments, sentence) -> None:
     assert main(["compare", str(dataset), "--interpreters", "cam", *arguments, "--output", str(tmp_path / "out")]) == 1
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("out/parts/*"))
+
+
+def test_what_only_a_dataset_takes_is_refused_with_an_image(tmp_path, capsys) -> None:
+    arguments = ["compare", str(tmp_path / "film.png"), "--interpreters", "cam", "--output", str(tmp_path / "out")]
+    for name, given in (("metrics", "iou"), ("maps", "plain"), ("blind", "center"), ("samples", "4"), ("workers", "1")):
+        assert main([*arguments, f"--{name}", given]) == 1
+        assert f"--{name} is for a dataset" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def repeated(dataset) -> Path:
+    """The two films, the second one twice, with marks outside of it, and one whose target is no finding."""
+    films = [dataset.with_name(f"{i}.png").read_bytes() for i in (0, 1, 1)]
+    path = dataset.with_name("repeated.csv")
+    for i, content in enumerate(films):
+        path.with_name(f"r{i}.png").write_bytes(content)
+    Image.open(path.with_name("0.png")).rotate(180).save(path.with_name("r3.png"))
+    path.write_text('image,boxes,target\nr0.png,,\nr1.png,"0,0,400,9",\nr2.png,,\nr3.png,,Secret^Finding\n')
+    return path
+
+
+def blind_plan(dataset: Path, **changes) -> TablePlan:
+    return TablePlan(
+        films=read_dataset(dataset),
+        contenders=contenders([("cam", {})], kinds=["plain"], blind=["random"]),
+        metrics=[make_metric(name) for name in ("random_pair_ssim", "box_mass")],
+        bundle="chest_xray_evidence",
+        **changes,
+    )
+
+
+def test_a_film_that_is_there_twice_counts_once_and_marks_outside_of_it_are_said(repeated, tmp_path) -> None:
+    rows = run_table(blind_plan(repeated), tmp_path)
+    # Both films have the same pair; were the second one taken twice, the first film had a pair of SSIM 1 as well.
+    pairs = [row["metrics"]["random_pair_ssim"]["value"] for row in rows[:4]]
+    assert pairs[0] == pairs[2] and pairs[1] == pairs[3]
+    assert "leaves the image" in rows[2]["metrics"]["box_mass"]["reason"]
+    assert "the same file as film 1" in rows[4]["refused"]
+    assert "no finding of the network" in rows[6]["refused"] and "Secret" not in rows[6]["refused"]
+
+
+def test_damaged_parts_and_maps_of_films_with_another_target_are_made_anew(repeated, tmp_path) -> None:
+    plan = blind_plan(repeated)
+    first = run_table(plan, tmp_path)
+    for part in (tmp_path / "parts").iterdir():
+        part.write_bytes(part.read_bytes()[:40])
+    assert untimed(run_table(plan, tmp_path)) == untimed(first)
+    films = [dataclasses.replace(film, target=0 if film.path.name == "r1.png" else film.target) for film in plan.films]
+    other = dataclasses.replace(plan, films=films)
+    changed = run_table(other, tmp_path)
+    assert untimed(changed) == untimed(run_table(other, tmp_path / "new"))
+    # It is that of both films: the first has the same target and another value.
+    assert changed[0]["metrics"]["random_pair_ssim"]["value"] != first[0]["metrics"]["random_pair_ssim"]["value"]
+
+
+def test_a_table_leaves_no_file_of_an_earlier_one_and_says_what_its_budget_was(dataset, tmp_path) -> None:
+    plan = dataclasses.replace(blind_plan(dataset), budget={"cam-certified": (7, 3)})
+    rows = [{**dict.fromkeys(("film", "patient"), 0), "present": None, "settings": {}, "refused": "no film."}]
+    rows[0] |= {"name": "cam", "kind": "plain", "label": "cam"}
+    (tmp_path / "correlations.csv").write_text("first,second\n")
+    save_table(plan, rows, tmp_path, about={})
+    assert not (tmp_path / "correlations.csv").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert "as many as the budget of time allows" in page and "384" not in page

@@ -47,8 +47,10 @@ def test_a_dataset_names_films_their_patients_marks_and_masks(tmp_path) -> None:
     [
         ("image\n", "has no film"),
         ("patient\nP1\n", "must have 'image'"),
-        ("image,age\na.png,3\n", "1 unknown"),
-        ("image,image\na.png,a.png\n", "twice the same"),
+        ("", "'image' is missing"),
+        ("image,age\na.png,3\n", "column 2 is unknown"),
+        ("Secret^Name.png,P1\nb.png,P2\n", "column 1, 2 is unknown; 'image' is missing"),
+        ("image,image\na.png,a.png\n", "stands there twice"),
         ("image,patient\na.png\n", "line 2 .* more or fewer"),
         ("image\na.png,b\n", "line 2 .* more or fewer"),
         ("image,patient\n,P1\n", "line 2 .* 'image'"),
