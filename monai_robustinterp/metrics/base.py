@@ -43,6 +43,8 @@ class Case:
         lungs: pixels of the lung fields, [H, W]; None where they are not known.
         unmarked: why ``boxes``, ``polygons`` or ``lungs`` are None, by name, a sentence each.
         others: maps [h, w] of other films by the same method.
+        anew: the film's own map as ``explain`` makes it, [h, w], where it is another one than ``saliency``: votes of
+            fewer copies. Maps of other networks and images are compared with it. None: with ``saliency``.
         seed: seed of everything that a metric draws.
     """
 
@@ -58,6 +60,7 @@ class Case:
     lungs: Marks | None = None
     unmarked: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[Array] = ()
+    anew: Array | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,6 +93,11 @@ class Case:
     def pixel_map(self) -> Array:
         """The map at the film's pixels, [H, W]: each pixel has the value of its cell."""
         return at_pixels(self.saliency, self.image)
+
+    @property
+    def compared(self) -> Array:
+        """The map [h, w] that those of :meth:`map_of` are compared with."""
+        return self.saliency if self.anew is None else self.anew
 
     def map_of(self, *, network: nn.Module | None = None, image: torch.Tensor | None = None) -> Array:
         """The map of another network or another image, by the same method.

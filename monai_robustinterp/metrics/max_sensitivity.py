@@ -49,5 +49,5 @@ class MaxSensitivity(Metric):
         """See :meth:`Metric.score`; 0 at least."""
         require_order(case)
         films = within_ball(case.image, radius=self.radius, number=self.n_samples, seed=case.seed)
-        changes = [np.linalg.norm(case.map_of(image=film) - case.saliency) for film in films]
-        return float(max(changes) / np.linalg.norm(case.saliency))
+        changes = [np.linalg.norm(case.map_of(image=film) - case.compared) for film in films]
+        return float(max(changes) / np.linalg.norm(case.compared))

@@ -56,7 +56,7 @@ class PredictionSaliencyCorrelation(Metric):
         films = list(with_smooth_change(case.image, size=self.size, number=self.n_films, seed=case.seed))
         scores = case.probabilities(torch.stack([case.image, *films]))[:, case.target]
         of_score = np.abs(scores[1:] - scores[0])
-        of_map = np.array([1 - rank_correlation(case.saliency, case.map_of(image=film)) for film in films])
+        of_map = np.array([1 - rank_correlation(case.compared, case.map_of(image=film)) for film in films])
         for changes, what in ((of_score, "score"), (of_map, "map")):
             if (changes == changes[0]).all():
                 raise NotApplicable(f"the {what} changes alike on all versions of the film: there is no correlation.")

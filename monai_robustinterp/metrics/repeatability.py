@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -51,7 +51,7 @@ class Repeatability(Metric):
         """See :meth:`Metric.score`; in [0, 1]."""
         require_order(case)
         films = with_noise(case.image, sigma=self.sigma, number=self.n_repeats, seed=case.seed)
-        return mean_overlap(case, [case.map_of(image=film) for film in films])
+        return mean_overlap(replace(case, saliency=case.compared), [case.map_of(image=film) for film in films])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def similarity_path(case: Case, *, order: Order, similarity: str = "ssim", n_sta
     for number, names in enumerate(runs):
         drawn = [name for run in runs[: number + 1] for name in run] if order == "cascading" else names
         network = randomized(case.network, drawn, seed=case.seed)
-        found.append(SIMILARITIES[similarity](case.saliency, case.map_of(network=network)))
+        found.append(SIMILARITIES[similarity](case.compared, case.map_of(network=network)))
     return found
 
 

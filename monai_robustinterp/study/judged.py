@@ -31,6 +31,7 @@ def case_of(
     """
     bundle = place.bundle(contender)
     recipe = bundle.inferer.recipe
+    explain = explanation(place, film, contender, n_samples=n_samples)
     area = film.clean[0].numel() / (recipe.cell_size**2)
     return Case(
         network=bundle.network,
@@ -38,13 +39,15 @@ def case_of(
         target=film.target,
         multi_label=recipe.findings.activation == "sigmoid",
         saliency=saliency,
-        explain=explanation(place, film, contender, n_samples=n_samples),
+        explain=explain,
         top_k=round(recipe.top_k * saliency.size / area),
         boxes=film.mask("boxes"),
         polygons=film.mask("polygons"),
         lungs=film.mask("lungs"),
         unmarked={name: found for name, found in film.marks.items() if isinstance(found, str)},
         others=others,
+        # Votes of as few copies as those of other images: fewer copies alone make no difference then.
+        anew=explain(bundle.network, film.clean) if contender.kind == "certified" else None,
         seed=place.seed,
     )
 

@@ -253,3 +253,24 @@ class TestPredictionSaliencyCorrelation:
         flat = dataclasses.replace(flat, target=1)
         with pytest.raises(NotApplicable, match="the score changes alike"):
             make_metric("psc").score(flat)
+
+
+def test_maps_made_anew_are_compared_with_the_film_s_own_made_alike() -> None:
+    """Votes of fewer copies are another map; that alone must not look like a change."""
+    torch.manual_seed(0)
+    few, many = np.random.default_rng(0).random((2, 4, 4))
+    image = torch.rand(1, 8, 8)
+    case = Case(
+        network=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval(),
+        image=image,
+        target=1,
+        multi_label=False,
+        saliency=many,
+        explain=lambda network, image: few,
+        top_k=4,
+        anew=few,
+    )
+    assert make_metric("max_sensitivity").score(case) == 0
+    assert make_metric("repeatability").score(case) == 1
+    assert make_metric("sanity_cascading").score(case) == pytest.approx(1)
+    assert make_metric("max_sensitivity").score(dataclasses.replace(case, anew=None)) > 0
