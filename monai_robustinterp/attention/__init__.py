@@ -1,9 +1,10 @@
-"""Attention verification: for which strengths of a perturbation decision and map provably stay (docs/theory/attention.md).
+"""Attention verification: for which strengths of a perturbation decision and map provably stay.
 
-Exact, for the unsmoothed network: piecewise linear networks in float64, along one parameter in which the image is affine.
+Exact, for the unsmoothed network: a piecewise linear one, in float64, along one parameter in which the image is affine
+(docs/theory/attention.md).
 
-Reference: Munakata, Urban, Yokoyama, Yamamoto, Munakata, "Verifying Attention Robustness of Deep Neural Networks against
-Semantic Perturbations", NASA Formal Methods 2023, arXiv 2207.05902.
+Reference: Munakata et al., "Verifying Attention Robustness of Deep Neural Networks against Semantic Perturbations",
+NASA Formal Methods 2023, arXiv 2207.05902.
 """
 
 from monai_robustinterp.attention.line import Line as Line

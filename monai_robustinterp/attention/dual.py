@@ -206,20 +206,19 @@ def _batch_norm(
         raise InputRefused("a batch norm takes statistics of its batch: use a network with running statistics.")
     scale = (running_var + eps).rsqrt()
     scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    shape = (1, -1, *[1] * (input.ndim - 2))
-    scale = scale.reshape(shape)
-    return Dual(input.value * scale + shift.reshape(shape), input.slope * scale, input.run)
+    value = functional.batch_norm(input.value, running_mean, running_var, weight, bias, eps=eps)
+    return Dual(value, input.slope * scale.reshape(1, -1, *[1] * (input.ndim - 2)), input.run)
 
 
 def _leaky_relu(input: Dual, negative_slope: float = 0.01, inplace: bool = False) -> Dual:
     gap, slope = input.value.detach().flatten(1), input.slope.flatten(1)
     on = input.run.force(gap > 0).bool()
     input.run.report(SwitchLayer(gap, slope, on), None)
-    factor = on.reshape(input.shape).to(gap.dtype)
-    if negative_slope:
-        factor = factor + negative_slope * (1 - factor)
-    return Dual(input.value * factor, input.slope * factor, input.run, rectified=negative_slope == 0)
+    on = on.reshape(input.shape)
+    value, slope = (
+        part.where(on, negative_slope * part if negative_slope else 0.0) for part in (input.value, input.slope)
+    )
+    return Dual(value, slope, input.run, rectified=negative_slope == 0)
 
 
 def _relu(input: Dual, inplace: bool = False) -> Dual:
@@ -244,36 +243,36 @@ def _max_pool2d(
     if ceil_mode or return_indices:
         raise InputRefused("a max pooling has ceil_mode or return_indices, for which exact verification has no rule.")
     geometry = {"kernel_size": kernel_size, "stride": stride or kernel_size, "dilation": dilation}
-    rows, columns = (padding, padding) if isinstance(padding, int) else padding
-    batch, channels, height, width = input.shape
+    kernels, strides, dilations = (_pair(geometry[key]) for key in ("kernel_size", "stride", "dilation"))
+    rows, columns = _pair(padding)
+    batch, channels, _, width = input.shape
+    _, places = functional.max_pool2d(input.value.detach(), **geometry, padding=padding, return_indices=True)
+    shape, outputs = places.shape, places.shape[2] * places.shape[3]
 
     def windows(values: torch.Tensor, fill: float) -> torch.Tensor:
         padded = functional.pad(values, (columns, columns, rows, rows), value=fill)
         return functional.unfold(padded, **geometry).reshape(batch, channels, -1, outputs)
 
-    spans = [
-        (side + 2 * pad - step * (kernel - 1) - 1) // stride + 1
-        for side, pad, step, kernel, stride in zip(
-            (height, width), (rows, columns), *(_pair(geometry[key]) for key in ("dilation", "kernel_size", "stride"))
-        )
-    ]
-    outputs = spans[0] * spans[1]
+    def option(place: torch.Tensor, side: int, pad: int) -> torch.Tensor:
+        start = torch.arange(shape[2 + side], device=places.device) * strides[side] - pad
+        return (place - (start[:, None] if side == 0 else start)) // dilations[side]
+
+    winner = option(places // width, 0, rows) * kernels[1] + option(places % width, 1, columns)
+    winner = input.run.force(winner.flatten(1)).reshape(batch, channels, 1, outputs)
     value, slope = windows(input.value, -torch.inf), windows(input.slope, 0.0)
-    winner = input.run.force(value.detach().argmax(dim=2).flatten(1)).reshape(batch, channels, 1, outputs)
     best, steepness = value.gather(2, winner), slope.gather(2, winner)
     gap, change = (best - value).detach(), steepness - slope
-    # A tie of the same values on the whole line changes nothing there; an exact 0 of a ReLU has no gradient, so that it
-    # wins only where the winner's own ReLU goes off.
-    idle = (gap == 0) & (change == 0)
+    # What is padded never wins. An exact 0 of a ReLU has no gradient, so that it wins only where the winner's own ReLU
+    # goes off. The winner itself, and ties of the same values on the whole line, have gap and slope 0.
+    idle = torch.isinf(gap)
     if input.rectified:
         idle |= (value.detach() == 0) & (slope == 0)
-    gap = gap.masked_fill(idle, torch.inf)
+    gap, change = gap.masked_fill_(idle, 0.0), change.masked_fill_(idle, 0.0)
     every = torch.arange(channels * outputs, device=gap.device).reshape(channels, 1, outputs).expand(gap.shape[1:])
-    option = torch.arange(gap.shape[2], device=gap.device)[None, :, None].expand(gap.shape[1:])
+    entry = torch.arange(gap.shape[2], device=gap.device)[None, :, None].expand(gap.shape[1:])
     on = torch.ones_like(gap, dtype=torch.bool).flatten(1)
-    window = (every.flatten(), option.flatten())
+    window = (every.flatten(), entry.flatten())
     input.run.report(SwitchLayer(gap.flatten(1), change.flatten(1), on, window), winner.flatten(1))
-    shape = (batch, channels, *spans)
     return Dual(best.reshape(shape), steepness.reshape(shape), input.run, rectified=input.rectified)
 
 

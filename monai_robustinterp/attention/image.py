@@ -29,9 +29,9 @@ from monai_robustinterp.noise.counter import image_sha256
 
 FORMAT = "monai_robustinterp/attention/1"
 CLAIM = (
-    "of the network without smoothing, in real numbers, under the bound on round-off of docs/theory/attention.md: within "
-    "each interval the property holds for every theta; nothing is said of other changes, nor of stored pixels that are "
-    "rounded or clipped"
+    "of the network without smoothing, in real numbers, under the bound on round-off of docs/theory/attention.md: "
+    "within each interval the property holds for every theta; nothing is said of other changes, nor of stored pixels "
+    "that are rounded or clipped"
 )
 
 

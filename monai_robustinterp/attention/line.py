@@ -17,7 +17,9 @@ from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.context.network_state import plain_copy
 
 _MOST_PATTERNS = 16
+"""That are looked at, for one boundary."""
 _AGREE = 1e-9
+"""Relative difference that logits carried through the calls may have from the network's own."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Piece:
         logits: at ``theta``, float64 [classes].
         slopes: derivatives of the logits by theta, [classes].
         maps: gradient of each label's logit with respect to the image, [labels, 1, H, W].
-        close: for each end (low, high) the patterns that round-off could hide there, those of the regions on both
-            sides left out: several switches within the round-off of one theta. None if they are too many to look at.
+        close: for each end (low, high) the patterns that round-off could hide there: several switches within the
+            round-off of one theta. Empty where one switch is there alone, None if they are too many to look at.
+        doubt: for each end the length of theta before it, within which the next region may have begun.
     """
 
     theta: float
@@ -41,7 +44,8 @@ class Piece:
     logits: torch.Tensor
     slopes: torch.Tensor
     maps: torch.Tensor
-    close: tuple[Sequence[Forced] | None, Sequence[Forced] | None] = ((), ())
+    close: tuple[Sequence[Forced] | None, Sequence[Forced] | None]
+    doubt: tuple[float, float]
 
     def logits_at(self, theta: float) -> torch.Tensor:
         """The logits of this piece at theta, [classes]."""
@@ -66,7 +70,9 @@ class Line:
 
     def __init__(self, network: nn.Module, image: torch.Tensor, direction: torch.Tensor, labels: Sequence[int]) -> None:
         with explaining(network):
+            # The layout that is fast for float32 on a CPU is slow for float64.
             self._network = plain_copy(network).double().eval()
+            self._network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.image, self.direction, self.labels = image.detach().double(), direction.detach().double(), tuple(labels)
         if not bool(self.direction.any()):
             raise InputRefused("the perturbation does not change this image at all: choose another one.")
@@ -98,7 +104,7 @@ class Line:
         ends = [layer.steps() for layer in run.layers]
         down = torch.stack([end[0] for end in ends]).amax(dim=0) if ends else torch.full_like(values[:, 0], -torch.inf)
         up = torch.stack([end[1] for end in ends]).amin(dim=0) if ends else torch.full_like(values[:, 0], torch.inf)
-        close = [_close_patterns(run, step) for step in (down, up)]
+        (below, doubt_below), (above, doubt_above) = (_near_end(run, step) for step in (down, up))
         return [
             Piece(
                 theta=theta,
@@ -107,7 +113,8 @@ class Line:
                 logits=values[i],
                 slopes=slopes[i],
                 maps=maps[i],
-                close=(close[0][i], close[1][i]),
+                close=(below[i], above[i]),
+                doubt=(doubt_below[i], doubt_above[i]),
             )
             for i, theta in enumerate(thetas)
         ]
@@ -128,29 +135,33 @@ class Line:
         return run, logits, inputs
 
     def _maps(self, logits: Dual, inputs: torch.Tensor) -> torch.Tensor:
-        """[B, labels, 1, H, W]"""
+        """Gradients of the labels' logits, [B, labels, 1, H, W]."""
         totals = [logits.value[:, label].sum() for label in self.labels]
         return torch.stack([torch.autograd.grad(total, inputs, retain_graph=True)[0] for total in totals], dim=1)
 
 
-def _close_patterns(run: Pass, steps: torch.Tensor) -> list[Sequence[Forced] | None]:
-    """For each point what round-off could hide a step away: [] where one switch, or none, is near there."""
-    finite = torch.nan_to_num(steps, posinf=0.0, neginf=0.0)
-    near = [layer.near(finite) & torch.isfinite(steps)[:, None] for layer in run.layers]
-    counts = torch.stack([one.sum(dim=1) for one in near]).sum(dim=0) if near else torch.zeros(len(steps))
+def _near_end(run: Pass, steps: torch.Tensor) -> tuple[list[Sequence[Forced] | None], list[float]]:
+    """Of each point what :class:`Piece` says of the end that is a step [B] away: close patterns, and doubt."""
+    finite = torch.isfinite(steps)
+    near = [layer.near(steps.where(finite, 0.0)) & finite[:, None] for layer in run.layers]
+    if not near:
+        return [()] * len(steps), [0.0] * len(steps)
+    counts = torch.stack([one.sum(dim=1) for one in near])
     found: list[Sequence[Forced] | None] = []
-    for i, count in enumerate(counts.tolist()):
-        if count <= 1:
-            found.append(())
-            continue
-        choices: dict[Choice, list[int]] = {}
-        for number, layer in enumerate(run.layers):
-            winner = run.winners[number]
-            choices |= options(layer, number, near[number][i], None if winner is None else winner[i])
-        patterns = math.prod(len(states) for states in choices.values())
-        found.append(
-            [dict(zip(choices, states)) for states in itertools.product(*choices.values())]
-            if patterns <= _MOST_PATTERNS
-            else None
-        )
-    return found
+    doubt = torch.zeros_like(steps)
+    for number in counts.any(dim=1).nonzero()[:, 0].tolist():
+        doubt = torch.maximum(doubt, run.layers[number].doubt(near[number]))
+    for i, count in enumerate(counts.sum(dim=0).tolist()):
+        found.append(_patterns(run, [one[i] for one in near], i) if count > 1 else ())
+    return found, doubt.tolist()
+
+
+def _patterns(run: Pass, near: Sequence[torch.Tensor], point: int) -> Sequence[Forced] | None:
+    """Every combination of the near switches of one point; None if they are too many."""
+    choices: dict[Choice, list[int]] = {}
+    for number, layer in enumerate(run.layers):
+        winner = run.winners[number]
+        choices |= options(layer, number, near[number], None if winner is None else winner[point])
+    if math.prod(len(states) for states in choices.values()) > _MOST_PATTERNS:
+        return None
+    return [dict(zip(choices, states)) for states in itertools.product(*choices.values())]

@@ -101,8 +101,7 @@ class Slope(Perturbation):
 
     def direction(self, image: torch.Tensor) -> torch.Tensor:
         """See :meth:`Perturbation.direction`."""
-        width = image.shape[-1]
-        ramp = torch.linspace(-0.5, 0.5, width, dtype=image.dtype, device=image.device) if width > 1 else 0 * image[0, 0]
+        ramp = torch.linspace(-0.5, 0.5, image.shape[-1], dtype=image.dtype, device=image.device)
         return ramp.expand_as(image).clone()
 
 

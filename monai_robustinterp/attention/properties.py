@@ -27,6 +27,7 @@ class Property(ABC):
 
     name: ClassVar[str]
     threshold: float
+
     @abstractmethod
     def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> float:
         """The number that is compared.
@@ -127,7 +128,7 @@ class AttentionRobustness(Property):
         return self.value(logits, maps, theta) >= self.threshold * (1 + MARGIN)
 
     def holds_until(self, piece: Piece, near: float, far: float) -> float:
-        """See :meth:`Property.holds_until`: ai is convex in theta within a piece, and constant if g~ is the identity."""
+        """See :meth:`Property.holds_until`: ai is convex in theta within a piece; constant if g~ is the identity."""
 
         def holds(theta: float) -> bool:
             return self.holds(piece.logits, piece.maps, theta)

@@ -3,65 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
 ROUND_OFF = 2.0**-34
-"""Assumed bound of the round-off of a float64 pre-activation, in units of the largest one of its layer (attention.md)."""
+"""Assumed bound of the round-off of a float64 pre-activation, as a share of the largest one of its layer."""
 
 Choice = tuple[int, int]
 """A switch: number of its layer, in the order of the calls, and its index in one image."""
 
 
-@dataclass(frozen=True)
 class SwitchLayer:
-    """The switches of one activation or max pooling, at points of a line.
+    """The switches of one activation or max pooling, at B points of a line.
 
     A switch holds while its gap has the sign that ``on`` says. For an activation the gap is the pre-activation; for a
     max pooling that of each window's winner over each other entry, which is never below 0.
 
-    Attributes:
-        gap: float64 [B, n]; infinite for entries that never win.
+    Args:
+        gap: float64 [B, n]; 0, with slope 0, for what never switches.
         slope: its derivative by theta, [B, n].
         on: whether the gap is positive, bool [B, n].
         window: for a max pooling the window of each entry and its option there, int64 [n] each; else None.
+
+    Attributes:
+        scale: largest gap of each point, [B].
     """
 
-    gap: torch.Tensor
-    slope: torch.Tensor
-    on: torch.Tensor
-    window: tuple[torch.Tensor, torch.Tensor] | None = None
+    def __init__(
+        self,
+        gap: torch.Tensor,
+        slope: torch.Tensor,
+        on: torch.Tensor,
+        window: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
+        self.gap, self.slope, self.window = gap, slope, window
+        size, steepness = gap.abs(), slope.abs()
+        self.scale, self._steepest = size.amax(dim=1), steepness.amax(dim=1)
+        # Exactly 0 on the whole line is no round-off: dead units, whose inputs are all 0.
+        self._alive = (size + steepness) > 0
+        # A switch falls forward if its gap shrinks towards 0 with growing theta; 0 / 0 never does.
+        distance = size.div_(steepness).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+        forward = (slope > 0) != on
+        self._up = distance.where(forward, torch.inf).amin(dim=1)
+        self._down = -distance.masked_fill_(forward, torch.inf).amin(dim=1)
 
     def steps(self) -> tuple[torch.Tensor, torch.Tensor]:
         """How far theta can go down (<= 0) and up (>= 0) before the first switch, [B] each; infinite for never."""
-        reached = -self.gap / self.slope
-        # A switch falls forward if its gap shrinks towards 0 with growing theta.
-        forward = (self.slope > 0) != self.on
-        moves = (self.slope != 0) & torch.isfinite(self.gap)
-        up = reached.where(moves & forward, torch.inf).amin(dim=1)
-        down = reached.where(moves & ~forward, -torch.inf).amax(dim=1)
-        return down.clamp_max(0), up.clamp_min(0)
-
-    def scale(self) -> torch.Tensor:
-        """Largest finite gap of each point, [B]."""
-        return self.gap.abs().where(torch.isfinite(self.gap), 0.0).amax(dim=1)
+        return self._down, self._up
 
     def near(self, step: torch.Tensor) -> torch.Tensor:
-        """Switches whose gap, a step [B] further, is below the round-off: bool [B, n]."""
-        there = (self.gap + self.slope * step[:, None]).abs()
-        # Exactly 0 on the whole line is no round-off: dead units, whose inputs are all 0.
-        dead = (self.gap == 0) & (self.slope == 0)
-        return (there <= ROUND_OFF * self.scale()[:, None]) & ~dead
+        """Switches whose gap, a step [B] further, is within twice the round-off: bool [B, n]."""
+        there = torch.addcmul(self.gap, self.slope, step[:, None]).abs_()
+        return (there <= 2 * ROUND_OFF * self.scale[:, None]) & self._alive
+
+    def doubt(self, near: torch.Tensor) -> torch.Tensor:
+        """Length of theta before an end within which round-off leaves open its near switches, [B]; 0 without one."""
+        lengths = ROUND_OFF * self.scale[:, None] / self.slope.abs()
+        return lengths.where(near, 0.0).amax(dim=1)
 
     def resolution(self) -> float:
-        """Length of theta over which no gap, 16 times as steep as any here, leaves the round-off."""
-        scale, slope = self.scale(), self.slope.abs().amax(dim=1)
-        lengths = ROUND_OFF * scale / (16 * slope)
-        return float(lengths[(slope > 0) & (scale > 0)].amin()) if bool(((slope > 0) & (scale > 0)).any()) else torch.inf
+        """Length of theta over which no gap, 16 times as steep as any here, leaves the round-off; infinite for any."""
+        lengths = ROUND_OFF * self.scale / (16 * self._steepest)
+        return float(lengths.nan_to_num(nan=torch.inf).where(self.scale > 0, torch.inf).amin())
 
 
-def options(layer: SwitchLayer, number: int, near: torch.Tensor, winner: torch.Tensor | None) -> dict[Choice, list[int]]:
+def options(
+    layer: SwitchLayer, number: int, near: torch.Tensor, winner: torch.Tensor | None
+) -> dict[Choice, list[int]]:
     """What each near switch of one point may be: off or on, or the entry of a window that wins.
 
     Args:

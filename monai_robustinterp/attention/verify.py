@@ -152,6 +152,8 @@ class _Side:
         self._line, self._found, self._index, self._pieces = line, found, index, pieces
         self.end, self.covered = end, 0.0
         self._before: Piece | None = None
+        # What holds up to a boundary is proven only up to where round-off leaves no doubt about the next region.
+        self._safe = 0.0
 
     def step_open(self) -> bool:
         """Whether a property is still being followed here."""
@@ -167,22 +169,31 @@ class _Side:
             return
         # Each boundary is looked at from both sides; 0 and the end of the range need not be boundaries.
         at_near = piece.close[1 - self._index] if self._before is not None else ()
-        at_far = piece.close[self._index] if far != self.end else ()
+        at_far = piece.close[self._index]
         hidden = [self._hidden_maps(theta, patterns) for theta, patterns in ((near, at_near), (far, at_far))]
+        safe = self._least(far, self._before_end(piece), most=near)
         for one, reach in self._reaches():
             if reach.end is None:
-                self._follow(one, reach, piece, near, far, hidden)
+                self._follow(one, reach, piece, near=near, far=far, safe=safe, hidden=hidden)
         values = tuple(one.value(*_middle(piece, near, far)) for one in self._found.properties)
         self._found.regions.append(Region(min(near, far), max(near, far), values))
-        self.covered, self._before = far, piece
+        self.covered, self._before, self._safe = far, piece, safe
         if far == self.end:
-            self.close("range")
+            self.close("range" if safe == far else "undecided")
 
     def close(self, end: End) -> None:
         """Ends all properties that are still followed."""
         for _, reach in self._reaches():
             if reach.end is None:
-                reach.end = end
+                reach.theta, reach.end = self._safe, end
+
+    def _before_end(self, piece: Piece) -> float:
+        """The theta up to which the piece is surely itself."""
+        return piece.high - piece.doubt[1] if self.end > 0 else piece.low + piece.doubt[0]
+
+    def _least(self, one: float, other: float, *, most: float) -> float:
+        """What is nearer to 0 of two thetas, but not nearer than a third one."""
+        return max(most, min(one, other)) if self.end > 0 else min(most, max(one, other))
 
     def _reaches(self) -> Iterator[tuple[Property, Reach]]:
         for one in self._found.properties:
@@ -199,13 +210,15 @@ class _Side:
         one: Property,
         reach: Reach,
         piece: Piece,
+        *,
         near: float,
         far: float,
+        safe: float,
         hidden: list[list[tuple[float, torch.Tensor]] | None],
     ) -> None:
         until = one.holds_until(piece, near, far)
-        reach.theta = until
         if until != far:
+            reach.theta = self._safe if until == near else self._least(until, safe, most=near)
             witness = (until + far) / 2
             logits, maps = self._line.gradient(witness)
             reach.end = "undecided"
@@ -214,8 +227,7 @@ class _Side:
             return
         for at in hidden:
             if at is None or not all(one.holds(piece.logits_at(theta), maps, theta) for theta, maps in at):
-                # Not even this region is free of doubt, since the switches may change a little before its end.
-                reach.theta, reach.end = near, "undecided"
+                reach.theta, reach.end = self._safe, "undecided"
                 return
 
 
