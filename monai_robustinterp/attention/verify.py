@@ -130,7 +130,9 @@ def traverse(
             for pair in reaches.values():
                 pair[index].end = "range"
     while open_sides := [side for side in sides if side.step_open()]:
-        if time_budget_s is not None and time.perf_counter() - start > time_budget_s:
+        # The region of the clean image is known already.
+        late = time_budget_s is not None and time.perf_counter() - start > time_budget_s
+        if late and found.regions:
             for side in open_sides:
                 side.close("time")
             break
