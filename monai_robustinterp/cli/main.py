@@ -7,9 +7,16 @@ import sys
 from collections.abc import Sequence
 
 from monai_robustinterp._version import __version__
-from monai_robustinterp.cli import certify, compare, curve, figure, signals, verify
+from monai_robustinterp.cli import attention, certify, compare, curve, figure, signals, verify
 
-COMMANDS = {"certify": certify, "compare": compare, "figure": figure, "curve": curve, "verify": verify}
+COMMANDS = {
+    "certify": certify,
+    "compare": compare,
+    "attention": attention,
+    "figure": figure,
+    "curve": curve,
+    "verify": verify,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

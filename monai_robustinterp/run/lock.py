@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _LISTS, _RUN = ".lists.lock", ".run.lock"
-_LEFTOVER = re.compile(r"\.cxr-[0-9a-f]{16}(-maps)?\.[0-9a-f]{8}|\.[0-9a-f]{16}\.tmp")
+_LEFTOVER = re.compile(r"\.cxr-[0-9a-f]{16}(-maps|-attention)?\.[0-9a-f]{8}|\.[0-9a-f]{16}\.tmp")
 
 
 class OutputFolder:

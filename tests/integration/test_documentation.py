@@ -178,10 +178,22 @@ def test_methods_of_captum_and_of_ones_own_can_be_certified(monkeypatch, capsys)
     assert own.certificate.spec.interpreter == "margin_gradient" and own.votes.counts.sum() == 8 * 38
 
 
+def test_the_plain_map_is_verified_in_python(capsys) -> None:
+    namespace: dict[str, Any] = {}
+    for block in python_blocks("docs/how-to/verify-attention.md"):
+        exec(compile(block, "verify-attention.md", "exec"), namespace)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["classification", "attention"]
+    low, high = namespace["found"].interval("attention")
+    assert -0.5 <= low < 0 < high <= 0.5
+
+
 def test_the_reference_lists_every_option_and_array() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     commands = ROOT / "monai_robustinterp" / "cli"
-    source = "".join((commands / name).read_text() for name in ("certify.py", "compare.py", "arguments.py"))
+    source = "".join(
+        (commands / name).read_text() for name in ("certify.py", "compare.py", "attention.py", "arguments.py")
+    )
     for option in re.findall(r'"(--[a-z-]+)"', source):
         assert option in text, option
     for name in monai_robustinterp.VoteMap.__dataclass_fields__:

@@ -14,7 +14,7 @@ LAYERS = (
     {"noise", "certificates", "interpreters", "networks", "visualize"},
     {"smoothing", "io"},
     {"inferers", "transforms", "bundle", "geometry"},
-    {"metrics", "attacks", "run", "training"},
+    {"metrics", "attention", "attacks", "run", "training"},
     {"study"},
     {"__init__", "cli", "__main__"},
 )
