@@ -69,8 +69,8 @@ def sections(results: Row, picture: str) -> list[list[str]]:
         [f"![certified maps of the models on the shipped pneumonia films]({picture})"],
         prose(
             "The shipped pneumonia films (children): reported cells outlined, lungs as a thin line. The model of the",
-            "letter sees the film with the letter. Its layers see far, so its evidence spreads around the letter into the",
-            "lung beside it: whether the alarm fires hangs on how much of that lies in the lung.",
+            "letter sees the film with the letter. Its layers see far, so its evidence spreads around the letter into",
+            "the lung beside it: whether the alarm fires hangs on how much of that lies in the lung.",
         ),
         ["Measured on " + surroundings_text(results["surroundings"]) + "."],
     ]
