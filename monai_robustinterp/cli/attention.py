@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     if not arguments.quiet:
         print(table(verified))
-        print(f"\nVerified: {shown_path(target)}/ (attention.png)")
+        print(f"\nResults: {shown_path(target)}/ (attention.png)")
     return 0
 
 
