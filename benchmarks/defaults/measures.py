@@ -49,7 +49,7 @@ def candidate_bundle(candidate: Candidate, *, n_samples: int, seed: int) -> Sali
 
 
 def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> VoteMap:
-    """The votes of the first copies, which are those of a shorter run."""
+    """The votes of the first copies, which are those of a shorter run without regions."""
     assert votes.copy_votes is not None and votes.copy_found is not None
     rows, c = votes.copy_votes[:n_samples], votes.counts.size
     found = np.unpackbits(votes.copy_found)[:n_samples]
@@ -63,6 +63,8 @@ def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> Vote
         tied_copies=0,
         pair_counts=None,
         constant_copies=0,
+        regions=(),
+        region_hits=None,
     )
     return dataclasses.replace(shorter, pair_counts=pair_counts(shorter)) if pairs else shorter
 

@@ -36,20 +36,15 @@ def kept_json(path: Path, settings: Settings, make: Callable[[], Any]) -> Any:
     Returns:
         The part as it is read back: lists for tuples, text for keys.
     """
-    left = left_json(path, settings)
-    if left is not None:
-        return left
-    write_json(path, {"settings": settings, "part": make()})
+    if not _is_of(_read_json(path), settings):
+        write_json(path, {"settings": settings, "part": make()})
     return json.loads(path.read_text())["part"]
 
 
 def left_json(path: Path, settings: Settings) -> Any:
     """The part that an earlier run of the same settings left at the path (:func:`kept_json`); None if it left none."""
-    if not path.exists():
-        return None
     found = _read_json(path)
-    same = found.get("settings") == json.loads(json.dumps(strict(settings)))
-    return found.get("part") if same else None
+    return found["part"] if _is_of(found, settings) else None
 
 
 def kept_arrays(path: Path, settings: Settings, make: Callable[[], Mapping[str, npt.ArrayLike]]) -> Arrays:
@@ -106,9 +101,15 @@ def _read_arrays(path: Path) -> Arrays:
     return {}
 
 
+def _is_of(found: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether the content of a file is a part of these settings."""
+    return "part" in found and found.get("settings") == json.loads(json.dumps(strict(settings)))
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is no file, or none in it."""
     try:
         found = json.loads(path.read_text())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
