@@ -21,17 +21,16 @@ from benchmarks.defaults.films import sample_films, validation_items
 from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.metrics import page
 from benchmarks.metrics.dataset import films_of
-from benchmarks.metrics.plan import BLIND, EIGHT, FULL, QUICK, Model, Plan
+from benchmarks.metrics.plan import EIGHT, FULL, QUICK, Model, Plan
 from benchmarks.places import RESULTS, ROOT
 from monai_robustinterp.metrics.registry import make_metric
 from monai_robustinterp.study.budget import within
-from monai_robustinterp.study.contenders import contenders
+from monai_robustinterp.study.contenders import BLIND, contenders
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.plan import TablePlan
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.runner import run_table
 from monai_robustinterp.study.saved_table import save_table
-from monai_robustinterp.study.summary import FACTS, correlations, flat_rows, summary
 
 
 def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Path, workers: int) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Pat
         contenders=contenders(plan.methods, kinds=("plain", "certified"), blind=BLIND),
         metrics=[make_metric(name) for name in plan.metrics],
         bundle=model.bundle,
-        overrides=model.overrides,
+        overrides={"device": "$torch.device('cpu')"},
         n_samples=plan.n_samples,
     )
     if plan.seconds is not None:
@@ -56,15 +55,13 @@ def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Pat
             progress=lambda: print(f"  {model.label}: {next(done) + 1} of {2 * len(made.films)}", flush=True),
         )
     facts = {"model": model.label, "bundle": model.bundle, "budget": made.budget or made.n_samples}
-    save_table(made, rows, output, about=facts)
-    flat = flat_rows(rows)
-    columns = [*FACTS, *plan.metrics]
+    summed, together = save_table(made, rows, output, about=facts)
     return {
         **facts,
         "films": len(made.films),
         "patients": len({film.patient for film in made.films}),
-        "summary": summary(flat, columns),
-        "correlations": correlations(flat, columns),
+        "summary": summed,
+        "correlations": together,
         "refused": sorted({row["refused"] for row in rows if row["refused"]}),
         "directions": {metric.name: metric.direction for metric in made.metrics},
     }

@@ -29,7 +29,6 @@ SLIDES: Methods = (
     ("meaningful_perturbation", {"iterations": 60}),
     ("robust_perturbation", {"iterations": 60}),
 )
-BLIND = ("center", "fixed", "lungs", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,26 +39,22 @@ class Model:
         label: on the page.
         bundle: its name.
         target: the explained finding, a name or an index.
-        overrides: of its configuration.
     """
 
     label: str
     bundle: str
     target: str | int
-    overrides: Mapping[str, Any]
 
 
 OPACITY = Model(
     label="opacity by evidence",
     bundle="chest_xray_evidence",
     target=1,
-    overrides={"device": "$torch.device('cpu')"},
 )
 FINDINGS = Model(
     label="eleven findings",
     bundle="chest_xray_findings",
     target="Pneumonia",
-    overrides={"device": "$torch.device('cpu')"},
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -77,13 +77,18 @@ def interpreter(text: str) -> InterpreterChoice:
         interpreter_class(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    return InterpreterChoice(name, setting_values(text, settings))
+
+
+def setting_values(text: str, settings: Sequence[str]) -> dict[str, Any]:
+    """The values of ``ARGUMENT=VALUE`` texts, which are JSON or text; ``text`` is all that was given, for messages."""
     pairs = [setting.partition("=") for setting in settings]
     if not all(equals for _, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME or NAME:ARGUMENT=VALUE, with a colon before each")
-    values = {argument: value(given) for argument, _, given in pairs}
+    values = {argument: _value(given) for argument, _, given in pairs}
     if len(values) != len(pairs):
         raise argparse.ArgumentTypeError(f"{text!r} sets an argument twice")
-    return InterpreterChoice(name, values)
+    return values
 
 
 def split_outside_json(text: str, separator: str) -> list[str]:
@@ -99,8 +104,7 @@ def split_outside_json(text: str, separator: str) -> list[str]:
     return parts
 
 
-def value(text: str) -> Any:
-    """The value of a setting: JSON, or text."""
+def _value(text: str) -> Any:
     try:
         found = json.loads(text, parse_constant=str)
     except json.JSONDecodeError:

@@ -18,9 +18,9 @@ from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
     positive,
+    setting_values,
     shown_path,
     split_outside_json,
-    value,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
@@ -125,13 +125,10 @@ def table(verified: Verified) -> str:
 
 def _perturbation(text: str) -> Perturbation:
     name, *settings = split_outside_json(text.strip(), ":")
-    pairs = [setting.partition("=") for setting in settings]
-    if not all(equals for _, equals, _ in pairs):
-        raise InputRefused("--perturb must be NAME or NAME:SETTING=VALUE, with a colon before each setting.")
     try:
-        values = {key: value(given) for key, _, given in pairs}
+        values = setting_values(text, settings)
     except argparse.ArgumentTypeError as error:
-        raise InputRefused(str(error)) from error
+        raise InputRefused(f"--perturb: {error}.") from error
     if not all(isinstance(number, int | float) for number in values.values()):
         raise InputRefused("the settings of a perturbation are numbers.")
     return make_perturbation(name, **values)

@@ -18,9 +18,9 @@ from monai_robustinterp.cli.arguments import (
     chosen_interpreter,
     classifier_overrides,
     positive,
+    setting_values,
     shown_path,
     split_outside_json,
-    value,
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.metrics.base import Metric
@@ -127,9 +127,8 @@ def metrics(texts: Sequence[str]) -> list[Metric]:
     found = []
     for text in sorted(METRICS) if list(texts) == ["all"] else texts:
         name, *settings = split_outside_json(text.strip(), ":")
-        pairs = [setting.partition("=") for setting in settings]
         try:
-            found.append(make_metric(name, **{key: value(given) for key, _, given in pairs}))
+            found.append(make_metric(name, **setting_values(text, settings)))
         except argparse.ArgumentTypeError as error:
             raise InputRefused(f"metric {name!r}: {error}.") from error
     return found

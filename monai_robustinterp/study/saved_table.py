@@ -22,7 +22,9 @@ _TEXT = {"name", "kind", "label", "settings", "refused", "reasons", "column", "f
 _WHOLE = {"film", "patient", "copies", "covered", "tested", "films", "patients", "maps"}
 
 
-def save_table(plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dict[str, Any]) -> None:
+def save_table(
+    plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dict[str, Any]
+) -> tuple[list[Row], list[Row]]:
     """Writes the table in place of an earlier one.
 
     Files: ``table.csv`` and ``table.parquet`` (a row a film and contender), ``summary.csv`` (means by contender with
@@ -34,6 +36,10 @@ def save_table(plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dic
         rows: of :func:`~monai_robustinterp.study.runner.run_table`.
         output: an existing folder.
         about: what the page says of classifier, machine and versions, JSON values.
+
+    Returns:
+        :func:`~monai_robustinterp.study.summary.summary` and
+        :func:`~monai_robustinterp.study.summary.correlations` of the rows.
     """
     flat = flat_rows(rows)
     columns = [*(name for name in FACTS if any(name in row for row in rows)), *(metric.name for metric in plan.metrics)]
@@ -53,6 +59,7 @@ def save_table(plan: TablePlan, rows: Sequence[Row], output: Path, *, about: dic
         {"film": number, "image": str(film.path), "patient": film.patient} for number, film in enumerate(plan.films)
     ]
     atomic_write(output / "films.json", lambda file: file.write(json_bytes(films)), overwrite=True, private=True)
+    return summed, together
 
 
 def _arrow(rows: Sequence[Row]) -> pa.Table:
