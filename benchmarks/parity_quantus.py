@@ -75,7 +75,7 @@ def compared(case: Case, quantus: Any, skimage: Any) -> Iterator[tuple[str, Arra
     plain = {"abs": False, "normalise": False, "disable_warnings": True}
     step = case.image.shape[2]
     flipping = quantus.PixelFlipping(features_in_step=step, perturb_baseline=0.0, **plain)(**asked)
-    shares, scores = Deletion().curve(case)
+    shares, scores = Deletion(substrate="zero").curve(case)
     # They part equal pixels: what is compared is where both have taken as many.
     ends = np.rint(shares * case.saliency.size).astype(np.int64)
     whole = (ends > 0) & (ends % step == 0)

@@ -9,7 +9,7 @@ run resumes. ``--quick`` (sample images with made-up boxes, few copies) needs no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,10 @@ def films_of(
 def decided(output: Path, candidate: Candidate, items: Sequence[LabeledImage], plan: Plan) -> list[Row]:
     """Decisions of validation images under the candidate's noise, kept."""
     bundle = candidate_bundle(candidate, n_samples=1, seed=0)
-    settings = _settings(candidate, draws=plan.draws, images=[Path(item["image"]).name for item in items])
-    settings |= bundle.files | {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "interpreter": ""}
+    # What makes the map of a candidate has no part in its decisions.
+    noise_alone = replace(OLD, bundle=candidate.bundle, interpreter="", **candidate.shape)
+    settings = _settings(noise_alone, draws=plan.draws, images=[Path(item["image"]).name for item in items])
+    settings |= bundle.files | {"denoiser": bundle.inferer.recipe.spec(0).denoiser}
     noise = "-".join(map(str, candidate.noise))
     found: list[Row] = kept_json(
         output / f"decisions-{noise}.json", settings, lambda: decisions(bundle, items, draws=plan.draws)

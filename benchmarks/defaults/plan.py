@@ -37,9 +37,14 @@ class Candidate:
     beta: str = "0.5"
 
     @property
-    def noise(self) -> tuple[str, float, float, float, str]:
+    def shape(self) -> dict[str, Any]:
+        """The noise and what is done about it."""
+        return {name: getattr(self, name) for name in ("sigma", "brightness", "tilt", "denoiser")}
+
+    @property
+    def noise(self) -> tuple[Any, ...]:
         """What the decision under noise depends on."""
-        return self.bundle, self.sigma, self.brightness, self.tilt, self.denoiser
+        return self.bundle, *self.shape.values()
 
     @property
     def label(self) -> str:

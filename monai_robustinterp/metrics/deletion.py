@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from monai_robustinterp.metrics.base import Direction
-from monai_robustinterp.metrics.perturbation_game import BLACK, EXPLAINED, TIES, PerturbationGame
+from monai_robustinterp.metrics.perturbation_game import EXPLAINED, GRAY, TIES, PerturbationGame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +16,10 @@ class Deletion(PerturbationGame):
     name: ClassVar[str] = "deletion"
     direction: ClassVar[Direction] = "lower"
     protocol: ClassVar[str] = (
-        "Area under the probability of the explained class by the share of pixels set to zero, one image row's worth a "
-        "step, those of the largest map values first (Petsiuk, Das and Saenko, RISE, BMVC 2018)."
+        "Area under the probability of the explained class by the share of pixels set to the mean gray, one row's "
+        "worth a step, those of the largest map values first (Petsiuk, Das and Saenko, RISE, BMVC 2018)."
     )
-    deviations: ClassVar[tuple[str, ...]] = (EXPLAINED, BLACK, TIES)
+    deviations: ClassVar[tuple[str, ...]] = (EXPLAINED, GRAY, TIES)
     inserts: ClassVar[bool] = False
 
 
@@ -29,8 +29,8 @@ class DeletionArgMax(Deletion):
 
     name: ClassVar[str] = "deletion_argmax"
     protocol: ClassVar[str] = (
-        "Area under the probability of the predicted class by the share of pixels set to zero, one image row's worth a "
-        "step, those of the largest map values first (the code of Kim, Kim, Kim and Ro, IEEE TIP 31:301, 2022)."
+        "Area under the probability of the predicted class by the share of pixels set to the mean gray, one row's "
+        "worth a step, those of the largest map values first (the code of Kim, Kim, Kim and Ro, IEEE TIP 31:301, 2022)."
     )
-    deviations: ClassVar[tuple[str, ...]] = (BLACK, TIES)
+    deviations: ClassVar[tuple[str, ...]] = (GRAY, TIES)
     of_predicted: ClassVar[bool] = True

@@ -19,7 +19,9 @@ Substrate = Literal["zero", "mean", "blur"]
 
 TIES = "Pixels of equal map values, those of one cell among them, go in one step, which the area crosses in a line."
 EXPLAINED = "The explained class is followed; the sources follow the predicted one, which is another one on some films."
-BLACK = "Zero is that of the network's input in [0, 1], black; in the sources it is the training set's mean gray."
+GRAY = (
+    "The gray is the mean of the film; in the sources it is that of the training set, their zero after normalization."
+)
 
 _BLUR_PX, _BLUR_OF_PX = 5, 224
 
@@ -38,7 +40,7 @@ class PerturbationGame(Metric):
     inserts: ClassVar[bool]
     of_predicted: ClassVar[bool] = False
 
-    substrate: Substrate = "zero"
+    substrate: Substrate = "mean"
     step: int | None = None
 
     def __post_init__(self) -> None:

@@ -68,17 +68,21 @@ def score(name: str, case: Case, **settings: Any) -> float:
 
 def test_deletion_is_the_area_under_the_falling_score() -> None:
     # s = 1, .6, .3, .1, 0 gives p = .9, .58, .34, .18, .1.
-    assert score("deletion", four(), step=1) == pytest.approx((0.45 + 0.58 + 0.34 + 0.18 + 0.05) / 4)
-    assert score("deletion", four(saliency=-MAP), step=1) == pytest.approx((0.45 + 0.82 + 0.66 + 0.42 + 0.05) / 4)
+    assert score("deletion", four(), step=1, substrate="zero") == pytest.approx((0.45 + 0.58 + 0.34 + 0.18 + 0.05) / 4)
+    assert score("deletion", four(saliency=-MAP), step=1, substrate="zero") == pytest.approx(
+        (0.45 + 0.82 + 0.66 + 0.42 + 0.05) / 4
+    )
     # A row at a time, without another step given.
-    assert score("deletion", four()) == pytest.approx((0.45 + 0.34 + 0.05) / 2)
+    assert score("deletion", four(), substrate="zero") == pytest.approx((0.45 + 0.34 + 0.05) / 2)
     # Steps of 3 of 4: at 3/4 of the film, and at all of it.
-    assert score("deletion", four(), step=3) == pytest.approx((0.9 + 0.18) / 2 * 0.75 + (0.18 + 0.1) / 2 * 0.25)
+    assert score("deletion", four(), step=3, substrate="zero") == pytest.approx(
+        (0.9 + 0.18) / 2 * 0.75 + (0.18 + 0.1) / 2 * 0.25
+    )
 
 
 def test_equal_pixels_go_together() -> None:
     expected = 0.25 * (0.9 + 0.58) / 2 + 0.5 * (0.58 + 0.18) / 2 + 0.25 * (0.18 + 0.1) / 2
-    assert score("deletion", four(saliency=TIED), step=1) == pytest.approx(expected)
+    assert score("deletion", four(saliency=TIED), step=1, substrate="zero") == pytest.approx(expected)
     # A step of 2 would part the tied ones, and takes 3.
     assert step_ends(TIED.ravel(), 2).tolist() == [0, 3, 4]
 
@@ -86,13 +90,15 @@ def test_equal_pixels_go_together() -> None:
 def test_pixels_of_one_cell_go_together() -> None:
     for saliency in (MAP, TIED):
         case = four(saliency=saliency)
-        assert score("deletion", as_cells(case), step=1) == pytest.approx(score("deletion", case, step=1))
+        assert score("deletion", as_cells(case), step=1, substrate="zero") == pytest.approx(
+            score("deletion", case, step=1, substrate="zero")
+        )
 
 
 def test_the_mean_as_substrate_keeps_what_depends_on_the_mean_alone() -> None:
     # s = 1, .85, .8, .85, 1: a pixel gone is .25.
     expected = (0.45 + 0.78 + 0.74 + 0.78 + 0.45) / 4
-    assert score("deletion", four(), step=1, substrate="mean") == pytest.approx(expected)
+    assert score("deletion", four(), step=1) == pytest.approx(expected)
 
 
 def test_insertion_is_the_area_under_the_rising_score() -> None:
@@ -110,7 +116,7 @@ def test_the_blur_is_a_gaussian_of_the_sources_width() -> None:
 
 
 def test_the_arg_max_forms_follow_the_predicted_class() -> None:
-    assert score("deletion_argmax", four()) == pytest.approx(0.95)
+    assert score("deletion_argmax", four(), substrate="zero") == pytest.approx(0.95)
     assert score("insertion_argmax", four(), substrate="zero") == pytest.approx(0.95)
 
 
