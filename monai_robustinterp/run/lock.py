@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+PARTS = "parts"
+"""Folder, in an output folder, of what a run keeps so that another one can go on."""
+
 _LISTS, _RUN = ".lists.lock", ".run.lock"
 _LEFTOVER = re.compile(r"\.cxr-[0-9a-f]{16}(-maps|-attention)?\.[0-9a-f]{8}|\.[0-9a-f]{16}\.tmp")
 
@@ -93,7 +96,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 def _remove_leftovers(folder: Path) -> None:
     """Removes what killed runs did not finish; with the exclusive lock no living run has any."""
-    for path in folder.iterdir():
+    for path in [*folder.iterdir(), *folder.glob(f"{PARTS}/.*")]:
         if not _LEFTOVER.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():

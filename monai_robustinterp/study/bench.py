@@ -15,6 +15,7 @@ from monai_robustinterp._version import __version__
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.run.inputs import refuse_irregular
+from monai_robustinterp.run.lock import PARTS
 from monai_robustinterp.study.contenders import Contender
 from monai_robustinterp.study.dataset import Film
 from monai_robustinterp.study.judged import Judged, case_of, judge
@@ -49,7 +50,7 @@ class Bench:
     """
 
     def __init__(self, plan: TablePlan, output: Path) -> None:
-        self.plan, self.parts = plan, output / "parts"
+        self.plan, self.parts = plan, output / PARTS
         self.place = Workplace(plan.bundle, plan.overrides, seed=plan.seed)
         self._shared = self._shared_settings()
 

@@ -14,6 +14,7 @@ from monai_robustinterp._version import __version__
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.run.lock import PARTS
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.study.dataset import Film
@@ -74,7 +75,7 @@ def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
                 "device": str(place.base.device),
                 "shape": shape,
             }
-            path = output / "parts" / f"seconds-{contender.slug}.json"
+            path = output / PARTS / f"seconds-{contender.slug}.json"
             bundle = place.bundle(contender)
             a_copy = kept_json(path, settings, lambda bundle=bundle: seconds_per_copy(bundle, shape=shape))  # type: ignore[misc]
             copies = max(1, int(seconds / a_copy))

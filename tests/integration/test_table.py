@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -21,6 +24,36 @@ from monai_robustinterp.study.plan import TablePlan
 from monai_robustinterp.study.runner import run_table
 from monai_robustinterp.study.saved_table import save_table
 
+# Kills a run five times while it makes parts, each time a little later; forked off a process that has imported already.
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from monai_robustinterp.cli.main import main
+torch.set_num_threads(1)
+folder, arguments = Path(sys.argv[1]), sys.argv[2:]
+
+def begin(name):
+    pid = os.fork()
+    if not pid:
+        try:
+            main([*arguments, str(folder / name)])
+        finally:
+            os._exit(0)
+    return pid
+
+parts = folder / "killed" / "parts"
+for number in range(1, 6):
+    pid = begin("killed")
+    while len(list(parts.glob("*"))) < number and not os.waitpid(pid, os.WNOHANG)[0]:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print(len(list(parts.glob("*"))))
+(parts / ".0123456789abcdef.tmp").write_bytes(b"half")
+for name in ("killed", "whole"):
+    os.waitpid(begin(name), 0)
+"""
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
 
@@ -101,6 +134,30 @@ def test_a_run_that_is_stopped_again_and_again_gives_the_same_table(whole, datas
             stops += 1
     assert stops >= 5
     assert untimed(rows) == untimed(whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_gives_the_same_table_and_leaves_nothing(dataset, tmp_path) -> None:
+    arguments = ["compare", str(dataset), "--interpreters", "cam", "--metrics", "box_mass,lung_top_k", "--samples", "8"]
+    arguments += ["--bundle", "chest_xray_evidence", "--blind", "random", "--quiet", "--output"]
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    assert len(run.stdout.split()) == 5, run.stdout
+
+    def table(folder: Path) -> list[dict]:
+        with (folder / "table.csv").open() as file:
+            return [{name: value for name, value in row.items() if name != "cpu_s"} for row in csv.DictReader(file)]
+
+    assert len(table(whole)) == 9 and table(killed) == table(whole)
+    parts = [sorted(path.name for path in (folder / "parts").iterdir()) for folder in (killed, whole)]
+    assert parts[0] == parts[1]
 
 
 def test_what_is_kept_is_not_done_again_and_what_depends_on_other_settings_is(
