@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from monai_robustinterp.study.tables import Goal, prose, rounded_down, table
 
 _RADIUS_GOAL = 0.6
 _LEDGER_GOAL = 12
+_DEFAULT_COPIES = 512
 
 
 def sections(results: dict[str, Any]) -> list[list[str]]:
@@ -51,6 +53,7 @@ def sections(results: dict[str, Any]) -> list[list[str]]:
         ["## The chosen one beside the earlier one, on the other half"],
         prose(*_choice(results)),
         *_reported(results),
+        *_at_equal_seconds(results),
         ["Goals that were set beforehand:", "", *(goal.line for goal in _goals(results))],
         ["## Decisions"],
         _decisions(results),
@@ -116,6 +119,37 @@ def _reported(results: dict[str, Any]) -> list[list[str]]:
         ),
         table([*head, "boxes", "points", "shared", "CPU s a film"], lines),
     ]
+
+
+def _at_equal_seconds(results: dict[str, Any]) -> list[list[str]]:
+    """Each one at the number of copies whose seconds are nearest to those of the chosen one's 512 copies."""
+
+    def seconds(label: str, size: int) -> float:
+        rows = [row for row in results["reported"][label]["films"] if row["m"] == size]
+        return size * statistics.median(row["cpu_ms"] for row in rows) / 1000
+
+    new = results["new"]
+    sizes = sorted({row["m"] for row in results["reported"][new]["films"]})
+    wanted = seconds(new, min(sizes, key=lambda size: abs(size - _DEFAULT_COPIES)))
+    nearest = {
+        label: min(sizes, key=lambda size: abs(math.log(seconds(label, size) / wanted)))
+        for label in results["reported"]
+    }
+    return [
+        prose(
+            f"At equal CPU seconds ({wanted:.0f} a film): "
+            + "; ".join(
+                f"*{label}* with {size:,} copies ({seconds(label, size):.0f} s) reaches {_both(results, label, size)}"
+                for label, size in nearest.items()
+            )
+            + ".",
+        )
+    ]
+
+
+def _both(results: dict[str, Any], label: str, size: int) -> str:
+    rows = results["reported"][label]["films"]
+    return rounded_down(statistics.median(row["both"] for row in rows if (row["m"], row["pairs"]) == (size, False)), 3)
 
 
 def _line(label: str, size: int, paired: bool, found: Row, large: Sequence[Row]) -> list[str]:
