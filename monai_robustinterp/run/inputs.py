@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, is_dicom, storage_class
+from monai_robustinterp.io.read.dicom_admission import view_concern
+from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, is_dicom, storage_class, view_header
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
 RESULT_PREFIX = "cxr-"
@@ -20,7 +21,13 @@ _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Waveforms, presentation states, raw data and masks, mappings, surfaces, reports, documents, radiotherapy.
 _NO_FILM = tuple(f"{_STORAGE}{branch}" for branch in ("9.", "11.", "66", "67", "68.", "88.", "104.", "481."))
+_NO_IMAGE = "the folder holds no DICOM, NIfTI, PNG or JPEG image: check the path."
+_ONLY_OTHER_VIEWS = (
+    "the folder holds no film whose view may be one from the front or the back: name a file itself to take it all the "
+    "same."
+)
 _OTHER_FILES = "no images by name and content"
+_OTHER_VIEWS = "films whose view is not from the front or the back"
 _BESIDE_DICOMDIR = "pictures that are no DICOM beside a DICOMDIR"
 
 
@@ -44,7 +51,8 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
 
     A file that is named is always taken. In a folder, regular files with an image's suffix are taken, and others if
     they start like DICOM (part 10 files often have no suffix); hidden files are not, nor results of this package, nor
-    DICOM objects that cannot hold a film by their class. Beside a DICOMDIR there are a viewer's pictures: only DICOM is
+    DICOM objects that cannot hold a film by their class, nor films whose header states another view than one from the
+    front or the back, as the lateral one of a study. Beside a DICOMDIR there are a viewer's pictures: only DICOM is
     taken.
     """
     images: list[Path] = []
@@ -65,7 +73,7 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
         medium = any(path.name == _DICOMDIR for path in files)
         reasons = [_no_film(path, medium=medium) for path in files]
         if all(reasons) and not unread:
-            refused.append((entry, "the folder holds no DICOM, NIfTI, PNG or JPEG image: check the path."))
+            refused.append((entry, _ONLY_OTHER_VIEWS if _OTHER_VIEWS in reasons else _NO_IMAGE))
         images += [path for path, reason in zip(files, reasons, strict=True) if not reason]
         passed_over.update(filter(None, reasons))
     return FoundImages(images=tuple(images), passed_over=passed_over, refused=tuple(refused))
@@ -137,6 +145,6 @@ def _dicom_without_film(path: Path) -> str:
     sop_class = storage_class(path)
     if sop_class == _DIRECTORY_CLASS:
         return _DICOMDIR
-    return (
-        "DICOM objects without a film (reports, presentation states, masks)" if sop_class.startswith(_NO_FILM) else ""
-    )
+    if sop_class.startswith(_NO_FILM):
+        return "DICOM objects without a film (reports, presentation states, masks)"
+    return _OTHER_VIEWS if view_concern(view_header(path)) else ""

@@ -50,6 +50,12 @@ def study(folder: Path) -> list[Path]:
     return [*films, folder / "IMAGES" / "I0003"]
 
 
+def coded(code: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", meaning
+    return item
+
+
 def test_a_study_folder_with_a_directory_and_reports(tmp_path: Path) -> None:
     films = study(tmp_path)
     found = find_images([tmp_path])
@@ -60,6 +66,29 @@ def test_a_study_folder_with_a_directory_and_reports(tmp_path: Path) -> None:
         "no images by name and content": 2,
         "pictures that are no DICOM beside a DICOMDIR": 1,
     }
+
+
+def test_of_a_study_the_views_from_the_front_or_back_are_taken(tmp_path: Path) -> None:
+    lateral = coded("399067008", "lateral")
+    views = {
+        "pa": {"ViewPosition": "PA"},
+        "unknown": {"ViewPosition": ""},
+        "front": {"PatientOrientation": ["L", "F"], "ViewPosition": ""},
+        "left": {"ViewPosition": "LL"},
+        "coded": {"ViewPosition": "", "ViewCodeSequence": [lateral]},
+        "side": {"ViewPosition": "", "ViewCodeSequence": None, "PatientOrientation": ["A", "F"]},
+    }
+    (study_folder := tmp_path / "study").mkdir()
+    for name, elements in views.items():
+        make_dx(study_folder / f"{name}.dcm", cr=True, elements=elements)
+    found = find_images([study_folder])
+    assert sorted(path.stem for path in found.images) == ["front", "pa", "unknown"]
+    assert found.passed_over == {"films whose view is not from the front or the back": 3}
+    assert find_images([study_folder / "left.dcm"]).images == (study_folder / "left.dcm",)
+    for path in found.images:
+        path.unlink()
+    ((_, reason),) = find_images([study_folder]).refused
+    assert "from the front or the back" in reason and "name a file itself" in reason
 
 
 def test_pictures_are_films_where_there_is_no_directory(tmp_path: Path) -> None:

@@ -512,3 +512,64 @@ def test_the_crop_of_wide_pixels_is_square_in_mm(tmp_path: Path) -> None:
     assert CropCenterSquared("image")(loaded)["image"].shape == (1, 100, 200)
     torch_only = CropCenterSquared("image")({"image": torch.zeros(1, 100, 200)})["image"]
     assert torch_only.shape == (1, 100, 100)
+
+
+# Shutters and overlays ------------------------------------------------------------------------------------------------
+
+
+def shut(folder: Path, **elements: Any) -> tuple[npt.NDArray[Any], dict[str, Any], str]:
+    return read(make_dx(folder / "shut.dcm", pixels=chest_like(256, 224), cr=True, elements=elements))
+
+
+def test_what_a_shutter_covers_is_black_and_its_edges_are_seen(tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows, columns = np.mgrid[1:257, 1:225]
+    rectangle = {
+        "ShutterUpperHorizontalEdge": 11,
+        "ShutterLowerHorizontalEdge": 200,
+        "ShutterLeftVerticalEdge": 21,
+        "ShutterRightVerticalEdge": 180,
+    }
+    circle = {"CenterOfCircularShutter": [120, 100], "RadiusOfCircularShutter": 90}
+    corners = {"VerticesOfThePolygonalShutter": [11, 21, 11, 180, 200, 180, 200, 21]}
+    in_rectangle = (rows >= 11) & (rows <= 200) & (columns >= 21) & (columns <= 180)
+    in_circle = (rows - 120) ** 2 + (columns - 100) ** 2 <= 90**2
+    kinds = (
+        ({"ShutterShape": "RECTANGULAR"} | rectangle, in_rectangle),
+        ({"ShutterShape": "CIRCULAR"} | circle, in_circle),
+        ({"ShutterShape": "POLYGONAL"} | corners, in_rectangle),
+        ({"ShutterShape": ["CIRCULAR", "RECTANGULAR"]} | rectangle | circle, in_circle & in_rectangle),
+    )
+    with collected() as case:
+        for elements, seen in kinds:
+            with case(elements["ShutterShape"]):
+                array, meta, said = shut(tmp_path_factory.mktemp("case"), **elements)
+                np.testing.assert_allclose(array, np.where(seen, chest_like(256, 224) / 4095, 0), atol=1e-6)
+                assert meta["intensity_path"].endswith("shutter set to black") and "shutter" not in said
+                assert meta["display_slope"] == pytest.approx(1 / 4095)
+
+
+def test_a_shutter_that_is_none_is_ignored_with_a_sentence(tmp_path_factory: pytest.TempPathFactory) -> None:
+    kinds = (
+        {"ShutterShape": "BITMAP"},
+        {"ShutterShape": "CIRCULAR", "RadiusOfCircularShutter": 90},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [900, 900], "RadiusOfCircularShutter": 9},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 2, 3]},
+    )
+    with collected() as case:
+        for elements in kinds:
+            with case(elements):
+                array, _, said = shut(tmp_path_factory.mktemp("case"), **elements)
+                np.testing.assert_allclose(array, chest_like(256, 224) / 4095, atol=1e-6)
+                assert "a display shutter of the header" in said and "is ignored" in said
+
+
+def test_an_overlay_in_the_high_bits_is_no_part_of_the_pixels(tmp_path: Path) -> None:
+    path = make_dx(tmp_path / "overlay.dcm", pixels=chest_like(256, 224), cr=True)
+    dataset = dcmread(path)
+    stored = np.frombuffer(dataset.PixelData, dtype=np.uint16).copy()
+    stored[::7] |= 1 << 12
+    dataset.PixelData = stored.tobytes()
+    for element, representation, value in ((0x10, "US", 256), (0x11, "US", 224), (0x100, "US", 16), (0x102, "US", 12)):
+        dataset.add_new((0x6000, element), representation, value)
+    dataset.save_as(path)
+    np.testing.assert_allclose(read(path)[0], chest_like(256, 224) / 4095, atol=1e-6)

@@ -87,7 +87,7 @@ def admission_concerns(dataset: Dataset) -> list[str]:
             f"Modality is {shown_term(modality, _MODALITY_TERMS)}; radiographs have {', '.join(MODALITIES)} "
             "(Secondary Capture: also OT, SC)"
         )
-    concerns += filter(None, (_body_part_concern(dataset), _view_concern(dataset)))
+    concerns += filter(None, (_body_part_concern(dataset), view_concern(dataset)))
     if text(dataset, "PresentationIntentType") == "FOR PROCESSING":
         concerns.append("PresentationIntentType is FOR PROCESSING; the networks are for images for presentation")
     conversion = text(dataset, "ConversionType")
@@ -112,18 +112,11 @@ def display_oddities(dataset: Dataset) -> list[str]:
     return oddities
 
 
-def _body_part_concern(dataset: Dataset) -> str:
-    stated, known = text(dataset, "BodyPartExamined"), body_part(dataset)
-    codes = [text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")[:1]]
-    if codes and codes[0] and codes[0] not in _CHEST_CODES:
-        return "AnatomicRegionSequence has no code of the chest; the networks are for the chest"
-    if stated and not (known and _CHEST.search(known)) and not (codes and codes[0] and not known):
-        return f"BodyPartExamined is {known or 'not a term of the standard'}; the networks are for the chest"
-    return ""
+def view_concern(dataset: Dataset) -> str:
+    """Why the view is none from the front or the back; "" if nothing says so.
 
-
-def _view_concern(dataset: Dataset) -> str:
-    """The view position decides; where it says nothing known, the code of the view, then the patient's orientation."""
+    The view position decides; where it says nothing known, the code of the view, then the patient's orientation.
+    """
     view, rule = _plain(text(dataset, "ViewPosition")), "the networks are for views from the front or the back"
     if view in _OTHER_VIEWS:
         return f"ViewPosition is {view} ({_OTHER_VIEWS[view]}); {rule}"
@@ -136,6 +129,16 @@ def _view_concern(dataset: Dataset) -> str:
         return f"ViewCodeSequence has the code of a lateral view; {rule}"
     if not (view or codes - {""}) and text(dataset, "PatientOrientation")[:1] in ("A", "P"):
         return f"PatientOrientation is that of a lateral view; {rule}"
+    return ""
+
+
+def _body_part_concern(dataset: Dataset) -> str:
+    stated, known = text(dataset, "BodyPartExamined"), body_part(dataset)
+    codes = [text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")[:1]]
+    if codes and codes[0] and codes[0] not in _CHEST_CODES:
+        return "AnatomicRegionSequence has no code of the chest; the networks are for the chest"
+    if stated and not (known and _CHEST.search(known)) and not (codes and codes[0] and not known):
+        return f"BodyPartExamined is {known or 'not a term of the standard'}; the networks are for the chest"
     return ""
 
 

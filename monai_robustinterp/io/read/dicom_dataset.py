@@ -29,6 +29,7 @@ _LARGEST_FIRST_ELEMENT = 0x70
 _LONGEST_FIRST_VALUE = 2**16
 _FIRST_REPRESENTATIONS = (b"AE", b"CS", b"DA", b"IS", b"LO", b"LT", b"OB", b"SH", b"SQ", b"TM", b"UI", b"UL", b"US")
 _PHOTOMETRIC_OF_SHAPE = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}
+VIEW_KEYWORDS = ("PatientOrientation", "ViewCodeSequence", "ViewPosition")
 _FRAME_KEYWORDS = (
     "AnatomicRegionSequence",
     "ImageLaterality",
@@ -63,6 +64,19 @@ def storage_class(path: Path) -> str:
         return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
     except Exception:  # no preamble, or damaged: the reader says what is wrong
         return ""
+
+
+def view_header(path: Path) -> Dataset:
+    """What the header of a file says of its view, as far as it can be read; pixels are not.
+
+    The file is not inflated: a deflated data set counts as empty.
+    """
+    try:
+        if text(read_file_meta_info(path), "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            return Dataset()
+        return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(VIEW_KEYWORDS))
+    except Exception:  # damaged: the reader says what is wrong
+        return Dataset()
 
 
 def parse_dicom(content: bytes) -> tuple[FileDataset, tuple[str, ...]]:

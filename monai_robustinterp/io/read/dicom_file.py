@@ -18,9 +18,10 @@ from monai_robustinterp.io.read.dicom_admission import (
 from monai_robustinterp.io.read.dicom_dataset import parse_dicom
 from monai_robustinterp.io.read.dicom_display import DisplayedLevels, displayed_levels
 from monai_robustinterp.io.read.dicom_header import header_meta, lossy_compression, pixel_aspect, pixel_spacing
-from monai_robustinterp.io.read.dicom_padding import Padding, find_padding
+from monai_robustinterp.io.read.dicom_padding import find_padding
 from monai_robustinterp.io.read.dicom_pixels import stored_pixels
-from monai_robustinterp.io.read.gray_levels import GrayLevels, gray_levels, spread
+from monai_robustinterp.io.read.dicom_shutter import find_shutter
+from monai_robustinterp.io.read.gray_levels import GrayLevels, Mask, gray_levels, spread
 from monai_robustinterp.io.read.header_text import HeaderText
 from monai_robustinterp.io.read.source_image import SourceImage, aspect_warnings, check_content, no_slope
 
@@ -35,6 +36,7 @@ _GRAYSCALE = (
     "WindowWidth",
 )
 
+_SHUT = "pixels under the display shutter set to black"
 _META_START = 132  # behind preamble and prefix
 _PIECE = 2**24
 
@@ -64,7 +66,9 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
             "image, or read with strict=False if the header is wrong and the image was looked at."
         )
     padding = find_padding(stored.values, dataset)
-    levels = gray_levels(stored.values, padding.mask)
+    shutter = find_shutter(dataset, stored.values.shape)
+    black = _either(padding.mask, shutter.mask)
+    levels = gray_levels(stored.values, black)
     check_content(levels.counted())  # one value beside padding is no content either
     if stored.in_color:
         _delete_grayscale(dataset)
@@ -74,11 +78,16 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
     oddities = (*display_oddities(dataset), *aspect_warnings(aspect))
     return SourceImage(
         stored_pixels=stored.values,
-        values=_displayed(stored.values, levels, display, padding),
+        values=_displayed(stored.values, levels, display, black),
         display_min=display.low,
         display_max=display.high,
         display_source=display.source,
-        intensity_path=(*display.steps[:1], *filter(None, (stored.step,)), *display.steps[1:]),
+        intensity_path=(
+            *display.steps[:1],
+            *filter(None, (stored.step,)),
+            *display.steps[1:],
+            *((_SHUT,) if shutter.mask is not None else ()),
+        ),
         slope=no_slope(stored.content) if stored.content else display.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
@@ -87,19 +96,31 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         dicom_header=HeaderText.of(content),
         header=header,
         lossy_compression=compression,
-        warnings=(*concerns, *oddities, *found, *stored.warnings, *filter(None, (padding.warning,)), *display.warnings),
+        warnings=(
+            *concerns,
+            *oddities,
+            *found,
+            *stored.warnings,
+            *filter(None, (padding.warning,)),
+            *shutter.warnings,
+            *display.warnings,
+        ),
     )
 
 
 def _displayed(
-    stored: npt.NDArray[Any], levels: GrayLevels, display: DisplayedLevels, padding: Padding
+    stored: npt.NDArray[Any], levels: GrayLevels, display: DisplayedLevels, black: Mask | None
 ) -> npt.NDArray[np.float32]:
-    """The pixels as they are displayed, with padding black, shape [H, W]."""
+    """The pixels as they are displayed, with padding and what a shutter covers black, shape [H, W]."""
     with np.errstate(over="ignore"):  # an overflow becomes infinite, which the reader refuses
         values = spread(stored, levels, display.values)
-        if padding.mask is not None:
-            values[padding.mask] = display.low
+        if black is not None:
+            values[black] = display.low
     return values
+
+
+def _either(first: Mask | None, second: Mask | None) -> Mask | None:
+    return second if first is None else first if second is None else first | second
 
 
 def _delete_grayscale(dataset: Dataset) -> None:
