@@ -91,8 +91,7 @@ def measure(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequ
     new = plan.candidates[chosen(tried)]
     reported: dict[str, Any] = {}
     large = [BoxedFilm(path=path, patient="", boxes=()) for path in large_films(_LARGE)] if plan.name == "full" else []
-    earlier_farther = next((one for one in plan.candidates[1:] if one.bundle == OLD.bundle), OLD)
-    for one in dict.fromkeys([OLD, earlier_farther, new]):
+    for one in dict.fromkeys([OLD, new]):
         rows = films_of(output, one, halves["report"], plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         wide = films_of(output, one, large, plan.report_samples, seed=REPORT_SEED, pairs=[False, True])
         reported[one.label] = {"films": rows, "large": wide, "decisions": of_half[one, "report"]}
