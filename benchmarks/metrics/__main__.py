@@ -1,6 +1,7 @@
 """Every interpreter, plain and certified, and maps that do not look at the film, by every metric, in one table.
 
-usage: python -m benchmarks.metrics OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--full] [--films N] [--workers 2]
+usage: python -m benchmarks.metrics OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--full] [--films N]
+                                    [--bundle NAME] [--workers 2]
        python -m benchmarks.metrics OUTPUT_DIR --quick
 
 Eight films at 15 CPU seconds a certified map, about an hour on two cores; ``--full`` takes all films with marks, at 60
@@ -73,6 +74,8 @@ def main(arguments: argparse.Namespace) -> None:
     plan = QUICK if arguments.quick else FULL if arguments.full else EIGHT
     if arguments.films is not None:
         plan = dataclasses.replace(plan, films=arguments.films)
+    if arguments.bundle is not None:
+        plan = dataclasses.replace(plan, models=tuple(one for one in plan.models if one.bundle == arguments.bundle))
     if arguments.quick:
         marked = [MarkedFilm(path=one.path, patient=one.patient, boxed=one, polygons=()) for one in sample_films()]
     else:
@@ -101,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
     parser.add_argument("--full", action="store_true", help="all films with marks, 60 CPU seconds a certified map")
     parser.add_argument("--films", type=int, help="so many films, in place of the plan's number")
+    parser.add_argument("--bundle", choices=[one.bundle for one in FULL.models], help="of one classifier only")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
