@@ -38,7 +38,10 @@ def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Pat
     """Runs and saves one model's table; returns what the page says of it."""
     made = TablePlan(
         films=films_of(marked, target=model.target),
-        contenders=contenders(plan.methods, kinds=("plain", "certified"), blind=BLIND),
+        contenders=(
+            *contenders(plan.methods, kinds=("plain",)),
+            *contenders(plan.certified, kinds=("certified",), blind=BLIND),
+        ),
         metrics=[make_metric(name) for name in plan.metrics],
         bundle=model.bundle,
         overrides={"device": "$torch.device('cpu')"},
