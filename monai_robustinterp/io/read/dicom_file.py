@@ -36,7 +36,6 @@ _GRAYSCALE = (
     "WindowWidth",
 )
 
-_SHUT = "pixels under the display shutter set to black"
 _META_START = 132  # behind preamble and prefix
 _PIECE = 2**24
 
@@ -67,7 +66,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         )
     padding = find_padding(stored.values, dataset)
     shutter = find_shutter(dataset, stored.values.shape)
-    black = _either(padding.mask, shutter.mask)
+    black, of_black = _either(padding.mask, shutter.mask), (*filter(None, (padding.warning,)), *shutter.warnings)
     levels = gray_levels(stored.values, black)
     check_content(levels.counted())  # one value beside padding is no content either
     if stored.in_color:
@@ -82,12 +81,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         display_min=display.low,
         display_max=display.high,
         display_source=display.source,
-        intensity_path=(
-            *display.steps[:1],
-            *filter(None, (stored.step,)),
-            *display.steps[1:],
-            *((_SHUT,) if shutter.mask is not None else ()),
-        ),
+        intensity_path=(*display.steps[:1], *filter(None, (stored.step,)), *display.steps[1:], *shutter.steps),
         slope=no_slope(stored.content) if stored.content else display.display_slope(),
         file_format="DICOM",
         spacing_mm=spacing_mm,
@@ -96,15 +90,7 @@ def read_dicom(content: bytes, *, strict: bool) -> SourceImage:
         dicom_header=HeaderText.of(content),
         header=header,
         lossy_compression=compression,
-        warnings=(
-            *concerns,
-            *oddities,
-            *found,
-            *stored.warnings,
-            *filter(None, (padding.warning,)),
-            *shutter.warnings,
-            *display.warnings,
-        ),
+        warnings=(*concerns, *oddities, *found, *stored.warnings, *of_black, *display.warnings),
     )
 
 

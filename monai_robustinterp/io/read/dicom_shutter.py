@@ -35,6 +35,11 @@ class Shutter:
     mask: Mask | None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What was done to the pixels."""
+        return () if self.mask is None else ("pixels under the display shutter set to black",)
+
 
 def find_shutter(dataset: Dataset, shape: Shape) -> Shutter:
     """Pixels outside a rectangle, a circle or a polygon that the header states, and outside all of them if several.
