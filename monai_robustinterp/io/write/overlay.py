@@ -82,7 +82,7 @@ def overlay_capture(
     """
     return secondary_capture(
         pixels,
-        _source_header(meta, reference),
+        source_header(meta, reference),
         series_description=SERIES_DESCRIPTION,
         derivation_description=_derivation(record)[:1024],
         identity=hashlib.sha256(json_bytes(record)).hexdigest(),
@@ -117,12 +117,13 @@ def capture_differences(
     differences = []
     if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
         differences.append(f"the capture has another transfer syntax than {transfer_syntax}")
-    if meta["file_format"] != "DICOM" and found.StudyInstanceUID != _source_header(meta, reference).StudyInstanceUID:
+    if meta["file_format"] != "DICOM" and found.StudyInstanceUID != source_header(meta, reference).StudyInstanceUID:
         differences.append("the capture joins another study")
     return differences
 
 
-def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
+def source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
+    """Header of the source, or a stand-in for one that is no DICOM: nobody's, or of the reference's study."""
     if meta["file_format"] == "DICOM":
         # The one that was read with the pixels: a file that was replaced meanwhile may be another patient's.
         return parse_header(meta["dicom_header"])
