@@ -97,7 +97,7 @@ class ObjectSource:
         }
 
     @quiet_pydicom()
-    def describe(self, made: Dataset, description: str, *, image_or_state: bool = True) -> None:
+    def describe(self, made: Dataset, description: str, *, body_part: bool = True) -> None:
         """Gives an object patient, study, equipment, description and the source's date.
 
         Equal inputs give equal bytes: the dates of an object are those of its source, and no time of writing is in it.
@@ -105,10 +105,10 @@ class ObjectSource:
         Args:
             made: what highdicom made; changed in place.
             description: of its series, up to 64 characters.
-            image_or_state: whether it has a body part: a report has none.
+            body_part: whether it states one: a report has none, and a segment has its own anatomy.
         """
         copy_attributes(self.header, made, entities=("patient", "study"))
-        if image_or_state:
+        if body_part:
             translate_anatomy(self.header, made)
         made.SeriesDescription = description
         made.ContributingEquipmentSequence = equipment_items(self.header, __version__)

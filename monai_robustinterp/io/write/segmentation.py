@@ -35,7 +35,7 @@ def segmentation(source: ObjectSource) -> Dataset:
     )
     translate_orientation(source.header, made)
     _fixed_dimensions(made, source)
-    source.describe(made, f"Top-k region - {RESEARCH.lower()}")
+    source.describe(made, f"Top-k region - {RESEARCH.lower()}", body_part=False)
     return made
 
 

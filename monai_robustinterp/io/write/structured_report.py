@@ -55,7 +55,7 @@ def structured_report(source: ObjectSource) -> Dataset:
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, SCHEME_NAME
     made.CodingSchemeIdentificationSequence = [scheme]
-    source.describe(made, f"Certified saliency report - {RESEARCH.lower()}", image_or_state=False)
+    source.describe(made, f"Certified saliency report - {RESEARCH.lower()}", body_part=False)
     return made
 
 
@@ -161,7 +161,8 @@ def _group(
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=source.uid(f"tracking of {name}"), identifier=name),
         finding_type=finding_concept(source.record["finding"]["name"]),
-        algorithm_id=_algorithm(source.record),
+        # Once, in the group of the finding: the settings are those of all of them.
+        algorithm_id=_algorithm(source.record, in_full=name == "finding"),
         measurements=numbers,
         qualitative_evaluations=[
             sr.QualitativeEvaluation(question, answer) for question, answer in (evaluations or {}).items()
@@ -175,19 +176,20 @@ def _group(
     return group
 
 
-def _algorithm(record: Mapping[str, Any]) -> sr.AlgorithmIdentification:
-    """This package with the settings that fix the certified function, the network's hash among them."""
+def _algorithm(record: Mapping[str, Any], *, in_full: bool) -> sr.AlgorithmIdentification:
+    """This package; in full with the settings that fix the certified function, the network's hash among them."""
     spec = record["spec"]
     settings = ("interpreter", "sigma", "n_samples", "top_k", "cell_size", "target", "seed", "noise", "precision")
     network = record["provenance"].get("network_sha256")
+    parameters = [
+        f"{own('MODEL_SHA256').meaning} = {network or 'none: the network has no weights here'}",
+        *(f"{name} = {spec[name]}" for name in settings),
+        *(f"denoiser {key} = {value}" for key, value in spec["denoiser"].items()),
+    ]
     return sr.AlgorithmIdentification(
         name=MANUFACTURER,
         version=__version__,
-        parameters=[
-            *(f"{name} = {spec[name]}" for name in settings),
-            *(f"denoiser {key} = {value}" for key, value in spec["denoiser"].items()),
-            f"{own('MODEL_SHA256').meaning} = {network or 'none: the network has no weights here'}",
-        ],
+        parameters=parameters if in_full else None,
         family=codes.DCM.ArtificialIntelligence,
     )
 
