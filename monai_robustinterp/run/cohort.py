@@ -36,6 +36,7 @@ def certify_cohort(
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    deidentify_key: bytes | None = None,
     show_progress: bool = True,
     raise_if_refused: bool = False,
 ) -> CohortSummary:
@@ -58,6 +59,7 @@ def certify_cohort(
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; those that a kept result lacks are added.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs; not with ``reference``.
         show_progress: a progress bar on stderr.
         raise_if_refused: raise in the end, for hosts that look at nothing but the exit code.
 
@@ -65,9 +67,13 @@ def certify_cohort(
         The summary; a refused input is a result with its reason and stops nothing.
 
     Raises:
-        InputRefused: if the output is no folder, one of ``outputs`` is unknown, or with ``raise_if_refused``.
+        InputRefused: if the output is no folder, a choice of files is refused, or with ``raise_if_refused``.
     """
     check_outputs(outputs)
+    if reference is not None and deidentify_key is not None:
+        raise InputRefused(
+            "--reference puts results into a patient's study and --deidentify takes them out: choose one."
+        )
     output, other = Path(output_dir), None if against is None else read_other(against, bundle)
     if output.exists() and not output.is_dir():
         raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
@@ -93,7 +99,12 @@ def certify_cohort(
             if lists_are_due(len(summary.results)):
                 lists.write()
 
-        written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
+        written: dict[str, Any] = {
+            "reference": reference,
+            "transfer_syntax": transfer_syntax,
+            "outputs": outputs,
+            "deidentify_key": deidentify_key,
+        }
         run = ReadAhead(
             bundle=bundle,
             regions=regions,

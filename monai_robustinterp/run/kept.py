@@ -56,6 +56,7 @@ def kept_result(
     reference: Reference | None,
     transfer_syntax: str,
     outputs: Sequence[str],
+    deidentify_key: bytes | None = None,
 ) -> KeptResult:
     """The result in ``folder``, if it is whole and what this run would make; outputs that it lacks are added.
 
@@ -67,6 +68,7 @@ def kept_result(
         reference: of this run's captures.
         transfer_syntax: of this run's captures.
         outputs: of this run.
+        deidentify_key: of this run.
 
     Raises:
         InputRefused: if it is not whole, or was made in another way; the message says in which.
@@ -81,6 +83,7 @@ def kept_result(
             [name for name in outputs if name not in missing],
             reference=reference,
             transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
         )
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
@@ -101,6 +104,7 @@ def kept_result(
             at=folder.joinpath,
             reference=reference,
             transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
             overwrite=True,
         )
     return found

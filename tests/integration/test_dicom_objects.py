@@ -30,7 +30,7 @@ from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.objects import OBJECTS, picture_of_file, record_with_lungs, small_bundle
-from tests.support.shared import require_tool
+from tests.support.shared import require_tool, shared_data
 
 FILES = {
     "pm": "votes.dcm",
@@ -72,7 +72,6 @@ def test_objects_of_odd_sources_are_valid_and_keep_their_secrets(
     tmp_path_factory: pytest.TempPathFactory, record: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     every_options: list[dict[str, Any]] = [
-        {},
         {"cr": True, "mono1": True, "elements": {"PixelSpacing": None, "BodyPartExamined": "LUNG"}},
         {"signed": True, "spacing_mm": (0.2, 0.3), "elements": {"PatientName": "山田^太郎=やまだ^たろう"}},
         {
@@ -98,6 +97,14 @@ def test_objects_of_odd_sources_are_valid_and_keep_their_secrets(
                 assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["NIH_google_DX", "CR-MONO1-10-chest"])
+def test_objects_of_a_real_film_are_valid(name: str, tmp_path: Path, record: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written(tmp_path, picture_of_file(shared_data(f"dicom/{name}.dcm")), record)
+    assert [error for file in FILES.values() for error in dciodvfy_errors(tmp_path / file)] == []
+
+
 def test_objects_are_of_the_source_image_its_patient_and_its_study(film: Path, objects: dict[str, Dataset]) -> None:
     source = pydicom.dcmread(film)
     assert len({made.SOPInstanceUID for made in objects.values()}) == len(FILES)
@@ -119,9 +126,8 @@ def test_equal_results_give_equal_bytes_and_their_date_is_that_of_the_source(
         assert first == second, name
         assert today not in first, name
     assert objects["sr"].ContentDate == "20260102" and objects["gsps"].PresentationCreationTime == "030405"
-    other = written(tmp_path / "other", picture, record | {"status": "abstain"})
-    for name, file in FILES.items():
-        assert pydicom.dcmread(other / file).SOPInstanceUID != objects[name].SOPInstanceUID
+    other = written(tmp_path / "other", picture, record | {"status": "abstain"}, ("gsps",))
+    assert pydicom.dcmread(other / "contours.dcm").SOPInstanceUID != objects["gsps"].SOPInstanceUID
 
 
 def test_segmentation_and_map_are_read_back_as_they_were(objects: dict[str, Dataset], picture: Picture) -> None:
@@ -210,7 +216,7 @@ def test_an_abstaining_report_has_no_radius_of_the_map(tmp_path: Path, picture: 
     votes, spec = make_run(make_masks(sharpness=0.0), agreeing=48)
     record = make_record(votes, spec)
     assert record["status"] == "abstain" and not record.get("regions")
-    folder = written(tmp_path, picture, record)
+    folder = written(tmp_path, picture, record, ("sr", "gsps"))
     report = pydicom.dcmread(folder / "report.dcm")
     assert dciodvfy_errors(folder / "report.dcm") == []
     claimed = [name for name, _, _, inner in numbers(report) if name.startswith("RADIUS") and "POPULATION" in inner]

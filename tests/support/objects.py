@@ -27,11 +27,12 @@ def small_bundle(**overrides: object) -> SaliencyBundle:
 
 
 def picture_of_file(path: Path, *, lungs: bool = True) -> Picture:
-    """A film with random vote shares on blocks of 8 pixels, a top-k set and lungs."""
+    """A film with random vote shares on square blocks, a top-k set and lungs."""
     pixels, meta = ChestXRayReader().get_data(path)
     rows, columns = pixels.shape[1:]
-    coarse = np.random.default_rng(0).random((-(-rows // 8), -(-columns // 8)), dtype=np.float32)
-    share = coarse.repeat(8, axis=0).repeat(8, axis=1)[:rows, :columns]
+    side = max(8, rows // 16)
+    coarse = np.random.default_rng(0).random((-(-rows // side), -(-columns // side)), dtype=np.float32)
+    share = coarse.repeat(side, axis=0).repeat(side, axis=1)[:rows, :columns]
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     ellipses = [((x - center) / 0.3) ** 2 + (y / 0.6) ** 2 < 1 for center in (-0.45, 0.45)]
     return Picture(

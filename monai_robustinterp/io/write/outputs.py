@@ -105,6 +105,7 @@ def save_outputs(
     pixels: npt.NDArray[np.uint8] | None = None,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
+    deidentify_key: bytes | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes the chosen outputs.
@@ -117,6 +118,7 @@ def save_outputs(
         pixels: the overlay of the capture, if it is rendered already.
         reference: header whose patient and study the capture joins where the source is no DICOM.
         transfer_syntax: of the capture.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
         overwrite: replace earlier files of this package.
 
     Raises:
@@ -125,11 +127,19 @@ def save_outputs(
     check_outputs(outputs)
     if CAPTURE in outputs:
         pixels = overlay_pixels(picture, record) if pixels is None else pixels
-        capture = overlay_capture(pixels, picture.meta, record, reference=reference, transfer_syntax=transfer_syntax)
+        capture = overlay_capture(
+            pixels,
+            picture.meta,
+            record,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
+        )
         write_dicom_atomically(capture, at(CAPTURE_NAME), overwrite=overwrite)
     objects = [_OBJECTS[name] for name in outputs if name in _OBJECTS]
     if objects:
-        source = ObjectSource(header=source_header(picture.meta, reference), picture=picture, record=record)
+        header = source_header(picture.meta, reference, deidentify_key)
+        source = ObjectSource(header=header, picture=picture, record=record)
         for output in objects:
             write_dicom_atomically(output.make(source), at(output.name), overwrite=overwrite)
     if MAPS in outputs:
@@ -152,6 +162,7 @@ def other_outputs(
     *,
     reference: Reference | None,
     transfer_syntax: str,
+    deidentify_key: bytes | None = None,
 ) -> list[str]:
     """In what the outputs in a folder differ from those that this run would write, a phrase each.
 
@@ -162,6 +173,7 @@ def other_outputs(
         outputs: which are in the folder.
         reference: see :func:`save_outputs`.
         transfer_syntax: see :func:`save_outputs`.
+        deidentify_key: see :func:`save_outputs`.
 
     Raises:
         ValueError: if one is no DICOM file.
@@ -169,9 +181,13 @@ def other_outputs(
     differences = []
     if CAPTURE in outputs:
         differences += capture_differences(
-            folder / CAPTURE_NAME, meta, reference=reference, transfer_syntax=transfer_syntax
+            folder / CAPTURE_NAME,
+            meta,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
         )
-    header = source_header(meta, reference)
+    header = source_header(meta, reference, deidentify_key)
     for output in (_OBJECTS[name] for name in outputs if name in _OBJECTS):
         if _instance(folder / output.name) != object_uid(header, record, output.kind):
             differences.append(f"{output.name} is of another result")

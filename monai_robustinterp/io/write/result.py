@@ -31,6 +31,7 @@ def save(
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    deidentify_key: bytes | None = None,
 ) -> None:
     """Writes certificate.json and votes.npz, which ``verify`` audits, and of a file's map overlay.png and the outputs.
 
@@ -40,6 +41,7 @@ def save(
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; "sc" is overlay.dcm.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
 
     Raises:
         FileExistsError: if one of the files is there.
@@ -57,6 +59,7 @@ def save(
             pixels=pixels,
             reference=reference,
             transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
         )
         atomic_write(folder / PREVIEW_NAME, partial(_write_png, pixels), private=True)
     atomic_write(folder / CERTIFICATE_NAME, lambda file: file.write(json_bytes(result.record)))
