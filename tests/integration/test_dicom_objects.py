@@ -26,6 +26,7 @@ from monai_robustinterp.io.write.codes import _OWN, SCHEME
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, save_outputs
 from monai_robustinterp.run.pipeline import picture_of, prepare
 from monai_robustinterp.types import VoteMap
+from monai_robustinterp.visualize.legend import LUNGS_COLOR
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
@@ -331,6 +332,9 @@ def test_all_outputs_lie_on_the_same_pixels(tmp_path_factory: pytest.TempPathFac
                         near |= number == there
                 assert near.all()
                 np.testing.assert_array_equal(stored.reshape(rows, columns), on_film.share)
+                capture = pydicom.dcmread(folder / "overlay.dcm").pixel_array[:rows, :columns].astype(int)
+                colored = (np.ptp(capture, axis=-1) > 0) & (capture != LUNGS_COLOR).any(axis=-1)
+                assert not (colored & (number == 0)).any() and colored[number > 51].mean() > 0.9
                 mask = read_mask(folder / "segmentation.dcm", ready.image.meta, segment=1).pixels
                 np.testing.assert_array_equal(mask, number >= 128)
                 for name, values in (("votes", on_film.share), ("top_k", on_film.top_k_mask)):
