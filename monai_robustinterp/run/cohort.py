@@ -69,14 +69,11 @@ def certify_cohort(
     Raises:
         InputRefused: if the output is no folder, a choice of files is refused, or with ``raise_if_refused``.
     """
-    check_outputs(outputs)
-    if reference is not None and deidentify_key is not None:
-        raise InputRefused(
-            "--reference puts results into a patient's study and --deidentify takes them out: choose one."
-        )
-    output, other = Path(output_dir), None if against is None else read_other(against, bundle)
-    if output.exists() and not output.is_dir():
-        raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
+    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
+    written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
+    written |= {"deidentify_key": deidentify_key}
+    other = None if against is None else read_other(against, bundle)
+    output = _folder(Path(output_dir))
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
     summary = CohortSummary(
@@ -99,12 +96,6 @@ def certify_cohort(
             if lists_are_due(len(summary.results)):
                 lists.write()
 
-        written: dict[str, Any] = {
-            "reference": reference,
-            "transfer_syntax": transfer_syntax,
-            "outputs": outputs,
-            "deidentify_key": deidentify_key,
-        }
         run = ReadAhead(
             bundle=bundle,
             regions=regions,
@@ -128,6 +119,12 @@ def certify_cohort(
             f"{summary.refused} of {summary.inputs} inputs were refused, see {SUMMARY}: the others are done."
         )
     return summary
+
+
+def _folder(output: Path) -> Path:
+    if output.exists() and not output.is_dir():
+        raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
+    return output
 
 
 def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageResult:

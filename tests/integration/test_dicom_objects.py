@@ -364,6 +364,8 @@ def test_a_kept_result_gets_the_outputs_that_it_lacks(tmp_path: Path, film: Path
     assert (
         completed == {path.name: path.read_bytes() for path in whole.iterdir()} and before.items() <= completed.items()
     )
+    (folder / "pseudocolor.dcm").unlink()
+    assert certify(tmp_path / "out", bundle, film, outputs=OUTPUTS).kept == 1 and (folder / "pseudocolor.dcm").exists()
     # An object of another result is not taken for this one's.
     report = pydicom.dcmread(folder / "report.dcm")
     report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "1.2.3"

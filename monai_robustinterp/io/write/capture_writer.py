@@ -14,7 +14,7 @@ from monai.data import ImageWriter
 
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_image
-from monai_robustinterp.io.write.outputs import CAPTURE_NAME, DEFAULT_OUTPUTS, save_outputs
+from monai_robustinterp.io.write.outputs import CAPTURE_NAME, DEFAULT_OUTPUTS, check_outputs, save_outputs
 from monai_robustinterp.io.write.result import save_from_meta
 
 
@@ -43,6 +43,7 @@ class SecondaryCaptureWriter(ImageWriter):
         **kwargs: Any,
     ) -> None:
         super().__init__()
+        check_outputs(outputs)
         self._transfer_syntax, self._overwrite, self._outputs = transfer_syntax, overwrite, tuple(outputs)
         self._channels: npt.NDArray[np.float32] | None = None
         self._meta: Mapping[str, Any] = {}

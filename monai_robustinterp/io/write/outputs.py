@@ -65,11 +65,13 @@ OUTPUTS = (CAPTURE, *_OBJECTS, MAPS)
 DEFAULT_OUTPUTS = (CAPTURE,)
 
 
-def check_outputs(outputs: Sequence[str]) -> None:
-    """Check a choice of outputs.
+def check_outputs(
+    outputs: Sequence[str], *, reference: Reference | None = None, deidentify_key: bytes | None = None
+) -> None:
+    """Check a choice of outputs; the arguments are those of :func:`save_outputs`.
 
     Raises:
-        InputRefused: if one is unknown, or is of no use without another one.
+        InputRefused: if one is unknown or useless without another one, or if they are to be of a patient and of nobody.
     """
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown or not outputs:
@@ -79,6 +81,10 @@ def check_outputs(outputs: Sequence[str]) -> None:
         )
     if "pseudocolor" in outputs and "pm" not in outputs:
         raise InputRefused("pseudocolor shows the parametric map in color, and needs it: choose the output pm too.")
+    if reference is not None and deidentify_key is not None:
+        raise InputRefused(
+            "--reference puts results into a patient's study and --deidentify takes them out: choose one."
+        )
 
 
 def check_source(meta: Mapping[str, Any], outputs: Sequence[str], *, reference: Reference | None) -> None:
@@ -124,7 +130,6 @@ def save_outputs(
     Raises:
         InputRefused: if an object has no DICOM image to refer to.
     """
-    check_outputs(outputs)
     if CAPTURE in outputs:
         pixels = overlay_pixels(picture, record) if pixels is None else pixels
         capture = overlay_capture(

@@ -18,7 +18,7 @@ from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import votes_bytes
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, save_outputs
+from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, save_outputs
 from monai_robustinterp.io.write.overlay import Reference, overlay_pixels
 
 CERTIFICATE_NAME, VOTES_NAME, PREVIEW_NAME = "certificate.json", "votes.npz", "overlay.png"
@@ -45,8 +45,9 @@ def save(
 
     Raises:
         FileExistsError: if one of the files is there.
-        InputRefused: if an output needs a DICOM source and there is none.
+        InputRefused: if an output is unknown, or needs a DICOM source and there is none.
     """
+    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     if result.picture is not None:
