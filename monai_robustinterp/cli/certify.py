@@ -28,6 +28,8 @@ from monai_robustinterp.geometry.changes import change_named
 from monai_robustinterp.geometry.lungs import LungMask
 from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
+from monai_robustinterp.io.derived.deidentified import read_key
+from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, check_outputs
 from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
@@ -75,6 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
+    )
+    parser.add_argument(
+        "--outputs",
+        type=lambda text: tuple(text.split(",")),
+        default=DEFAULT_OUTPUTS,
+        metavar="NAME,NAME...",
+        help=f"files beside certificate, votes and preview: {', '.join(OUTPUTS)} (default: sc)",
+    )
+    parser.add_argument(
+        "--deidentify",
+        type=Path,
+        metavar="KEY_FILE",
+        help="DICOM files of nobody, with hashes for UIDs that the key makes (32 secret bytes or more)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results, same or not")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
@@ -153,6 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
+        check_outputs(arguments.outputs)
         if arguments.until_covers is not None:
             change_named(arguments.until_covers)
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
@@ -171,6 +187,8 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             reference=reference,
             transfer_syntax=arguments.transfer_syntax,
+            outputs=arguments.outputs,
+            deidentify_key=None if arguments.deidentify is None else read_key(arguments.deidentify),
             show_progress=not arguments.quiet,
         )
     except (InputRefused, OSError) as error:

@@ -13,6 +13,7 @@ from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
+from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, check_source
 from monai_robustinterp.io.write.overlay import Reference
 from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.against import OtherImage, read_other
@@ -34,6 +35,8 @@ def certify_cohort(
     overwrite: bool = False,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    deidentify_key: bytes | None = None,
     show_progress: bool = True,
     raise_if_refused: bool = False,
 ) -> CohortSummary:
@@ -55,6 +58,8 @@ def certify_cohort(
             the image and was made with other settings, the new record names it under ``selection``.
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
+        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; those that a kept result lacks are added.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs; not with ``reference``.
         show_progress: a progress bar on stderr.
         raise_if_refused: raise in the end, for hosts that look at nothing but the exit code.
 
@@ -62,11 +67,13 @@ def certify_cohort(
         The summary; a refused input is a result with its reason and stops nothing.
 
     Raises:
-        InputRefused: if the output is no folder, or with ``raise_if_refused``.
+        InputRefused: if the output is no folder, a choice of files is refused, or with ``raise_if_refused``.
     """
-    output, other = Path(output_dir), None if against is None else read_other(against, bundle)
-    if output.exists() and not output.is_dir():
-        raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
+    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
+    written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
+    written |= {"deidentify_key": deidentify_key}
+    other = None if against is None else read_other(against, bundle)
+    output = _folder(Path(output_dir))
     found = find_images(inputs)
     sources = [*found.images, *(path for path, _ in found.refused)]
     summary = CohortSummary(
@@ -95,10 +102,9 @@ def certify_cohort(
             changes=changes,
             output=output,
             overwrite=overwrite,
-            save=partial(save_result, reference=reference, transfer_syntax=transfer_syntax),
-            keep=partial(
-                kept_result, bundle=bundle, changes=changes, reference=reference, transfer_syntax=transfer_syntax
-            ),
+            admit=lambda ready: check_source(ready.image.meta, outputs, reference=reference),
+            save=partial(save_result, **written),
+            keep=partial(kept_result, bundle=bundle, changes=changes, **written),
             earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )
@@ -113,6 +119,12 @@ def certify_cohort(
             f"{summary.refused} of {summary.inputs} inputs were refused, see {SUMMARY}: the others are done."
         )
     return summary
+
+
+def _folder(output: Path) -> Path:
+    if output.exists() and not output.is_dir():
+        raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
+    return output
 
 
 def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageResult:

@@ -19,11 +19,12 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
-from monai_robustinterp.io.write.overlay import Reference, capture_differences
-from monai_robustinterp.io.write.result import CAPTURE_NAME, CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
+from monai_robustinterp.io.write.outputs import missing_outputs, other_outputs, save_outputs
+from monai_robustinterp.io.write.overlay import Reference
+from monai_robustinterp.io.write.result import CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
-from monai_robustinterp.run.pipeline import Prepared
+from monai_robustinterp.run.pipeline import Prepared, picture_of
 from monai_robustinterp.smoothing.recipe import single_channel
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
@@ -54,8 +55,10 @@ def kept_result(
     changes: Sequence[Change],
     reference: Reference | None,
     transfer_syntax: str,
+    outputs: Sequence[str],
+    deidentify_key: bytes | None = None,
 ) -> KeptResult:
-    """The result in ``folder``, if it is whole and what this run would make.
+    """The result in ``folder``, if it is whole and what this run would make; outputs that it lacks are added.
 
     Args:
         folder: of a result of the same file.
@@ -64,24 +67,45 @@ def kept_result(
         changes: of this run's ledger.
         reference: of this run's captures.
         transfer_syntax: of this run's captures.
+        outputs: of this run.
+        deidentify_key: of this run.
 
     Raises:
         InputRefused: if it is not whole, or was made in another way; the message says in which.
     """
     try:
         found = _read(folder)
-        captures = capture_differences(
-            folder / CAPTURE_NAME, prepared.image.meta, reference=reference, transfer_syntax=transfer_syntax
+        missing = missing_outputs(folder, outputs)
+        written = other_outputs(
+            folder,
+            prepared.image.meta,
+            found.record,
+            [name for name in outputs if name not in missing],
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
         )
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
             f"results of this file exist in {folder.name} and are of an earlier format, not whole or were changed: "
             f"{_ADVICE}"
         ) from None
-    differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *captures]
+    differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *written]
     if differences:
         raise InputRefused(
             f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
+        )
+    if missing:
+        picture = picture_of(prepared, bundle, found.votes, cell_size=found.spec.cell_size)
+        save_outputs(
+            picture,
+            found.record,
+            missing,
+            at=folder.joinpath,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
+            overwrite=True,
         )
     return found
 

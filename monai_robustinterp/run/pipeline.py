@@ -212,10 +212,6 @@ def finish(
         InputRefused: if the preprocessing is not invertible.
     """
     image = prepared.image
-    maps = MetaTensor(torch.from_numpy(votes.channels(spec.cell_size)))
-    to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
-    with _INVERTING:
-        share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
     return bundle.inferer.result(
         votes,
         spec,
@@ -225,9 +221,27 @@ def finish(
         scale=native_scale(bundle.preprocessing, image.meta, votes.input_shape),
         changes=changes,
         lungs=prepared.lungs_record,
-        picture=Picture(
-            share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta), lungs=prepared.lungs
-        ),
+        picture=picture_of(prepared, bundle, votes, cell_size=spec.cell_size),
         earlier=prepared.earlier,
         until_radius=prepared.until_radius,
     )
+
+
+def picture_of(prepared: Prepared, bundle: SaliencyBundle, votes: VoteMap, *, cell_size: int) -> Picture:
+    """The votes on the pixels of their source, by the inversion of the preprocessing.
+
+    Args:
+        prepared: the image.
+        bundle: what prepared it.
+        votes: of the image.
+        cell_size: side of their cells in pixels of the network's input.
+
+    Raises:
+        InputRefused: if the preprocessing is not invertible.
+    """
+    image = prepared.image
+    maps = MetaTensor(torch.from_numpy(votes.channels(cell_size)))
+    to_source_grid = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
+    with _INVERTING:
+        share, top_k = to_source_grid({"image": image, "maps": maps})["maps"].numpy()
+    return Picture(share=share, top_k_mask=top_k > 0, gray=prepared.gray, meta=dict(image.meta), lungs=prepared.lungs)

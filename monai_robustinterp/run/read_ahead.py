@@ -93,6 +93,7 @@ class ReadAhead:
         changes: of every image, for the ledger.
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
+        admit: refuses an image, before the noise, of which not all that was asked for could be written.
         save: writes a result into an empty folder.
         keep: reads a result of the same file that is there; it refuses one that this run would not make.
         earlier: runs of the image that did not certify it, by a result that is to be replaced.
@@ -105,6 +106,7 @@ class ReadAhead:
     changes: Sequence[Change]
     output: Path
     overwrite: bool
+    admit: Callable[[Prepared], None]
     save: Callable[[CertifiedResult, Path], None]
     keep: Callable[[Path, Prepared], KeptResult]
     earlier: Callable[[Path, Prepared], tuple[dict[str, Any], ...]]
@@ -155,6 +157,7 @@ class ReadAhead:
         with image.step():
             refuse_irregular(image.path)
             ready = pipeline.prepare(image.path, self.bundle, regions=self.regions, changes=self.changes)
+            self.admit(ready)
             image.folder = f"{RESULT_PREFIX}{ready.image.meta['file_sha256'][:16]}"
             if self.overwrite:
                 # Read before the noise: what it replaces is gone afterwards.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from monai.data import ImageWriter
 
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_image
-from monai_robustinterp.io.write.overlay import overlay_capture, overlay_pixels
+from monai_robustinterp.io.write.outputs import CAPTURE_NAME, DEFAULT_OUTPUTS, check_outputs, save_outputs
 from monai_robustinterp.io.write.result import save_from_meta
-from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
 
 
 class SecondaryCaptureWriter(ImageWriter):
@@ -30,14 +29,22 @@ class SecondaryCaptureWriter(ImageWriter):
         output_dtype: not used; the capture is 8-bit RGB.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         overwrite: replace an existing file.
+        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`. "sc" is NAME.dcm; the others lie beside it
+            under their own names, such as NAME.report.dcm.
         kwargs: not used (MONAI passes ``scale`` and others).
     """
 
     def __init__(
-        self, output_dtype: Any = None, transfer_syntax: str = "explicit", overwrite: bool = False, **kwargs: Any
+        self,
+        output_dtype: Any = None,
+        transfer_syntax: str = "explicit",
+        overwrite: bool = False,
+        outputs: Sequence[str] = DEFAULT_OUTPUTS,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
-        self._transfer_syntax, self._overwrite = transfer_syntax, overwrite
+        check_outputs(outputs)
+        self._transfer_syntax, self._overwrite, self._outputs = transfer_syntax, overwrite, tuple(outputs)
         self._channels: npt.NDArray[np.float32] | None = None
         self._meta: Mapping[str, Any] = {}
 
@@ -84,7 +91,12 @@ class SecondaryCaptureWriter(ImageWriter):
         share, top_k = self._channels
         gray = display_image(self._meta["filename_or_obj"], pixel_sha256=self._meta["pixel_sha256"])
         picture = Picture(share=share, top_k_mask=top_k > 0, gray=gray, meta=dict(self._meta))
-        pixels = overlay_pixels(picture, record)
-        capture = overlay_capture(pixels, self._meta, record, transfer_syntax=self._transfer_syntax)
-        write_dicom_atomically(capture, path, overwrite=self._overwrite)
+        save_outputs(
+            picture,
+            record,
+            self._outputs,
+            at=lambda name: path if name == CAPTURE_NAME else path.with_name(f"{path.stem}.{name}"),
+            transfer_syntax=self._transfer_syntax,
+            overwrite=self._overwrite,
+        )
         save_from_meta(self._meta, path.with_suffix(""), overwrite=self._overwrite)

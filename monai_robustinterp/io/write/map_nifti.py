@@ -15,16 +15,20 @@ from monai_robustinterp.files import atomic_write
 from monai_robustinterp.io.read.nifti_file import stored_like
 
 
-def save_map(path: Path, values: npt.NDArray[np.floating], meta: Mapping[str, Any]) -> None:
+def save_map(path: Path, values: npt.NDArray[np.floating], meta: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Writes a map as .nii.gz, float32; of its source it holds the geometry and nothing else.
 
     A map of a NIfTI file has the voxel grid of that file. Of other formats it is written as ITK writes a 2-D image
     without a position: columns run to the left, rows to the back.
 
     Args:
-        path: a file that does not exist.
+        path: of the file.
         values: on the grid of the source as the reader gives it, rows first, [H, W].
         meta: what the reader said of the source: path, format and spacing.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        FileExistsError: if there is a file that may not.
     """
     values = np.asarray(values, dtype=np.float32)
     if meta["file_format"] == "NIfTI":
@@ -32,7 +36,7 @@ def save_map(path: Path, values: npt.NDArray[np.floating], meta: Mapping[str, An
     else:
         image = _projection(values, meta["spacing_mm"])
     content = gzip.compress(image.to_bytes(), mtime=0)
-    atomic_write(path, lambda file: file.write(content))
+    atomic_write(path, lambda file: file.write(content), overwrite=overwrite)
 
 
 def _projection(values: npt.NDArray[np.float32], spacing_mm: npt.ArrayLike) -> Any:

@@ -19,6 +19,8 @@ from monai_robustinterp.certificates import certificate_from_json
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import json_bytes
+from monai_robustinterp.io.derived.deidentified import deidentified
+from monai_robustinterp.io.derived.safe_values import valid_text
 from monai_robustinterp.io.read.decoder import read_header
 from monai_robustinterp.io.read.header_text import parse_header
 from monai_robustinterp.io.write.secondary_capture import (
@@ -70,6 +72,7 @@ def overlay_capture(
     *,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
+    deidentify_key: bytes | None = None,
 ) -> SCImage:
     """The rendered overlay as secondary capture in the study of its source.
 
@@ -79,10 +82,11 @@ def overlay_capture(
         record: content of certificate.json; its hash makes the UIDs.
         reference: header whose patient and study the capture joins where the source is no DICOM.
         transfer_syntax: see :func:`~monai_robustinterp.io.write.secondary_capture.secondary_capture`.
+        deidentify_key: see :func:`source_header`.
     """
     return secondary_capture(
         pixels,
-        _source_header(meta, reference),
+        source_header(meta, reference, deidentify_key),
         series_description=SERIES_DESCRIPTION,
         derivation_description=_derivation(record)[:1024],
         identity=hashlib.sha256(json_bytes(record)).hexdigest(),
@@ -97,7 +101,12 @@ def _derivation(record: Mapping[str, Any]) -> str:
 
 
 def capture_differences(
-    path: Path, meta: Mapping[str, Any], *, reference: Reference | None, transfer_syntax: str
+    path: Path,
+    meta: Mapping[str, Any],
+    *,
+    reference: Reference | None,
+    transfer_syntax: str,
+    deidentify_key: bytes | None = None,
 ) -> list[str]:
     """In what a capture of an earlier run differs from that of this one, a phrase each.
 
@@ -106,6 +115,7 @@ def capture_differences(
         meta: the reader's metadata of the source.
         reference: see :func:`overlay_capture`.
         transfer_syntax: see :func:`overlay_capture`.
+        deidentify_key: see :func:`source_header`.
 
     Raises:
         ValueError: if it is no capture.
@@ -117,15 +127,24 @@ def capture_differences(
     differences = []
     if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
         differences.append(f"the capture has another transfer syntax than {transfer_syntax}")
-    if meta["file_format"] != "DICOM" and found.StudyInstanceUID != _source_header(meta, reference).StudyInstanceUID:
+    study = valid_text(source_header(meta, reference, deidentify_key), "StudyInstanceUID")
+    if study and found.StudyInstanceUID != study:
         differences.append("the capture joins another study")
     return differences
 
 
-def _source_header(meta: Mapping[str, Any], reference: Reference | None) -> Dataset:
+def source_header(meta: Mapping[str, Any], reference: Reference | None, deidentify_key: bytes | None = None) -> Dataset:
+    """Header of the source, or a stand-in for one that is no DICOM: nobody's, or of the reference's study.
+
+    Args:
+        meta: the reader's metadata of the source.
+        reference: header whose patient and study a stand-in is put into.
+        deidentify_key: with it the header is made one of nobody; no reference may be given then.
+    """
     if meta["file_format"] == "DICOM":
         # The one that was read with the pixels: a file that was replaced meanwhile may be another patient's.
-        return parse_header(meta["dicom_header"])
+        header = parse_header(meta["dicom_header"])
+        return header if deidentify_key is None else deidentified(header, deidentify_key)
     rows, cols = (int(size) for size in meta["spatial_shape"])
     spacing = [float(value) for value in meta["spacing_mm"]]
     own = anonymous_source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +18,10 @@ from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import votes_bytes
-from monai_robustinterp.io.write.overlay import Reference, overlay_capture, overlay_pixels
-from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
+from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, save_outputs
+from monai_robustinterp.io.write.overlay import Reference, overlay_pixels
 
-CERTIFICATE_NAME, VOTES_NAME = "certificate.json", "votes.npz"
-CAPTURE_NAME, PREVIEW_NAME = "overlay.dcm", "overlay.png"
+CERTIFICATE_NAME, VOTES_NAME, PREVIEW_NAME = "certificate.json", "votes.npz", "overlay.png"
 
 
 def save(
@@ -31,26 +30,38 @@ def save(
     *,
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    deidentify_key: bytes | None = None,
 ) -> None:
-    """Writes certificate.json and votes.npz, which ``verify`` audits, and overlay.dcm and overlay.png of a file's map.
+    """Writes certificate.json and votes.npz, which ``verify`` audits, and of a file's map overlay.png and the outputs.
 
     Args:
         result: of an image file, or of a tensor.
         folder: an existing folder without these files, or one that is made.
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
+        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; "sc" is overlay.dcm.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
 
     Raises:
         FileExistsError: if one of the files is there.
+        InputRefused: if an output is unknown, or needs a DICOM source and there is none.
     """
+    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     if result.picture is not None:
         pixels = overlay_pixels(result.picture, result.record)
-        capture = overlay_capture(
-            pixels, result.picture.meta, result.record, reference=reference, transfer_syntax=transfer_syntax
+        save_outputs(
+            result.picture,
+            result.record,
+            outputs,
+            at=folder.joinpath,
+            pixels=pixels,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
         )
-        write_dicom_atomically(capture, folder / CAPTURE_NAME)
         atomic_write(folder / PREVIEW_NAME, partial(_write_png, pixels), private=True)
     atomic_write(folder / CERTIFICATE_NAME, lambda file: file.write(json_bytes(result.record)))
     atomic_write(folder / VOTES_NAME, lambda file: file.write(_votes(result)))

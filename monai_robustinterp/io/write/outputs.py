@@ -1,0 +1,206 @@
+"""Which files beside certificate, votes and preview a result has: each output is made by one small writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from monai_robustinterp.certificates.certificate import Picture
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.write import (
+    contour_state,
+    parametric_map,
+    pseudo_color_state,
+    segmentation,
+    structured_report,
+)
+from monai_robustinterp.io.write.dicom_object import ObjectSource, check_referable, object_uid
+from monai_robustinterp.io.write.map_nifti import save_map
+from monai_robustinterp.io.write.overlay import (
+    Reference,
+    capture_differences,
+    overlay_capture,
+    overlay_pixels,
+    source_header,
+)
+from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
+
+CAPTURE, MAPS = "sc", "nii"
+CAPTURE_NAME = "overlay.dcm"
+VOTES_NIFTI, TOP_K_NIFTI = "votes.nii.gz", "top_k.nii.gz"
+
+
+@dataclass(frozen=True)
+class DicomOutput:
+    """A DICOM object that refers to the source image.
+
+    Attributes:
+        name: of its file.
+        kind: of which its UIDs are made.
+        make: the object of a result.
+    """
+
+    name: str
+    kind: str
+    make: Callable[[ObjectSource], Dataset]
+
+
+_OBJECTS: Mapping[str, DicomOutput] = {
+    "pm": DicomOutput(parametric_map.NAME, parametric_map.KIND, parametric_map.parametric_map),
+    "seg": DicomOutput(segmentation.NAME, segmentation.KIND, segmentation.segmentation),
+    "sr": DicomOutput(structured_report.NAME, structured_report.KIND, structured_report.structured_report),
+    "pseudocolor": DicomOutput(pseudo_color_state.NAME, pseudo_color_state.KIND, pseudo_color_state.pseudo_color_state),
+    "gsps": DicomOutput(contour_state.NAME, contour_state.KIND, contour_state.contour_state),
+}
+OUTPUTS = (CAPTURE, *_OBJECTS, MAPS)
+"""Names of the outputs, as ``--outputs`` takes them."""
+DEFAULT_OUTPUTS = (CAPTURE,)
+
+
+def check_outputs(
+    outputs: Sequence[str], *, reference: Reference | None = None, deidentify_key: bytes | None = None
+) -> None:
+    """Check a choice of outputs; the arguments are those of :func:`save_outputs`.
+
+    Raises:
+        InputRefused: if one is unknown or useless without another one, or if they are to be of a patient and of nobody.
+    """
+    unknown = [name for name in outputs if name not in OUTPUTS]
+    if unknown or not outputs:
+        raise InputRefused(
+            f"the outputs are {', '.join(outputs) or 'none'}; they must be one or more of {', '.join(OUTPUTS)}, with "
+            "commas between them."
+        )
+    if "pseudocolor" in outputs and "pm" not in outputs:
+        raise InputRefused("pseudocolor shows the parametric map in color, and needs it: choose the output pm too.")
+    if reference is not None and deidentify_key is not None:
+        raise InputRefused(
+            "--reference puts results into a patient's study and --deidentify takes them out: choose one."
+        )
+
+
+def check_source(meta: Mapping[str, Any], outputs: Sequence[str], *, reference: Reference | None) -> None:
+    """Check, before any noise, that the outputs can be made of an image.
+
+    Args:
+        meta: the reader's metadata of the image.
+        outputs: of the run.
+        reference: see :func:`save_outputs`.
+
+    Raises:
+        InputRefused: if an object has no DICOM image to refer to.
+    """
+    if not _OBJECTS.keys().isdisjoint(outputs):
+        check_referable(source_header(meta, reference))
+
+
+def save_outputs(
+    picture: Picture,
+    record: Mapping[str, Any],
+    outputs: Sequence[str],
+    *,
+    at: Callable[[str], Path],
+    pixels: npt.NDArray[np.uint8] | None = None,
+    reference: Reference | None = None,
+    transfer_syntax: str = "explicit",
+    deidentify_key: bytes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes the chosen outputs.
+
+    Args:
+        picture: the map on the source's pixels.
+        record: content of certificate.json.
+        outputs: of :data:`OUTPUTS`.
+        at: the path of a file of that name.
+        pixels: the overlay of the capture, if it is rendered already.
+        reference: header whose patient and study the capture joins where the source is no DICOM.
+        transfer_syntax: of the capture.
+        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
+        overwrite: replace earlier files of this package.
+
+    Raises:
+        InputRefused: if an object has no DICOM image to refer to.
+    """
+    if CAPTURE in outputs:
+        pixels = overlay_pixels(picture, record) if pixels is None else pixels
+        capture = overlay_capture(
+            pixels,
+            picture.meta,
+            record,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
+        )
+        write_dicom_atomically(capture, at(CAPTURE_NAME), overwrite=overwrite)
+    objects = [_OBJECTS[name] for name in outputs if name in _OBJECTS]
+    if objects:
+        header = source_header(picture.meta, reference, deidentify_key)
+        source = ObjectSource(header=header, picture=picture, record=record)
+        for output in objects:
+            write_dicom_atomically(output.make(source), at(output.name), overwrite=overwrite)
+    if MAPS in outputs:
+        save_map(at(VOTES_NIFTI), picture.share, picture.meta, overwrite=overwrite)
+        save_map(at(TOP_K_NIFTI), picture.top_k_mask.astype(np.float32), picture.meta, overwrite=overwrite)
+
+
+def missing_outputs(folder: Path, outputs: Sequence[str]) -> tuple[str, ...]:
+    """Those of the outputs of which a file is not in a result folder."""
+    files = {CAPTURE: (CAPTURE_NAME,), MAPS: (VOTES_NIFTI, TOP_K_NIFTI)}
+    files |= {name: (output.name,) for name, output in _OBJECTS.items()}
+    return tuple(name for name in outputs if not all((folder / file).is_file() for file in files[name]))
+
+
+def other_outputs(
+    folder: Path,
+    meta: Mapping[str, Any],
+    record: Mapping[str, Any],
+    outputs: Sequence[str],
+    *,
+    reference: Reference | None,
+    transfer_syntax: str,
+    deidentify_key: bytes | None = None,
+) -> list[str]:
+    """In what the outputs in a folder differ from those that this run would write, a phrase each.
+
+    Args:
+        folder: of a result.
+        meta: the reader's metadata of the source.
+        record: content of certificate.json.
+        outputs: which are in the folder.
+        reference: see :func:`save_outputs`.
+        transfer_syntax: see :func:`save_outputs`.
+        deidentify_key: see :func:`save_outputs`.
+
+    Raises:
+        ValueError: if one is no DICOM file.
+    """
+    differences = []
+    if CAPTURE in outputs:
+        differences += capture_differences(
+            folder / CAPTURE_NAME,
+            meta,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
+            deidentify_key=deidentify_key,
+        )
+    header = source_header(meta, reference, deidentify_key)
+    for output in (_OBJECTS[name] for name in outputs if name in _OBJECTS):
+        if _instance(folder / output.name) != object_uid(header, record, output.kind):
+            differences.append(f"{output.name} is of another result")
+    return differences
+
+
+def _instance(path: Path) -> str:
+    try:
+        return str(dcmread(path, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID"))
+    except InvalidDicomError as error:
+        raise ValueError("no DICOM file") from error
