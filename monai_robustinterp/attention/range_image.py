@@ -13,11 +13,13 @@ from monai.data import MetaTensor
 
 from monai_robustinterp.attention.ranges import CertifiedRange, Film, certify_range, grid_of, range_spec
 from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.certificate import Radius
 from monai_robustinterp.certificates.certify import AT_THE_CEILING, notes_of
 from monai_robustinterp.certificates.overlap import BetaLike, swap_count
 from monai_robustinterp.certificates.serialize import spec_to_json
-from monai_robustinterp.certificates.units import readable, round_up, sum_up
+from monai_robustinterp.certificates.units import readable, round_down, round_up, sum_up
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.read.reader import source_record
@@ -186,18 +188,22 @@ def sentence(one: CertifiedRange, meta: Mapping[str, Any]) -> str:
             f"1 - {round_up(one.eta)}, noise {noise.sigma:g})."
         )
     stored, _ = stored_values(noise, one.radius, meta)
-    in_stored = "" if stored is None else f" (+-{readable(stored)} stored values)"
+    in_stored = "" if stored is None else f" (+-{_in_steps(stored)} stored values)"
     return (
         f"{noise.name}: at least {one.overlap} of the {one.spec.top_k} highlighted cells stay for {words}{in_stored}; "
         f"population level, probability >= 1 - {round_up(one.eta)} over the noise ({noise.sigma:g}) of {m} copies."
     )
 
 
+def _in_steps(stored: float) -> str:
+    return round_down(stored, 0) if stored >= 10 else readable(stored)
+
+
 def ranges_record(ranged: Ranged) -> dict[str, Any]:
-    """Content of attention.json: plain values, no names and no dates; the numbers follow from the counts in it."""
+    """Content of attention.json: plain values, no names and no dates; the claims follow from the counts in it."""
     bundle, image, first = ranged.bundle, ranged.image, ranged.ranges[0]
     findings = bundle.inferer.recipe.findings
-    return {
+    record = {
         "format": FORMAT,
         "claim": CLAIM,
         "finding": {
@@ -214,6 +220,7 @@ def ranges_record(ranged: Ranged) -> dict[str, Any]:
         "source": source_record(image.meta, image.shape[-2:]),
         "provenance": provenance(bundle.network, image, bundle.files),
     }
+    return sealed(record)
 
 
 def all_eta(ranged: Ranged) -> float:
@@ -260,6 +267,13 @@ def range_notes(one: CertifiedRange) -> list[str]:
     found = notes_of(one.votes, one.spec, one.radius, one.ceiling)
     # A map that ignores the image does not move with it: votes that are moved back reach the ceiling by following it.
     return [note for note in found if one.noise.on_source or note != AT_THE_CEILING]
+
+
+def _radius_record(radius: Radius) -> dict[str, Any]:
+    entry = {"level": radius.level, "family": radius.family, "radius": _number(radius.l2)}
+    if radius.epsilon is not None and radius.alpha is not None:
+        entry |= {"epsilon": _number(radius.epsilon), "alpha": radius.alpha}
+    return entry
 
 
 def _number(value: float) -> float | str:

@@ -49,7 +49,7 @@ class Film:
             with np.errstate(over="ignore"):
                 made = self.source.preprocess_bands(band.astype(np.float32) for band in bands)
         else:
-            made = noise.changed(self.clean.cpu().numpy(), strength)
+            made = noise.changed(self.clean.cpu().numpy().astype(np.float64), strength).astype(np.float32)
         return torch.from_numpy(made).to(self.clean)
 
 
@@ -206,8 +206,8 @@ def grid_of(noise: SemanticNoise) -> Array:
 def quadrature(masks: npt.NDArray[np.bool_], strengths: Array, at: float, *, sigma: float) -> Array:
     """The expected vote map of the film that is changed by ``at``, float64 [c], from votes at equally far strengths."""
     half = (strengths[1] - strengths[0]) / 2
-    weights = ndtr((strengths - at + half) / sigma) - ndtr((strengths - at - half) / sigma)
-    shares: Array = (weights / weights.sum()) @ masks
+    weights: Array = ndtr((strengths - at + half) / sigma) - ndtr((strengths - at - half) / sigma)
+    shares: Array = (weights / weights.sum()) @ masks.astype(np.float64)
     return shares
 
 
@@ -223,7 +223,7 @@ def _sampled(
     strengths = grid_of(noise)
     tally = _tally(film, recipe, _Copies(film, noise, strengths), spec)
     masks = []
-    for samples in torch.arange(len(strengths), device=film.clean.device).split(_batch(spec)):
+    for samples in torch.split(torch.arange(len(strengths), device=film.clean.device), _batch(spec)):
         masks.append(tally.top_cells(samples, tally.attribute(network, tally.noisy(samples)).maps)[1].mask.cpu())
         if progress is not None:
             progress(len(samples))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -225,7 +225,7 @@ def make_semantic_noise(name: str, **settings: Any) -> SemanticNoise:
         raise InputRefused(
             f"there is no certified range of {name!r}: choose of {', '.join(SEMANTIC_NOISES)}, or pass --exact."
         )
-    known = sorted(SEMANTIC_NOISES[name].__dataclass_fields__)
+    known = sorted(setting.name for setting in fields(SEMANTIC_NOISES[name]))
     if not set(settings) <= set(known):
         raise InputRefused(f"{name!r} has the settings {known}, and was given {sorted(settings)}.")
     return SEMANTIC_NOISES[name](**settings)
