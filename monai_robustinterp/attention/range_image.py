@@ -239,11 +239,10 @@ def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any
         "range": list(one.noise.range(one.radius)),
         "stored_values": stored,
         "stored_values_reason": reason,
+        "display_slope": None if stored is None else float(meta["display_slope"]),
         "overlap": one.overlap,
         "ceiling": one.ceiling,
-        "radii": [
-            {"level": radius.level, "family": radius.family, "radius": _number(radius.l2)} for radius in one.radii
-        ],
+        "radii": [_radius_record(radius) for radius in one.radii],
         "decision": {
             "found": votes.decision,
             "agreeing_copies": label.agreeing_copies,

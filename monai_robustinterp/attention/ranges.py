@@ -200,7 +200,7 @@ def grid_of(noise: SemanticNoise) -> Array:
         most = int(np.ceil(_EVALUATED * noise.sigma))
         return np.arange(-most, most + 1, dtype=np.float64)
     most = int(_EVALUATED * _STEPS)
-    return noise.sigma / _STEPS * np.arange(-most, most + 1)
+    return noise.sigma / _STEPS * np.arange(-most, most + 1, dtype=np.float64)
 
 
 def quadrature(masks: npt.NDArray[np.bool_], strengths: Array, at: float, *, sigma: float) -> Array:
