@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from monai_robustinterp.audit.binomial import clopper_pearson_lower, mass_weighted_lower, mass_weighted_upper
 from monai_robustinterp.audit.case import exact_share
@@ -122,7 +121,7 @@ def _range(one: Mapping[str, Any], eta: float, beta: Fraction) -> dict[str, Any]
     overlap = math.ceil(beta * k)
     swaps = k - overlap + 1
     wrong = swaps // 50
-    if name not in _UNITS or k + swaps > len(counts) or float(np.float32(sigma)) != sigma or not sigma > 0:
+    if name not in _UNITS or k + swaps > len(counts) or not _is_float32(sigma):
         raise AuditError("a range has no known change, no noise, or a claim that is trivially true: it is damaged.")
     level, used = MP.mpf(eta) * (wrong + 1) / (2 * k), swaps - wrong
     plain = [MP.mpf(x) / m for x in counts[k - swaps : k]], [MP.mpf(x) / m for x in counts[k : k + swaps]]
@@ -247,6 +246,11 @@ def _not_recomputed(one: Mapping[str, Any]) -> dict[str, Any]:
             "smoothed": [HashOnly(int) for _ in one["sampled"]["smoothed"]],
         },
     }
+
+
+def _is_float32(sigma: float) -> bool:
+    """Whether it is a standard deviation that the copies can have had."""
+    return 0 < sigma <= 64 and struct.unpack("<f", struct.pack("<f", sigma))[0] == sigma
 
 
 def _found(value: Any) -> float:
