@@ -31,6 +31,7 @@ from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
     confidence,
+    interpreter,
     positive,
     setting_values,
     shown_path,
@@ -46,7 +47,7 @@ HELP = "Verify how far the map of one image stays under brightness, contrast, ..
 # On a GPU a region alone leaves most of it idle; on a CPU many together are no faster.
 _GPU_BATCH_SIZE = 64
 _EXACT_ONLY = {"range": "--range", "delta": "--delta", "share": "--share", "time_budget": "--time-budget"}
-_RANGES_ONLY = {"samples": "--samples", "confidence": "--confidence", "seed": "--seed"}
+_RANGES_ONLY = {"interpreter": "--interpreter", "samples": "--samples", "confidence": "--confidence", "seed": "--seed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +87,12 @@ def _add_exact(parser: argparse.ArgumentParser) -> None:
 
 def _add_ranges(parser: argparse.ArgumentParser) -> None:
     ranges = parser.add_argument_group("without --exact")
+    ranges.add_argument(
+        "--interpreter",
+        type=interpreter,
+        metavar="NAME[:ARGUMENT=VALUE...]",
+        help="interpretation method of the map, as of certify; default: the bundle's",
+    )
     ranges.add_argument(
         "--samples", type=positive(int), metavar="M", help="copies of each change; default: the bundle's"
     )
@@ -168,7 +175,9 @@ def _run_ranges(arguments: argparse.Namespace) -> str:
 
 
 def _bundle_and_folder(arguments: argparse.Namespace, kind: str) -> tuple[SaliencyBundle, Path]:
-    bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
+    chosen = arguments.interpreter
+    overrides = {"interpreter_name": chosen and chosen.name, "interpreter_settings": chosen and chosen.settings}
+    bundle = load_bundle(arguments.bundle, {**overrides, **classifier_overrides(arguments)})
     refuse_irregular(arguments.input)
     target: Path = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-{kind}"
     if target.exists() and not arguments.overwrite:
