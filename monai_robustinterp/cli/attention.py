@@ -224,7 +224,9 @@ def range_table(ranged: Ranged) -> str:
     for one in ranged.ranges:
         lines.append(sentence(one, ranged.image.meta))
         words = one.noise.words(one.label.l2)
-        lines.append(f"  the decision on the finding stays for {words}" if words else "  of the decision: abstain")
+        lines.append(
+            f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
+        )
     notes = dict.fromkeys(note for one in ranged.ranges for note in range_notes(one))
     return "\n".join([*lines, f"All of these at once: probability >= 1 - {round_up(all_eta(ranged))}.", *notes])
 
