@@ -227,8 +227,8 @@ def range_table(ranged: Ranged) -> str:
         lines.append(
             f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
         )
-    notes = dict.fromkeys(note for one in ranged.ranges for note in range_notes(one))
-    return "\n".join([*lines, f"All of these at once: probability >= 1 - {round_up(all_eta(ranged))}.", *notes])
+        lines += [f"  {note}" for note in range_notes(one)]
+    return "\n".join([*lines, f"All of these at once: probability >= 1 - {round_up(all_eta(ranged))}."])
 
 
 def _noise(text: str) -> SemanticNoise:

@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_votes(arguments: argparse.Namespace) -> None:
     if arguments.votes is None:
-        raise InputRefused("a certificate follows from its votes: give votes.npz of the same run too.")
+        # As for any other argument that is missing.
+        print("monai-robustinterp: a certificate follows from its votes: give VOTES, votes.npz too.", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _check_no_votes(arguments: argparse.Namespace) -> None:
