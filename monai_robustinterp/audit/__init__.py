@@ -1,6 +1,8 @@
 """Independent audit of a certificate: mpmath and plain loops, nothing of the package that wrote it."""
 
 from monai_robustinterp.audit.files import read_record as read_record
+from monai_robustinterp.audit.ranges import RANGES_FORMAT as RANGES_FORMAT
+from monai_robustinterp.audit.ranges import verify_ranges as verify_ranges
 from monai_robustinterp.audit.strict import AuditError as AuditError
 from monai_robustinterp.audit.verify import AuditReport as AuditReport
 from monai_robustinterp.audit.verify import verify as verify

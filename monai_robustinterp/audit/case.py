@@ -53,7 +53,7 @@ class Case:
         beta, eta = (claim.get("beta"), claim.get("eta")) if isinstance(claim, Mapping) else (None, None)
         if not isinstance(eta, float) or not (0 < eta < 1 and 1 - eta < 1):
             raise AuditError("the claim has no eta in (0, 1): the certificate is damaged.")
-        share = _exact(beta)
+        share = exact_share(beta)
         if not 0 < share <= 1:
             raise AuditError("the claim has no beta in (0, 1]: the certificate is damaged.")
         return cls(record=record, votes=votes, beta=share, eta=eta)
@@ -168,7 +168,8 @@ class Case:
         return self.eta_cells * (self.wrong + 1) / (2 * self.votes.top_k)
 
 
-def _exact(beta: Any) -> Fraction:
+def exact_share(beta: Any) -> Fraction:
+    """The share that a text says, exactly; 0 if it says none."""
     if not isinstance(beta, str) or not _DECIMAL.fullmatch(beta):
         return Fraction(0)
     try:

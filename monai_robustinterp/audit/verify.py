@@ -85,7 +85,7 @@ def verify(
         not_checked.append("configuration and weights of the network (give --bundle)")
     else:
         expected["provenance"] |= bundle_hashes(stored.provenance, Path(bundle))
-    return _report(list(walk(expected, record)), not_checked)
+    return report_of(list(walk(expected, record)), not_checked)
 
 
 def _expected(case: Case) -> dict[str, Any]:
@@ -138,7 +138,8 @@ def _all_same(value: Any) -> Any:
     return [_all_same(entry) for entry in value] if isinstance(value, list) else Same(value)
 
 
-def _report(findings: list[Finding], not_checked: list[str]) -> AuditReport:
+def report_of(findings: list[Finding], not_checked: list[str]) -> AuditReport:
+    """The report of a walk."""
     leaves = [finding for finding in findings if finding.leaf is not None]
     checked = [finding for finding in leaves if not isinstance(finding.leaf, HashOnly)]
     return AuditReport(

@@ -76,7 +76,7 @@ def certify_votes(votes: VoteMap, spec: SmoothingSpec, *, beta: BetaLike, eta: f
         map_sentence=_map_sentence(l_max, required, n_cells, spec, eta),
         label=label,
         label_and_map=label_and_map(label, l_max, eta_map=eta),
-        notes=_notes(votes, spec, l_max, highest),
+        notes=notes_of(votes, spec, l_max, highest),
         spec=spec,
     )
 
@@ -92,7 +92,8 @@ def _map_sentence(l_max: float, required: int, n_cells: int, spec: SmoothingSpec
     )
 
 
-def _notes(votes: VoteMap, spec: SmoothingSpec, l_max: float, highest: float) -> tuple[str, ...]:
+def notes_of(votes: VoteMap, spec: SmoothingSpec, l_max: float, highest: float) -> tuple[str, ...]:
+    """Further sentences of a record: a doubtful input, ties, constant maps, a radius at the ceiling."""
     notes = list(votes.input_warnings)
     if not spec.explains_target:
         notes.append(ALL_CLASSES)

@@ -6,6 +6,8 @@ import argparse
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,10 +15,23 @@ from tqdm import tqdm
 from monai_robustinterp.attention.files import save_verified
 from monai_robustinterp.attention.image import Settings, Verified, outcome, verify_image
 from monai_robustinterp.attention.perturbations import PERTURBATIONS, Perturbation, make_perturbation
-from monai_robustinterp.bundle import load_bundle
+from monai_robustinterp.attention.range_files import save_ranges
+from monai_robustinterp.attention.range_image import (
+    Ranged,
+    RangeSettings,
+    all_eta,
+    certify_ranges,
+    range_notes,
+    sentence,
+)
+from monai_robustinterp.bundle import SaliencyBundle, load_bundle
+from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.units import round_up
 from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
+    confidence,
+    interpreter,
     positive,
     setting_values,
     shown_path,
@@ -24,12 +39,15 @@ from monai_robustinterp.cli.arguments import (
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
+from monai_robustinterp.noise.semantic import SEMANTIC_NOISES, SemanticNoise, make_semantic_noise
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.lock import output_folder
 
-HELP = "Verify exactly how far decision and gradient map of one image stay under brightness, contrast, patch or slope."
+HELP = "Verify how far the map of one image stays under brightness, contrast, ...: exactly, or by certified ranges."
 # On a GPU a region alone leaves most of it idle; on a CPU many together are no faster.
 _GPU_BATCH_SIZE = 64
+_EXACT_ONLY = {"range": "--range", "delta": "--delta", "share": "--share", "time_budget": "--time-budget"}
+_RANGES_ONLY = {"interpreter": "--interpreter", "samples": "--samples", "confidence": "--confidence", "seed": "--seed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,23 +57,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--perturb",
         required=True,
         metavar="NAME[:SETTING=VALUE...]",
-        help=f"what changes the image: {', '.join(sorted(PERTURBATIONS))}; such as contrast:pivot=0.5",
+        help=f"what changes the image: of {', '.join(SEMANTIC_NOISES)} one or several (A,B:sigma=0.1), or with --exact "
+        f"one of {', '.join(sorted(PERTURBATIONS))}; such as contrast:pivot=0.5",
     )
-    parser.add_argument("--exact", action="store_true", required=True, help="by exact traversal, the one way so far")
     parser.add_argument(
-        "--range", type=float, required=True, metavar="R", help="verify theta in [-R, R] (patch: [0, R])"
+        "--exact",
+        action="store_true",
+        help="of the plain map by exact traversal; without it certified ranges of the smoothed map of any network",
     )
-    change = parser.add_mutually_exclusive_group(required=True)
-    change.add_argument("--delta", type=float, metavar="D", help="largest change of the map, ai(theta)")
-    change.add_argument("--share", type=float, metavar="S", help="the same as a share of the norm of the clean map")
     parser.add_argument("--beta", metavar="B", help="share of the top-k cells that must stay; default: the bundle's")
-    parser.add_argument(
-        "--time-budget", type=positive(float), metavar="SECONDS", help="end then; what is proven so far is kept"
-    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _add_exact(parser)
+    _add_ranges(parser)
     add_classifier_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+
+
+def _add_exact(parser: argparse.ArgumentParser) -> None:
+    exact = parser.add_argument_group("with --exact")
+    exact.add_argument("--range", type=float, metavar="R", help="verify theta in [-R, R] (patch: [0, R])")
+    change = exact.add_mutually_exclusive_group()
+    change.add_argument("--delta", type=float, metavar="D", help="largest change of the map, ai(theta)")
+    change.add_argument("--share", type=float, metavar="S", help="the same as a share of the norm of the clean map")
+    exact.add_argument(
+        "--time-budget", type=positive(float), metavar="SECONDS", help="end then; what is proven so far is kept"
+    )
+
+
+def _add_ranges(parser: argparse.ArgumentParser) -> None:
+    ranges = parser.add_argument_group("without --exact")
+    ranges.add_argument(
+        "--interpreter",
+        type=interpreter,
+        metavar="NAME[:ARGUMENT=VALUE...]",
+        help="interpretation method of the map, as of certify; default: the bundle's",
+    )
+    ranges.add_argument(
+        "--samples", type=positive(int), metavar="M", help="copies of each change; default: the bundle's"
+    )
+    ranges.add_argument("--confidence", type=confidence, metavar="P", help="of each claim, such as 0.999")
+    ranges.add_argument("--seed", type=int, help="seed of the noise; a searched seed voids the claims")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,47 +105,100 @@ def run(arguments: argparse.Namespace) -> int:
     # MONAI logs what a failed transform was given, which may name the patient.
     logging.basicConfig(level=logging.CRITICAL)
     try:
-        perturbation = _perturbation(arguments.perturb)
-        low, high = perturbation.within(arguments.range)
-        settings = Settings(
-            perturbation=perturbation,
-            low=low,
-            high=high,
-            delta=arguments.delta,
-            share=arguments.share,
-            beta=arguments.beta,
-            time_budget_s=arguments.time_budget,
-        )
-        bundle = load_bundle(arguments.bundle, classifier_overrides(arguments))
-        refuse_irregular(arguments.input)
-        target = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-attention"
-        if target.exists() and not arguments.overwrite:
-            raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")
-        batch_size = 1 if bundle.device.type == "cpu" else _GPU_BATCH_SIZE
-        with (
-            warnings.catch_warnings(),
-            tqdm(total=100.0, unit=" %", disable=arguments.quiet, leave=False, bar_format=_BAR) as bar,
-        ):
-            # The reader's warnings are in attention.json.
-            warnings.simplefilter("ignore", UserWarning)
-            verified = verify_image(
-                arguments.input,
-                bundle,
-                settings,
-                batch_size=batch_size,
-                progress=lambda share: bar.update(100 * share),
-            )
-        with output_folder(arguments.output) as output:
-            output.share()
-            with atomic_folder(target, overwrite=arguments.overwrite) as folder:
-                save_verified(verified, folder)
+        _check_options(arguments)
+        told = _run_exact(arguments) if arguments.exact else _run_ranges(arguments)
     except Exception as error:
         print(f"monai-robustinterp: {refusal_reason(error)}", file=sys.stderr)
         return 1
     if not arguments.quiet:
-        print(table(verified))
-        print(f"\nResults: {shown_path(target)}/ (attention.png)")
+        print(told)
     return 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    foreign, way = (_RANGES_ONLY, "without") if arguments.exact else (_EXACT_ONLY, "with")
+    given = [option for name, option in foreign.items() if getattr(arguments, name) is not None]
+    if given:
+        raise InputRefused(f"{given[0]} goes {way} --exact only: leave it out, or choose the other way.")
+    if arguments.exact and arguments.range is None:
+        raise InputRefused("--exact needs --range R: the largest strength that is verified.")
+    # Before any work: the file may take minutes.
+    if arguments.beta is not None:
+        exact_beta(arguments.beta)
+
+
+def _run_exact(arguments: argparse.Namespace) -> str:
+    """Verifies and saves; returns the table."""
+    perturbation = _perturbation(arguments.perturb)
+    low, high = perturbation.within(arguments.range)
+    settings = Settings(
+        perturbation=perturbation,
+        low=low,
+        high=high,
+        delta=arguments.delta,
+        share=arguments.share,
+        beta=arguments.beta,
+        time_budget_s=arguments.time_budget,
+    )
+    bundle, target = _bundle_and_folder(arguments, "attention")
+    batch_size = 1 if bundle.device.type == "cpu" else _GPU_BATCH_SIZE
+    with (
+        _without_reader_warnings(),
+        tqdm(total=100.0, unit=" %", disable=arguments.quiet, leave=False, bar_format=_BAR) as bar,
+    ):
+        verified = verify_image(
+            arguments.input, bundle, settings, batch_size=batch_size, progress=lambda share: bar.update(100 * share)
+        )
+    with _result_folder(arguments, target) as folder:
+        save_verified(verified, folder)
+    return f"{table(verified)}\n\nResults: {shown_path(target)}/ (attention.png)"
+
+
+def _run_ranges(arguments: argparse.Namespace) -> str:
+    """Certifies and saves; returns the sentences."""
+    settings = RangeSettings(
+        noises=tuple(_noise(text) for text in split_outside_json(arguments.perturb, ",")),
+        beta=arguments.beta,
+        eta=arguments.confidence,
+        n_samples=arguments.samples,
+        seed=arguments.seed,
+    )
+    bundle, target = _bundle_and_folder(arguments, "ranges")
+    with (
+        _without_reader_warnings(),
+        tqdm(total=settings.n_passes(bundle), unit="copy", disable=arguments.quiet, leave=False) as bar,
+    ):
+        ranged = certify_ranges(arguments.input, bundle, settings, progress=bar.update)
+    with _result_folder(arguments, target) as folder:
+        save_ranges(ranged, folder)
+    return f"{range_table(ranged)}\n\nResults: {shown_path(target)}/ (attention.png)"
+
+
+def _bundle_and_folder(arguments: argparse.Namespace, kind: str) -> tuple[SaliencyBundle, Path]:
+    chosen = arguments.interpreter
+    overrides = {"interpreter_name": chosen and chosen.name, "interpreter_settings": chosen and chosen.settings}
+    bundle = load_bundle(arguments.bundle, {**overrides, **classifier_overrides(arguments)})
+    refuse_irregular(arguments.input)
+    target: Path = arguments.output / f"{RESULT_PREFIX}{file_sha256(arguments.input)[:16]}-{kind}"
+    if target.exists() and not arguments.overwrite:
+        raise InputRefused(f"results of this file exist in {target.name}: pass --overwrite, or another folder.")
+    return bundle, target
+
+
+@contextmanager
+def _without_reader_warnings() -> Iterator[None]:
+    """The reader's warnings are in attention.json."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@contextmanager
+def _result_folder(arguments: argparse.Namespace, target: Path) -> Iterator[Path]:
+    with output_folder(arguments.output) as output:
+        output.share()
+        with atomic_folder(target, overwrite=arguments.overwrite) as folder:
+            yield folder
 
 
 _BAR = "{desc}{percentage:5.1f} % of the range |{bar}| {elapsed}, {remaining} left"
@@ -123,12 +218,35 @@ def table(verified: Verified) -> str:
     return "\n".join([*lines, *verified.input_warnings])
 
 
+def range_table(ranged: Ranged) -> str:
+    """A sentence a change, then that of the decision, and what is doubtful."""
+    lines = []
+    for one in ranged.ranges:
+        lines.append(sentence(one, ranged.image.meta))
+        words = one.noise.words(one.label.l2)
+        lines.append(
+            f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
+        )
+        lines += [f"  {note}" for note in range_notes(one)]
+    return "\n".join([*lines, f"All of these at once: probability >= 1 - {round_up(all_eta(ranged))}."])
+
+
+def _noise(text: str) -> SemanticNoise:
+    name, values = _settings_of(text)
+    return make_semantic_noise(name, **values)
+
+
 def _perturbation(text: str) -> Perturbation:
+    name, values = _settings_of(text)
+    return make_perturbation(name, **values)
+
+
+def _settings_of(text: str) -> tuple[str, dict[str, float]]:
     name, *settings = split_outside_json(text.strip(), ":")
     try:
         values = setting_values(text, settings)
     except argparse.ArgumentTypeError as error:
         raise InputRefused(f"--perturb: {error}.") from error
-    if not all(isinstance(number, int | float) for number in values.values()):
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in values.values()):
         raise InputRefused("the settings of a perturbation are numbers.")
-    return make_perturbation(name, **values)
+    return name, values

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from monai_robustinterp.audit import AuditError, AuditReport, read_record, verify
+from monai_robustinterp.audit import RANGES_FORMAT, AuditError, AuditReport, read_record, verify, verify_ranges
 from monai_robustinterp.bundle import SaliencyBundle, bundle_folder, load_bundle
 from monai_robustinterp.cli.arguments import part
 from monai_robustinterp.errors import InputRefused, refusal_reason
@@ -25,8 +25,10 @@ HELP = "Recompute every number of a certificate from its votes, independently, a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="certificate.json")
-    parser.add_argument("votes", type=Path, metavar="VOTES", help="votes.npz of the same run")
+    parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="certificate.json, or attention.json")
+    parser.add_argument(
+        "votes", type=Path, nargs="?", metavar="VOTES", help="votes.npz of the same run; certified ranges have none"
+    )
     parser.add_argument("--input", type=Path, metavar="FILE", help="the image file: its hash is compared")
     parser.add_argument(
         "--bundle",
@@ -54,7 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         record = read_record(arguments.certificate)
         bundle = None if arguments.bundle is None else bundle_folder(arguments.bundle)
-        report = verify(record, arguments.votes, input_file=arguments.input, bundle=bundle)
+        if record.get("format") == RANGES_FORMAT:
+            _check_no_votes(arguments)
+            report = verify_ranges(record, input_file=arguments.input, bundle=bundle)
+        else:
+            _check_votes(arguments)
+            report = verify(record, arguments.votes, input_file=arguments.input, bundle=bundle)
     except (AuditError, InputRefused) as error:
         print(f"monai-robustinterp: {error}", file=sys.stderr)
         return 1
@@ -62,6 +69,21 @@ def run(arguments: argparse.Namespace) -> int:
     if not report.verified:
         return 1
     return _replay(record, arguments) if arguments.replay else 0
+
+
+def _check_votes(arguments: argparse.Namespace) -> None:
+    if arguments.votes is None:
+        # As for any other argument that is missing.
+        print("monai-robustinterp: a certificate follows from its votes: give VOTES, votes.npz too.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _check_no_votes(arguments: argparse.Namespace) -> None:
+    if arguments.votes is not None or arguments.replay:
+        raise InputRefused(
+            "the record of certified ranges holds its own counts and has no replay: leave VOTES and --replay out, and "
+            "run attention again with its settings to draw the copies anew."
+        )
 
 
 def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:

@@ -14,7 +14,14 @@ from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.types import SmoothingSpec
 
 
-class Noise(Protocol):
+class Draws(Protocol):
+    """What makes the copies of an image."""
+
+    def copies(self, clean: torch.Tensor, stream: CounterNoise, samples: torch.Tensor) -> torch.Tensor:
+        """Copies [B, 1, H, W] of an image [1, H, W], of the random numbers with these indices, int64 [B]."""
+
+
+class Noise(Draws, Protocol):
     """Gaussian noise N(0, Sigma) over the network's single-channel input, fixed before the image is seen.
 
     Every certificate is a radius r in its standard deviations: it holds for changes d with ||Sigma^(-1/2) d||_2 < r
@@ -27,9 +34,6 @@ class Noise(Protocol):
 
     def norm(self, change: npt.NDArray[np.float64]) -> float:
         """||Sigma^(-1/2) d||_2 of a change d of the input [1, H, W], never rounded down."""
-
-    def copies(self, clean: torch.Tensor, stream: CounterNoise, samples: torch.Tensor) -> torch.Tensor:
-        """Noisy copies [B, 1, H, W] of an image [1, H, W], of the random numbers with these indices, int64 [B]."""
 
     def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
         """Of all changes of norm 1 the one along which a function with this gradient [1, H, W] rises most."""

@@ -319,7 +319,7 @@ class Recipe:
         tallies = [case.tally for case in cases]
         for look in self.looks or (self.n_samples,):
             batch_size = fill(
-                tallies, network, look, batch_size=batch_size, padded=self._padded(network), progress=progress
+                tallies, network, look, batch_size=batch_size, padded=self.padded(network), progress=progress
             )
             for case in cases:
                 case.look(batch_size)
@@ -327,7 +327,8 @@ class Recipe:
                 break
         return batch_size
 
-    def _padded(self, network: nn.Module) -> bool:
+    def padded(self, network: nn.Module) -> bool:
+        """Whether short batches are filled up, so that every copy goes through the same kernels."""
         # Copies that are taken one by one have no batch; a classifier without weights may be a remote one, which gets
         # no more copies than were asked for.
         return not self.interpreter.amplifies_round_off and _has_weights(network)

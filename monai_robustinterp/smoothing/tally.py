@@ -13,7 +13,7 @@ from torch.nn import functional
 from monai_robustinterp.certificates.pairs import pair_counts
 from monai_robustinterp.interpreters.base import Attribution
 from monai_robustinterp.noise.counter import CounterNoise
-from monai_robustinterp.noise.shape import Noise
+from monai_robustinterp.noise.shape import Draws
 from monai_robustinterp.smoothing.voting import NonFiniteMapError, TopK, pool_cells, top_k_votes
 from monai_robustinterp.types import Region, VoteMap, packed_bytes
 
@@ -27,7 +27,7 @@ class VoteTally:
         clean: float32 [1, H, W].
         digest: its hash (:func:`~monai_robustinterp.noise.counter.image_sha256`).
         stream: the random numbers of the image.
-        noise: added to each copy.
+        noise: makes the copies.
         attribute: interprets copies [B, 1, H, W] with a network.
         finds: whether the network finds the target, logits [B, classes] to bool [B].
         top_k: number of cells that each copy votes for.
@@ -46,7 +46,7 @@ class VoteTally:
         *,
         digest: str,
         stream: CounterNoise,
-        noise: Noise,
+        noise: Draws,
         attribute: Attribute,
         finds: Callable[[torch.Tensor], torch.Tensor],
         top_k: int,

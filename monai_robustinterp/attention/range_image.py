@@ -1,0 +1,279 @@
+"""Certified ranges of one image file, and their record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+
+from monai_robustinterp.attention.ranges import CertifiedRange, Film, certify_range, grid_of, range_spec
+from monai_robustinterp.bundle import SaliencyBundle
+from monai_robustinterp.certificates.certificate import Radius
+from monai_robustinterp.certificates.certify import AT_THE_CEILING, notes_of
+from monai_robustinterp.certificates.overlap import BetaLike, swap_count
+from monai_robustinterp.certificates.serialize import spec_to_json
+from monai_robustinterp.certificates.units import readable, round_down, round_up, sum_up
+from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import sealed
+from monai_robustinterp.geometry.source import Source
+from monai_robustinterp.interpreters import explaining
+from monai_robustinterp.io.read.reader import source_record
+from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.noise.semantic import SemanticNoise
+from monai_robustinterp.smoothing.recipe import Progress
+
+FORMAT = "monai_robustinterp/attention-ranges/1"
+CLAIM = (
+    "of each kind of change by itself, never of two at once, nor of noise in the pixels: with probability >= 1 - eta "
+    "over the noise in its strength, the reported cells and the top-k of the expected vote map of the image that is "
+    "changed by any strength below the radius, up or down, share at least overlap cells. The expected vote map is that "
+    "of copies whose strength is drawn around the image's own; it is not the plain map, and says nothing about "
+    "faithfulness. Brightness, contrast and gamma change display values in real numbers before they are cut off at "
+    "black and white, with the display range as it is; a shift moves the network's input in a circle, and the maps "
+    "are compared where the anatomy lies. Network, interpreter, precision and target class are fixed; the theorem is "
+    "about real Gaussian noise, which float32 and a counter-based generator approximate"
+)
+_DOWN = 1 - 1e-12
+_SAME = 1e-3  # more than two ways of rounding the same preprocessing differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeSettings:
+    """What is asked; None takes the bundle's.
+
+    Attributes:
+        noises: in the strength of the changes, each certified by itself.
+        beta: share of the reported cells that must stay.
+        eta: failure probability of each claim.
+        n_samples: copies of each kind of change.
+        seed: of the noise; a searched seed voids the claims.
+
+    Raises:
+        InputRefused: if there is no noise, or two of one kind.
+    """
+
+    noises: tuple[SemanticNoise, ...]
+    beta: BetaLike | None = None
+    eta: float | None = None
+    n_samples: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [noise.name for noise in self.noises]
+        if not names or len(set(names)) < len(names):
+            raise InputRefused(f"the changes are {names}; name at least one, and each one once.")
+
+    def n_passes(self, bundle: SaliencyBundle) -> int:
+        """Copies that are interpreted in all, those of the unproved curves among them."""
+        n_samples = self.n_samples or bundle.inferer.recipe.max_samples
+        return sum(n_samples + len(grid_of(noise)) for noise in self.noises)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged:
+    """Certified ranges of one image.
+
+    Attributes:
+        image: the network's input [1, H, W], with the metadata of its source.
+        bundle: of the classifier.
+        target: the explained logit.
+        logits: of the clean image, float [1, classes].
+        ranges: one of each kind of change.
+    """
+
+    image: MetaTensor
+    bundle: SaliencyBundle
+    target: int
+    logits: torch.Tensor
+    ranges: tuple[CertifiedRange, ...]
+
+
+def certify_ranges(
+    source: str | Path, bundle: SaliencyBundle, settings: RangeSettings, *, progress: Progress | None = None
+) -> Ranged:
+    """Certifies for which strengths of each change the strongest cells of one image file stay, and the decision.
+
+    Args:
+        source: DICOM, NIfTI or PNG/JPEG file.
+        bundle: its interpreter is smoothed by the noise in the strength alone: without pixel noise and denoiser.
+        settings: what is asked.
+        progress: called with the number of copies just done.
+
+    Raises:
+        InputRefused: if the file is no image that can be explained, or its preprocessing cannot be repeated.
+        ValueError: if a setting is out of range.
+    """
+    loaded = bundle.preprocessing({"image": str(source)}, end=1)
+    values = Source(loaded["image"], bundle.preprocessing)
+    image: MetaTensor = bundle.preprocessed(loaded)
+    film = Film(image.as_tensor().detach().to(torch.float32), values)
+    recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
+    warnings = recipe.check_input(film.clean)
+    beta = claim.beta if settings.beta is None else settings.beta
+    # A claim that is none is refused before any work.
+    swap_count(recipe.top_k, beta, recipe.check_grid(film.clean))
+    for noise in settings.noises:
+        _check_repeats(film, noise)
+    found = []
+    with explaining(bundle.network, recipe.precision):
+        logits, target = recipe.clean_logits(film.clean, bundle.network)
+        for noise in settings.noises:
+            spec = range_spec(
+                recipe,
+                noise,
+                target,
+                n_samples=settings.n_samples or recipe.max_samples,
+                seed=recipe.seed if settings.seed is None else settings.seed,
+            )
+            found.append(
+                certify_range(
+                    film,
+                    bundle.network,
+                    recipe,
+                    noise,
+                    logits=logits,
+                    spec=spec,
+                    beta=beta,
+                    eta=claim.eta if settings.eta is None else settings.eta,
+                    input_warnings=warnings,
+                    progress=progress,
+                )
+            )
+    return Ranged(image=image, bundle=bundle, target=target, logits=logits, ranges=tuple(found))
+
+
+def _check_repeats(film: Film, noise: SemanticNoise) -> None:
+    furthest = float((film.changed(noise, 0.0) - film.clean).abs().max())
+    if not furthest <= _SAME:
+        raise InputRefused(
+            f"the preprocessing made inputs of the same pixels that differ by {furthest:.2g}: the copies would be of "
+            "another function than the image. Take draws and cropping by content out of it."
+        )
+
+
+def stored_values(noise: SemanticNoise, radius: float, meta: Mapping[str, Any]) -> tuple[float | None, str]:
+    """The brightness range in stored values, added to every pixel; or None and the reason.
+
+    Args:
+        noise: of the strength.
+        radius: in display values.
+        meta: of the image, with the entries of ``ChestXRayReader``.
+    """
+    if noise.name != "brightness":
+        return None, "only a change of brightness is one number of stored values."
+    slope = float(meta["display_slope"])
+    if not slope > 0:
+        return None, str(meta["display_slope_reason"])
+    if "SIGMOID" in str(meta["intensity_path"]):
+        return None, "the window is a sigmoid: equal steps of stored values are no equal steps of the display."
+    stored = radius / slope * _DOWN
+    # Where a range was chosen because the pixels fit it, another one may be chosen beyond.
+    if stored * math.sqrt(math.prod(int(side) for side in meta["spatial_shape"])) > float(meta["display_margin"]):
+        return None, "beyond a smaller change the header's display range may no longer be the one in use."
+    return stored, ""
+
+
+def sentence(one: CertifiedRange, meta: Mapping[str, Any]) -> str:
+    """What is claimed of the map for one kind of change, with level, confidence and m."""
+    m, noise = one.votes.n_samples, one.noise
+    words = noise.words(one.radius)
+    if not words:
+        return (
+            f"{noise.name}: abstain: {m} copies support no change of it but 0, so nothing is claimed (confidence "
+            f"1 - {round_up(one.eta)}, noise {noise.sigma:g})."
+        )
+    stored, _ = stored_values(noise, one.radius, meta)
+    in_stored = "" if stored is None else f" (+-{_in_steps(stored)} stored values)"
+    return (
+        f"{noise.name}: at least {one.overlap} of the {one.spec.top_k} highlighted cells stay for {words}{in_stored}; "
+        f"population level, probability >= 1 - {round_up(one.eta)} over the noise ({noise.sigma:g}) of {m} copies."
+    )
+
+
+def _in_steps(stored: float) -> str:
+    return round_down(stored, 0) if stored >= 10 else readable(stored)
+
+
+def ranges_record(ranged: Ranged) -> dict[str, Any]:
+    """Content of attention.json: plain values, no names and no dates; the claims follow from the counts in it."""
+    bundle, image, first = ranged.bundle, ranged.image, ranged.ranges[0]
+    findings = bundle.inferer.recipe.findings
+    record = {
+        "format": FORMAT,
+        "claim": CLAIM,
+        "finding": {
+            "name": findings.name(ranged.target),
+            "target": ranged.target,
+            "score": findings.score(ranged.logits[0].cpu().numpy(), ranged.target),
+        },
+        "beta": str(first.beta),
+        "eta": first.eta,
+        "all_claims": {"eta": all_eta(ranged)},
+        "ranges": [_range_record(one, image.meta) for one in ranged.ranges],
+        "logits": ranged.logits[0].tolist(),
+        "image_sha256": first.votes.image_sha256,
+        "source": source_record(image.meta, image.shape[-2:]),
+        "provenance": provenance(bundle.network, image, bundle.files),
+    }
+    return sealed(record)
+
+
+def all_eta(ranged: Ranged) -> float:
+    """Failure probability of all claims together: of each change one of the map and one of the decision."""
+    return min(1.0, sum_up(*(one.eta for one in ranged.ranges for _ in ("map", "decision"))))
+
+
+def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any]:
+    votes, label = one.votes, one.label
+    stored, reason = stored_values(one.noise, one.radius, meta)
+    return {
+        "change": {"name": one.noise.name, "unit": one.noise.unit, **vars(one.noise)},
+        "status": "certified" if one.noise.words(one.radius) else "abstain",
+        "sentence": sentence(one, meta),
+        "radius": one.radius,
+        "range": list(one.noise.range(one.radius)),
+        "stored_values": stored,
+        "stored_values_reason": reason,
+        "display_slope": None if stored is None else float(meta["display_slope"]),
+        "overlap": one.overlap,
+        "ceiling": one.ceiling,
+        "radii": [_radius_record(radius) for radius in one.radii],
+        "decision": {
+            "found": votes.decision,
+            "agreeing_copies": label.agreeing_copies,
+            "radius": label.l2,
+            "range": list(one.noise.range(label.l2)),
+        },
+        "counts": votes.counts.tolist(),
+        "found_copies": votes.found_copies,
+        "spec": spec_to_json(one.spec),
+        "notes": range_notes(one),
+        "sampled": {
+            "strengths": one.sampled.strengths.tolist(),
+            "plain": one.sampled.plain.tolist(),
+            "smoothed": one.sampled.smoothed.tolist(),
+        },
+    }
+
+
+def range_notes(one: CertifiedRange) -> list[str]:
+    """What is doubtful: the input, ties, constant maps, a radius at the ceiling."""
+    found = notes_of(one.votes, one.spec, one.radius, one.ceiling)
+    # A map that ignores the image does not move with it: votes that are moved back reach the ceiling by following it.
+    return [note for note in found if one.noise.on_source or note != AT_THE_CEILING]
+
+
+def _radius_record(radius: Radius) -> dict[str, Any]:
+    entry = {"level": radius.level, "family": radius.family, "radius": _number(radius.l2)}
+    if radius.epsilon is not None and radius.alpha is not None:
+        entry |= {"epsilon": _number(radius.epsilon), "alpha": radius.alpha}
+    return entry
+
+
+def _number(value: float) -> float | str:
+    return "Infinity" if math.isinf(value) else value

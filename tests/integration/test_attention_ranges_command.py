@@ -1,0 +1,117 @@
+"""``attention`` without --exact on the shipped classifier and a real film, and ``verify`` of what it wrote."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from monai_robustinterp.attention import ranges
+from monai_robustinterp.audit import verify_ranges
+from monai_robustinterp.cli.main import main
+from monai_robustinterp.files import sealed
+
+FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
+FEW = ("--samples", "48", "--confidence", "0.9", "--seed", "3")
+
+
+def run_command(output: Path, *more: str) -> int:
+    return main(["attention", str(FILM), "--output", str(output), *more])
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> tuple[Path, str]:
+    """Folder and printed text of one run."""
+    output = tmp_path_factory.mktemp("ranges")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "_STEPS", 1)
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda *texts, **options: lines.extend(map(str, texts)))
+        assert run_command(output, "--perturb", "brightness:sigma=0.02,shift", *FEW) == 0
+    (folder,) = output.glob("cxr-*-ranges")
+    return folder, "\n".join(lines)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "attention.json").read_text())
+
+
+def test_each_change_gets_its_sentence_and_a_picture(result) -> None:
+    folder, said = result
+    record = record_of(folder)
+    brightness, shift = record["ranges"]
+    assert brightness["status"] == "certified" and brightness["radius"] > 0
+    assert brightness["sentence"] in said and shift["sentence"] in said
+    found = re.search(r"within \+-([\d.]+) of the display range \(\+-([\d.]+) stored values\)", said)
+    # Of 8 bits: a display range of 255 stored values.
+    assert float(found[1]) <= brightness["radius"] and float(found[2]) == pytest.approx(255 * float(found[1]), rel=0.01)
+    assert (
+        "1 - 0.1 over the noise (0.02) of 48 copies" in said and "All of these at once: probability >= 1 - 0.4" in said
+    )
+    assert [sum(map(sum, one["counts"])) for one in record["ranges"]] == [48 * 38] * 2
+    with Image.open(folder / "attention.png") as picture:
+        assert picture.size[0] > 400
+
+
+def test_the_record_passes_verify(result, capsys) -> None:
+    folder, _ = result
+    record = str(folder / "attention.json")
+    assert main(["verify", record, "--input", str(FILM), "--bundle", "chest_xray_certified_saliency"]) == 0
+    assert "verified: " in capsys.readouterr().out
+    assert main(["verify", record, "votes.npz"]) == 1
+    assert "leave VOTES and --replay out" in capsys.readouterr().err
+
+
+def test_every_changed_claim_is_caught(result) -> None:
+    record = record_of(result[0])
+    del record["content_sha256"]
+    changes = {
+        "radius": lambda one: one.update(radius=one["radius"] * 1.001),
+        "range": lambda one: one.update(range=[2 * end for end in one["range"]]),
+        "radii": lambda one: one["radii"][3].update(radius=one["radii"][3]["radius"] * 1.0001),
+        "renyi": lambda one: one["radii"][2].update(epsilon=one["radii"][2]["epsilon"] * 1.0001),
+        "sentence": lambda one: one.update(sentence=one["sentence"].replace("19", "20")),
+        "overlap": lambda one: one.update(overlap=20),
+        "stored": lambda one: one.update(stored_values=one["stored_values"] * 1.01),
+        "decision": lambda one: one["decision"].update(radius=one["decision"]["radius"] + 1e-4),
+        "ceiling": lambda one: one.update(ceiling=one["ceiling"] * 0.99),
+        "unit": lambda one: one["change"].update(unit="gray levels"),
+        "denoiser": lambda one: one["spec"].update(denoiser={"name": "x"}),
+    }
+    assert verify_ranges(sealed(record)).verified
+    missed = []
+    for name, change in changes.items():
+        forged = copy.deepcopy(record)
+        change(forged["ranges"][0])
+        if verify_ranges(sealed(forged)).verified:
+            missed.append(name)
+    for name, value in {"claim": "of everything", "eta": 0.01, "beta": "0.4", "all_claims": {"eta": 0.1}}.items():
+        if verify_ranges(sealed({**record, name: value})).verified:
+            missed.append(name)
+    if verify_ranges({**record, "content_sha256": "0" * 64}).verified:
+        missed.append("content")
+    assert not missed
+
+
+def test_bad_input_gets_a_sentence(tmp_path, capsys) -> None:
+    brightness = ("--perturb", "brightness")
+    cases = {
+        "no certified range of 'slope': choose of brightness": ("--perturb", "slope"),
+        "the changes are ['brightness', 'brightness']": ("--perturb", "brightness,brightness:sigma=0.2"),
+        "sigma of 'gamma' is 3;": ("--perturb", "gamma:sigma=3"),
+        "--delta goes with --exact only": (*brightness, "--delta", "0.1"),
+        "--samples goes without --exact only": (*brightness, "--exact", "--range", "0.1", "--samples", "9"),
+        "--exact needs --range": (*brightness, "--exact", "--share", "0.1"),
+        "beta is": (*brightness, "--beta", "2"),
+    }
+    offenders = []
+    for words, options in cases.items():
+        code, said = run_command(tmp_path, "--quiet", *options), capsys.readouterr().err
+        if code != 1 or words not in said:
+            offenders.append((words, code, said))
+    assert not offenders, offenders
