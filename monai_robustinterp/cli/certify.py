@@ -28,7 +28,7 @@ from monai_robustinterp.geometry.changes import change_named
 from monai_robustinterp.geometry.lungs import LungMask
 from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
-from monai_robustinterp.io.write.overlay import read_reference
+from monai_robustinterp.io.write.overlay import Capture, read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
@@ -75,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
+    )
+    parser.add_argument(
+        "--capture",
+        choices=get_args(Capture),
+        default="canvas",
+        help="the picture: made for a physician, or on the pixels of the source with all that is claimed below it",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results, same or not")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
@@ -169,6 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
             regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
             overwrite=arguments.overwrite,
+            capture=arguments.capture,
             reference=reference,
             transfer_syntax=arguments.transfer_syntax,
             show_progress=not arguments.quiet,

@@ -13,7 +13,7 @@ from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
-from monai_robustinterp.io.write.overlay import Reference
+from monai_robustinterp.io.write.overlay import Capture, Reference
 from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.against import OtherImage, read_other
 from monai_robustinterp.run.inputs import find_images
@@ -32,6 +32,7 @@ def certify_cohort(
     changes: Sequence[Change] = NAMED,
     against: str | Path | None = None,
     overwrite: bool = False,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     show_progress: bool = True,
@@ -53,6 +54,7 @@ def certify_cohort(
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
             this run would make the same one, and the image is refused if not. Where a replaced result did not certify
             the image and was made with other settings, the new record names it under ``selection``.
+        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         show_progress: a progress bar on stderr.
@@ -89,16 +91,19 @@ def certify_cohort(
             if lists_are_due(len(summary.results)):
                 lists.write()
 
+        captures: dict[str, Any] = {
+            "capture": capture,
+            "reference": reference,
+            "transfer_syntax": transfer_syntax,
+        }
         run = ReadAhead(
             bundle=bundle,
             regions=regions,
             changes=changes,
             output=output,
             overwrite=overwrite,
-            save=partial(save_result, reference=reference, transfer_syntax=transfer_syntax),
-            keep=partial(
-                kept_result, bundle=bundle, changes=changes, reference=reference, transfer_syntax=transfer_syntax
-            ),
+            save=partial(save_result, **captures),
+            keep=partial(kept_result, bundle=bundle, changes=changes, **captures),
             earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )

@@ -19,7 +19,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
-from monai_robustinterp.io.write.overlay import Reference, capture_differences
+from monai_robustinterp.io.write.overlay import Capture, Reference, capture_differences
 from monai_robustinterp.io.write.result import CAPTURE_NAME, CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
@@ -52,6 +52,7 @@ def kept_result(
     *,
     bundle: SaliencyBundle,
     changes: Sequence[Change],
+    capture: Capture,
     reference: Reference | None,
     transfer_syntax: str,
 ) -> KeptResult:
@@ -62,6 +63,7 @@ def kept_result(
         prepared: the image as this run reads it.
         bundle: of this run.
         changes: of this run's ledger.
+        capture: which picture this run makes.
         reference: of this run's captures.
         transfer_syntax: of this run's captures.
 
@@ -71,7 +73,11 @@ def kept_result(
     try:
         found = _read(folder)
         captures = capture_differences(
-            folder / CAPTURE_NAME, prepared.image.meta, reference=reference, transfer_syntax=transfer_syntax
+            folder / CAPTURE_NAME,
+            prepared.image.meta,
+            capture=capture,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
         )
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(

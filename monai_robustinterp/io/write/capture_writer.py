@@ -14,7 +14,7 @@ from monai.data import ImageWriter
 
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_image
-from monai_robustinterp.io.write.overlay import overlay_capture, overlay_pixels
+from monai_robustinterp.io.write.overlay import Capture, overlay_capture, overlay_pixels
 from monai_robustinterp.io.write.result import save_from_meta
 from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
 
@@ -29,15 +29,21 @@ class SecondaryCaptureWriter(ImageWriter):
     Args:
         output_dtype: not used; the capture is 8-bit RGB.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
+        capture: "canvas", made for a physician, or "source", on the pixels of the source.
         overwrite: replace an existing file.
         kwargs: not used (MONAI passes ``scale`` and others).
     """
 
     def __init__(
-        self, output_dtype: Any = None, transfer_syntax: str = "explicit", overwrite: bool = False, **kwargs: Any
+        self,
+        output_dtype: Any = None,
+        transfer_syntax: str = "explicit",
+        overwrite: bool = False,
+        capture: Capture = "canvas",
+        **kwargs: Any,
     ) -> None:
         super().__init__()
-        self._transfer_syntax, self._overwrite = transfer_syntax, overwrite
+        self._transfer_syntax, self._overwrite, self._capture = transfer_syntax, overwrite, capture
         self._channels: npt.NDArray[np.float32] | None = None
         self._meta: Mapping[str, Any] = {}
 
@@ -84,7 +90,9 @@ class SecondaryCaptureWriter(ImageWriter):
         share, top_k = self._channels
         gray = display_image(self._meta["filename_or_obj"], pixel_sha256=self._meta["pixel_sha256"])
         picture = Picture(share=share, top_k_mask=top_k > 0, gray=gray, meta=dict(self._meta))
-        pixels = overlay_pixels(picture, record)
-        capture = overlay_capture(pixels, self._meta, record, transfer_syntax=self._transfer_syntax)
-        write_dicom_atomically(capture, path, overwrite=self._overwrite)
+        pixels = overlay_pixels(picture, record, capture=self._capture)
+        image = overlay_capture(
+            pixels, self._meta, record, capture=self._capture, transfer_syntax=self._transfer_syntax
+        )
+        write_dicom_atomically(image, path, overwrite=self._overwrite)
         save_from_meta(self._meta, path.with_suffix(""), overwrite=self._overwrite)

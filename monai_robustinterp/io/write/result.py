@@ -18,7 +18,7 @@ from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import votes_bytes
-from monai_robustinterp.io.write.overlay import Reference, overlay_capture, overlay_pixels
+from monai_robustinterp.io.write.overlay import Capture, Reference, overlay_capture, overlay_pixels
 from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
 
 CERTIFICATE_NAME, VOTES_NAME = "certificate.json", "votes.npz"
@@ -29,6 +29,7 @@ def save(
     result: CertifiedResult,
     folder: str | Path,
     *,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
 ) -> None:
@@ -37,6 +38,7 @@ def save(
     Args:
         result: of an image file, or of a tensor.
         folder: an existing folder without these files, or one that is made.
+        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
 
@@ -46,11 +48,16 @@ def save(
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     if result.picture is not None:
-        pixels = overlay_pixels(result.picture, result.record)
-        capture = overlay_capture(
-            pixels, result.picture.meta, result.record, reference=reference, transfer_syntax=transfer_syntax
+        pixels = overlay_pixels(result.picture, result.record, capture=capture)
+        image = overlay_capture(
+            pixels,
+            result.picture.meta,
+            result.record,
+            capture=capture,
+            reference=reference,
+            transfer_syntax=transfer_syntax,
         )
-        write_dicom_atomically(capture, folder / CAPTURE_NAME)
+        write_dicom_atomically(image, folder / CAPTURE_NAME)
         atomic_write(folder / PREVIEW_NAME, partial(_write_png, pixels), private=True)
     atomic_write(folder / CERTIFICATE_NAME, lambda file: file.write(json_bytes(result.record)))
     atomic_write(folder / VOTES_NAME, lambda file: file.write(_votes(result)))
