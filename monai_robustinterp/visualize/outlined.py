@@ -16,6 +16,9 @@ LUNGS_LINE_COLOR = (86, 180, 233)
 GRAY_LINE_COLOR = (200, 200, 200)
 """Of lines about which nothing is claimed."""
 
+LEAST_WIDTH = 2.0
+"""Of a line in pixels: below it no pixel of an edge between two pixels has the line's color in full."""
+
 _LINES_A_SIDE = 256
 _DASHES_A_CELL = 4
 
@@ -49,8 +52,8 @@ def outlined(
     width = line_width(*gray.shape)
     cell = cell_sides(top_k_mask, top_k)
     if lungs is not None:
-        color = LUNGS_LINE_COLOR if stable else GRAY_LINE_COLOR
-        draw_line(picture, distance_to_edge(lungs, (4 * width, 4 * width)), Line(color=color, width=0.5 * width))
+        thin = Line(color=LUNGS_LINE_COLOR if stable else GRAY_LINE_COLOR, width=max(LEAST_WIDTH, width / 2))
+        draw_line(picture, distance_to_edge(lungs, (4 * width, 4 * width)), thin)
     if stable:
         line = Line(color=colors_of(share_beside(share, top_k_mask, cell)), width=width)
     else:
@@ -60,8 +63,8 @@ def outlined(
 
 
 def line_width(height: int, width: int) -> float:
-    """Width of the line around the reported cells in pixels: 1 at least, 4 on a side of 1,024."""
-    return max(1.0, max(height, width) / _LINES_A_SIDE)
+    """Width of the line around the reported cells in pixels: 4 on a side of 1,024, and ``LEAST_WIDTH`` at least."""
+    return max(LEAST_WIDTH, max(height, width) / _LINES_A_SIDE)
 
 
 def cell_sides(top_k_mask: npt.NDArray[np.bool_], top_k: int) -> tuple[float, float]:

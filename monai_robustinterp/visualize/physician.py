@@ -22,7 +22,7 @@ _CODE_LENGTH = 8
 _NAME_LENGTH = 36
 _UNSTABLE = {
     Status.MAP_ONLY: "the decision",
-    Status.NO_CONFIDENCE: "the decision and the squares together",
+    Status.NO_CONFIDENCE: "the decision and the squares",
 }
 _DISAGREE = "The noisy copies disagree too much, or there are too few."
 _NO_CONFIDENCE = "The chosen confidence leaves none for both."
@@ -88,7 +88,7 @@ def captions(record: Mapping[str, Any]) -> Captions:
     return Captions(
         kind=kind,
         stable=stable,
-        paragraphs=tuple(_lines(text) for text in (_decision(record), *texts)),
+        paragraphs=tuple(tuple(_wrapped(text)) for text in (_decision(record), *texts)),
         code=record_code(record),
         doubtful=any(note.startswith("Check the input") for note in record["notes"]),
     )
@@ -197,13 +197,6 @@ def _alarm(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _fits(text: str) -> bool:
     return len(_wrapped(text)) <= CAPTION_LINES
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    lines = _wrapped(text)
-    if len(lines) > CAPTION_LINES:
-        raise RuntimeError(f"a caption has {len(lines)} lines; it must have {CAPTION_LINES} at most. Shorten it.")
-    return tuple(lines)
 
 
 def _wrapped(text: str) -> Sequence[str]:
