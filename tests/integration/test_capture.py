@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
 
 from monai_robustinterp import SaliencyBundle, SecondaryCaptureWriter, certify_image, load_bundle, save
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.cli.main import main
-from monai_robustinterp.transforms import InvertSaliencyd
+from monai_robustinterp.io.write.result import result_meta
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore:the pixels are")
 
 SPACING = [0.2, 0.4]
 
@@ -96,7 +100,7 @@ def test_picture_record_and_description_share_a_code(result, tmp_path) -> None:
     assert capture.DerivationDescription.startswith(f"Record {record['content_sha256'][:8]}. ")
 
 
-def test_the_command_and_the_writer_of_monai_take_the_option(bundle, source, tmp_path) -> None:
+def test_the_command_and_the_writer_of_monai_take_the_option(result, source, tmp_path) -> None:
     output = tmp_path / "command"
     arguments = ["certify", str(source), "--output", str(output), "--samples", "16", "--lungs", "off", "--quiet"]
     assert main([*arguments, "--capture", "source"]) == 0
@@ -104,14 +108,12 @@ def test_the_command_and_the_writer_of_monai_take_the_option(bundle, source, tmp
     assert main(arguments) == 1
     assert "another picture than canvas" in (output / "summary.json").read_text()
 
-    image = bundle.preprocessing({"image": str(source)})["image"]
-    maps = bundle.inferer(image[None], bundle.network)[0]
-    inverted = InvertSaliencyd("maps", transform=bundle.preprocessing, orig_keys="image")
-    on_source = inverted({"image": image, "maps": maps})["maps"]
+    picture = result.picture
+    channels = torch.from_numpy(np.stack([picture.share, picture.top_k_mask.astype(np.float32)]))
+    maps = MetaTensor(channels, meta={**picture.meta, **result_meta(result)})
     for capture, columns in (("source", 200), ("canvas", 2064)):
         folder = tmp_path / capture
-        saver = SaveImage(output_dir=folder, output_ext=".dcm", writer=SecondaryCaptureWriter, print_log=False)
-        saver.set_options(init_kwargs={"capture": capture})
-        saver(on_source)
+        writer = partial(SecondaryCaptureWriter, capture=capture)
+        SaveImage(output_dir=folder, output_ext=".dcm", writer=writer, print_log=False)(maps)
         (path,) = folder.rglob("*.dcm")
         assert pydicom.dcmread(path).Columns == columns and dciodvfy_errors(path) == []
