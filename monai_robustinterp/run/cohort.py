@@ -91,19 +91,15 @@ def certify_cohort(
             if lists_are_due(len(summary.results)):
                 lists.write()
 
-        captures: dict[str, Any] = {
-            "capture": capture,
-            "reference": reference,
-            "transfer_syntax": transfer_syntax,
-        }
+        files: dict[str, Any] = {"capture": capture, "reference": reference, "transfer_syntax": transfer_syntax}
         run = ReadAhead(
             bundle=bundle,
             regions=regions,
             changes=changes,
             output=output,
             overwrite=overwrite,
-            save=partial(save_result, **captures),
-            keep=partial(kept_result, bundle=bundle, changes=changes, **captures),
+            save=partial(save_result, **files),
+            keep=partial(kept_result, bundle=bundle, changes=changes, **files),
             earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )

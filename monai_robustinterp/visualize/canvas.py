@@ -31,7 +31,6 @@ CAUTION_COLOR = (240, 228, 66)
 SHARE_LABEL = "share of noisy copies that vote for a square"
 UNCERTAIN_LABEL = "squares (nothing is claimed)"
 LUNGS_LABEL = "lungs"
-DOUBT = "CHECK THE INPUT: see the notes of the record"
 
 _GAP = 16
 _MARGIN = 24
@@ -129,9 +128,9 @@ def _words(width: int, said: Captions, *, lungs: bool, line: float) -> npt.NDArr
 
 
 def _key(width: int, said: Captions, *, size: int, lungs: bool, line: float) -> Image.Image:
-    """One row: color bar or gray line, the lungs' line, and the code; a second one for a doubtful input."""
+    """One row: color bar or gray line, the lungs' line, and the code; below it a row for each remark."""
     font, row = font_of(size), round(1.6 * size)
-    image = Image.new("RGB", (width, row * (1 + said.doubtful) + size // 2), BACKGROUND)
+    image = Image.new("RGB", (width, row * (1 + len(said.remarks)) + size // 2), BACKGROUND)
     draw = ImageDraw.Draw(image)
     top = size // 3
     left = _draw_squares(image, draw, font, (_MARGIN, top), stable=said.stable, line=line)
@@ -141,8 +140,8 @@ def _key(width: int, said: Captions, *, size: int, lungs: bool, line: float) -> 
         draw.text((left + size // 2, top), LUNGS_LABEL, fill=TEXT_COLOR, font=font)
     code = f"record {said.code}"
     draw.text((width - _MARGIN - font.getlength(code), top), code, fill=TEXT_COLOR, font=font)
-    if said.doubtful:
-        draw.text((_MARGIN, top + row), DOUBT, fill=TEXT_COLOR, font=font)
+    for number, remark in enumerate(said.remarks, start=1):
+        draw.text((_MARGIN, top + number * row), remark, fill=TEXT_COLOR, font=font)
     return image
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from enum import Enum
@@ -49,14 +49,15 @@ class Captions:
         stable: whether decision and squares are certified together; if not, the picture has no color.
         paragraphs: four captions, each of at most ``CAPTION_LINES`` lines of ``LINE_LENGTH`` characters.
         code: the first digits of the record's hash, by which picture, record and DICOM description are matched.
-        doubtful: whether the record warns that the input is unlike the films that the network was trained on.
+        remarks: what a reader must know before, one short line each: a doubtful input, a run that was selected, lungs
+            that were not found.
     """
 
     kind: Kind
     stable: bool
     paragraphs: tuple[tuple[str, ...], ...]
     code: str
-    doubtful: bool
+    remarks: tuple[str, ...] = ()
 
 
 def record_code(record: Mapping[str, Any]) -> str:
@@ -90,8 +91,17 @@ def captions(record: Mapping[str, Any]) -> Captions:
         stable=stable,
         paragraphs=tuple(tuple(_wrapped(text)) for text in (_decision(record), *texts)),
         code=record_code(record),
-        doubtful=any(note.startswith("Check the input") for note in record["notes"]),
+        remarks=tuple(_remarks(record)),
     )
+
+
+def _remarks(record: Mapping[str, Any]) -> Iterator[str]:
+    if any(note.startswith("Check the input") for note in record["notes"]):
+        yield "CHECK THE INPUT: the record says why."
+    if record["selection"]:
+        yield "SELECTED: earlier runs of this film did not certify it."
+    if record.get("lungs", {}).get("failure"):
+        yield "No statement on the lungs: the record says why."
 
 
 def _certified(record: Mapping[str, Any], certificate: Certificate) -> tuple[str, str, str]:

@@ -28,7 +28,6 @@ CAPTIONS = Captions(
     stable=True,
     paragraphs=(("RESEARCH, NOT FOR DIAGNOSIS.", "W" * 70), ("one",), ("two", "lines"), ("end",)),
     code="0123abcd",
-    doubtful=False,
 )
 CELLS = (8, 8)
 
@@ -124,7 +123,9 @@ def test_a_canvas_of_an_abstention_has_no_color_and_others_have() -> None:
     lungs = np.zeros((256, 256), bool)
     lungs[40:200, 30:100] = True
     for kind in Kind:
-        gray = canvas_of(layers, dataclasses.replace(CAPTIONS, kind=kind, stable=False, doubtful=True), lungs=lungs)
+        gray = canvas_of(
+            layers, dataclasses.replace(CAPTIONS, kind=kind, stable=False, remarks=("CHECK",)), lungs=lungs
+        )
         assert (gray == gray[..., :1]).all()
     colored = canvas_of(layers, lungs=lungs)
     assert (colored != colored[..., :1]).any() and (colored == LUNGS_LINE_COLOR).all(axis=-1).any()
@@ -152,6 +153,12 @@ def test_values_that_cannot_be_drawn_are_refused() -> None:
         canvas_of((gray + 1, share, mask))
     with pytest.raises(ValueError, match="one shape"):
         canvas_of((gray, share[1:], mask))
+
+
+def test_every_remark_has_a_row_of_its_own() -> None:
+    layers, _ = scene(256, 256)
+    heights = [canvas_of(layers, dataclasses.replace(CAPTIONS, remarks=("x",) * n)).shape[0] for n in range(3)]
+    assert heights[2] - heights[1] == heights[1] - heights[0] > 20
 
 
 # ---- contrast, and readers who see other colors

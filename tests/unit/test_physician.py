@@ -175,10 +175,17 @@ def test_long_names_and_large_numbers_fit() -> None:
     assert "(200000 of 1048576)" in text_of(said) and "100000 of 200000 squares stay" in text_of(said)
 
 
-def test_the_code_is_the_beginning_of_the_hash_and_a_doubtful_input_is_told() -> None:
+def test_the_code_is_the_beginning_of_the_hash() -> None:
     record = record_of()
     said = captions(record)
     assert len(said.code) == 8 and f'"content_sha256": "{said.code}'.encode() in json_bytes(record)
-    assert not said.doubtful
-    assert captions(record_of(votes={"input_warnings": ("Check the input: it is white.",)})).doubtful
     assert captions(resealed(record | {"notes": ["another record"]})).code != said.code
+
+
+def test_what_a_reader_must_know_before_is_remarked() -> None:
+    assert captions(record_of()).remarks == ()
+    white = record_of(votes={"input_warnings": ("Check the input: it is white.",)})
+    selected = record_of(earlier=[{"status": "abstain"}])
+    without_lungs = record_of(lungs={"failure": "the lung fields are uncertain."})
+    said = [remark for record in (white, selected, without_lungs) for remark in captions(record).remarks]
+    assert [remark.split(":")[0] for remark in said] == ["CHECK THE INPUT", "SELECTED", "No statement on the lungs"]

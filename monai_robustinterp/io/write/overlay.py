@@ -76,7 +76,12 @@ def overlay_pixels(
     if capture == "canvas":
         aspect = float(picture.meta["pixel_aspect"])
         return render_canvas(*layers, said, top_k=top_k, pixel_aspect=aspect, lungs=picture.lungs)
-    lines = [*(" ".join(caption) for caption in said.paragraphs), f"Record {said.code}", *caption_lines(record)]
+    lines = [
+        *(" ".join(caption) for caption in said.paragraphs),
+        f"Record {said.code}",
+        *said.remarks,
+        *caption_lines(record),
+    ]
     return render_overlay(*layers, lines, top_k=top_k, stable=said.stable, lungs=picture.lungs)
 
 
