@@ -30,7 +30,7 @@ from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_re
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.derived.deidentified import read_key
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, check_outputs
-from monai_robustinterp.io.write.overlay import read_reference
+from monai_robustinterp.io.write.overlay import Capture, read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
@@ -84,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_OUTPUTS,
         metavar="NAME,NAME...",
         help=f"files beside certificate, votes and preview: {', '.join(OUTPUTS)} (default: sc)",
+    )
+    parser.add_argument(
+        "--capture",
+        choices=get_args(Capture),
+        default="canvas",
+        help="the picture: made for a physician, or on the pixels of the source with all that is claimed below it",
     )
     parser.add_argument(
         "--deidentify",
@@ -185,6 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
             regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
             overwrite=arguments.overwrite,
+            capture=arguments.capture,
             reference=reference,
             transfer_syntax=arguments.transfer_syntax,
             outputs=arguments.outputs,

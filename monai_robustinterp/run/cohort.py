@@ -14,7 +14,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, check_source
-from monai_robustinterp.io.write.overlay import Reference
+from monai_robustinterp.io.write.overlay import Capture, Reference
 from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.against import OtherImage, read_other
 from monai_robustinterp.run.inputs import find_images
@@ -33,6 +33,7 @@ def certify_cohort(
     changes: Sequence[Change] = NAMED,
     against: str | Path | None = None,
     overwrite: bool = False,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
@@ -56,6 +57,7 @@ def certify_cohort(
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
             this run would make the same one, and the image is refused if not. Where a replaced result did not certify
             the image and was made with other settings, the new record names it under ``selection``.
+        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
         reference: DICOM header whose patient and study captures of other formats join.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; those that a kept result lacks are added.
@@ -71,7 +73,7 @@ def certify_cohort(
     """
     check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
     written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
-    written |= {"deidentify_key": deidentify_key}
+    written |= {"capture": capture, "deidentify_key": deidentify_key}
     other = None if against is None else read_other(against, bundle)
     output = _folder(Path(output_dir))
     found = find_images(inputs)

@@ -20,7 +20,7 @@ from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
 from monai_robustinterp.io.write.outputs import missing_outputs, other_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Reference
+from monai_robustinterp.io.write.overlay import Capture, Reference
 from monai_robustinterp.io.write.result import CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
@@ -53,6 +53,7 @@ def kept_result(
     *,
     bundle: SaliencyBundle,
     changes: Sequence[Change],
+    capture: Capture,
     reference: Reference | None,
     transfer_syntax: str,
     outputs: Sequence[str],
@@ -65,6 +66,7 @@ def kept_result(
         prepared: the image as this run reads it.
         bundle: of this run.
         changes: of this run's ledger.
+        capture: which picture this run makes.
         reference: of this run's captures.
         transfer_syntax: of this run's captures.
         outputs: of this run.
@@ -81,6 +83,7 @@ def kept_result(
             prepared.image.meta,
             found.record,
             [name for name in outputs if name not in missing],
+            capture=capture,
             reference=reference,
             transfer_syntax=transfer_syntax,
             deidentify_key=deidentify_key,
@@ -102,6 +105,7 @@ def kept_result(
             found.record,
             missing,
             at=folder.joinpath,
+            capture=capture,
             reference=reference,
             transfer_syntax=transfer_syntax,
             deidentify_key=deidentify_key,

@@ -10,14 +10,21 @@ _LEVELS = 256
 MAX_ALPHA = 0.55
 """Opacity of a share of 1: enough to see at a glance, and ribs and vessels stay readable underneath."""
 
-# inferno without its ends: the black end would darken lungs where few copies vote, the pale end looks like bone.
-_TABLE = colormaps["inferno"](np.linspace(0.50, 0.93, _LEVELS))[:, :3].astype(np.float32)
+# inferno without its ends: the dark end has too little contrast to a line's black rim (below 4.5 to 1) and would darken
+# lungs where few copies vote, the pale end looks like bone. Lightness rises all the way, whatever colors a reader sees.
+_TABLE = colormaps["inferno"](np.linspace(0.60, 0.93, _LEVELS))[:, :3].astype(np.float32)
 
 
 def to_uint8(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Display values in [0, 1] as 8-bit values, rounded to the nearest."""
     rounded: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
     return rounded
+
+
+def colors_of(share: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Colors of shares in [0, 1], uint8 with a last axis of 3; a higher share is always brighter."""
+    colors: npt.NDArray[np.uint8] = to_uint8(_TABLE)[np.rint(share * (_LEVELS - 1)).astype(np.intp)]
+    return colors
 
 
 def paint(gray: npt.NDArray[np.floating], share: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

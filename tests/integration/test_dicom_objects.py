@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from scipy.ndimage import distance_transform_edt
 
 import monai_robustinterp as ri
 from monai_robustinterp.certificates.certificate import Picture
@@ -26,7 +27,8 @@ from monai_robustinterp.io.write.codes import _OWN, SCHEME
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, save_outputs
 from monai_robustinterp.run.pipeline import picture_of, prepare
 from monai_robustinterp.types import VoteMap
-from monai_robustinterp.visualize.legend import LUNGS_COLOR
+from monai_robustinterp.visualize.color_map import to_uint8
+from monai_robustinterp.visualize.outlined import LEAST_WIDTH
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
@@ -44,7 +46,7 @@ FILES = {
 
 def written(folder: Path, picture: Picture, record: dict[str, Any], outputs: tuple[str, ...] = OBJECTS) -> Path:
     folder.mkdir(exist_ok=True)
-    save_outputs(picture, record, outputs, at=folder.joinpath)
+    save_outputs(picture, record, outputs, at=folder.joinpath, capture="source")
     return folder
 
 
@@ -332,9 +334,11 @@ def test_all_outputs_lie_on_the_same_pixels(tmp_path_factory: pytest.TempPathFac
                         near |= number == there
                 assert near.all()
                 np.testing.assert_array_equal(stored.reshape(rows, columns), on_film.share)
-                capture = pydicom.dcmread(folder / "overlay.dcm").pixel_array[:rows, :columns].astype(int)
-                colored = (np.ptp(capture, axis=-1) > 0) & (capture != LUNGS_COLOR).any(axis=-1)
-                assert not (colored & (number == 0)).any() and colored[number > 51].mean() > 0.9
+                capture = pydicom.dcmread(folder / "overlay.dcm").pixel_array[:rows, :columns]
+                drawn = (capture != to_uint8(on_film.gray)[..., None]).any(axis=-1)
+                sides = [distance_transform_edt(side) for side in (on_film.top_k_mask, ~on_film.top_k_mask)]
+                to_edge = np.maximum(*sides)
+                assert drawn[to_edge <= 1].mean() > 0.2 and not drawn[to_edge > LEAST_WIDTH + 2].any()
                 mask = read_mask(folder / "segmentation.dcm", ready.image.meta, segment=1).pixels
                 np.testing.assert_array_equal(mask, number >= 128)
                 for name, values in (("votes", on_film.share), ("top_k", on_film.top_k_mask)):

@@ -189,7 +189,7 @@ def test_marker_stays_in_its_corner_through_overlay_and_file(corner: str, tmp_pa
     source = pydicom.dcmread(make_dx(tmp_path / "source.dcm", rows=140, cols=100, marker=corner))
     gray = chest_like(140, 100, marker=corner) / 4095
     share, mask = np.full(gray.shape, 0.1), np.zeros(gray.shape, dtype=bool)
-    overlay = render_overlay(gray, share, mask, ["Pneumonia"])
+    overlay = render_overlay(gray, share, mask, ["Pneumonia"], top_k=1)
     path = write_dicom_atomically(capture(source, overlay), tmp_path / "capture.dcm")
     back = pydicom.dcmread(path)
     np.testing.assert_array_equal(back.pixel_array, overlay)

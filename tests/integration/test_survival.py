@@ -194,6 +194,7 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
         ({"target": 0}, {}, "target 1 there, 0 here"),
         ({}, {"regions": [parse_region("zone:upper")]}, "regions"),
         ({}, {"changes": NAMED[1:]}, "another list of changes in the ledger"),
+        ({}, {"capture": "source"}, "the capture is another picture than source"),
         ({}, {"transfer_syntax": "rle"}, "another transfer syntax than rle"),
     ]
     with collected() as case:

@@ -27,7 +27,7 @@ from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
 from monai_robustinterp.run.pipeline import prepare
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import caption_lines
-from monai_robustinterp.visualize.legend import LUNGS_COLOR
+from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR
 from monai_robustinterp.visualize.overlay import outline
 from tests.support.dicom_factory import make_dx
 from tests.support.lungs import LEFT, RIGHT, boxed
@@ -220,18 +220,22 @@ def test_without_a_segmenter_the_table_has_no_column_of_lungs(bundle, image, tmp
     assert "lungs" not in table(summary) and "lungs" not in record and "regions" not in record
 
 
-def test_the_contour_of_the_lungs_is_drawn_below_the_outline_of_the_cells(bundle, image, lungs, tmp_path) -> None:
+@pytest.mark.parametrize("capture", ["canvas", "source"])
+def test_the_contour_of_the_lungs_is_drawn_and_explained(bundle, image, lungs, tmp_path, capture) -> None:
+    bundle.network = looking_at(lungs)
     result = certify_image(image, bundle, changes=())
-    save(result, tmp_path / "result")
-    picture = np.asarray(Image.open(tmp_path / "result/overlay.png"))[:256]
-    drawn = (picture == LUNGS_COLOR).all(axis=-1)
-    line, cells = outline(result.picture.lungs, 1), outline(result.picture.top_k_mask, 1)
-    assert np.array_equal(drawn, line & ~cells) and drawn.any()
-    strip = np.asarray(Image.open(tmp_path / "result/overlay.png"))[256:]
-    assert (strip == LUNGS_COLOR).all(axis=-1).any()
+    assert result.status.label == "certified"
+    save(result, tmp_path / "result", capture=capture)
+    picture = np.asarray(Image.open(tmp_path / "result/overlay.png"))
+    drawn = (picture == LUNGS_LINE_COLOR).all(axis=-1)
+    side, left = (1024, 1024 + 16) if capture == "canvas" else (256, 0)
+    film = drawn[:side, left : left + side]
+    edge = outline(result.picture.lungs, 3) | outline(~result.picture.lungs, 3)
+    assert film.any() and not film[~edge.repeat(side // 256, 0).repeat(side // 256, 1)].any()
+    assert drawn[side:].any(), "the key"
     bundle.lungs = None
-    save(certify_image(image, bundle, changes=()), tmp_path / "without")
-    assert not (np.asarray(Image.open(tmp_path / "without/overlay.png")) == LUNGS_COLOR).all(axis=-1).any()
+    save(certify_image(image, bundle, changes=()), tmp_path / "without", capture=capture)
+    assert not (np.asarray(Image.open(tmp_path / "without/overlay.png")) == LUNGS_LINE_COLOR).all(axis=-1).any()
 
 
 # ---- again

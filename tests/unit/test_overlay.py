@@ -1,4 +1,4 @@
-"""The overlay shows the votes where they are, leaves the rest of the X-ray alone, and explains itself below."""
+"""Pictures on the source grid show the votes where they are, leave the rest alone, and explain themselves below."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from monai_robustinterp.visualize.color_map import MAX_ALPHA, paint
-from monai_robustinterp.visualize.legend import CONTOUR_COLOR, contour_width, render_strip
-from monai_robustinterp.visualize.overlay import outline, render_overlay
+from monai_robustinterp.visualize.color_map import MAX_ALPHA, colors_of, paint
+from monai_robustinterp.visualize.legend import render_strip
+from monai_robustinterp.visualize.overlay import CONTOUR_COLOR, contour_width, outline, render_overlay, render_picture
 from tests.support.dicom_factory import CORNERS, chest_like, marker_corner
 
 ROWS, COLS = 200, 169
@@ -36,20 +36,32 @@ def luminance(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.asarray(rgb @ np.array([0.2126, 0.7152, 0.0722]))
 
 
-def test_pixels_without_votes_are_exactly_gray(scene: Scene) -> None:
-    gray, share, mask = scene
-    picture = render_overlay(gray, share, mask, LINES)[:ROWS]
+def overlay_of(scene: Scene, **options: bool) -> npt.NDArray[np.uint8]:
+    return render_overlay(*scene, LINES, top_k=6, **options)
+
+
+def test_painted_pixels_without_votes_are_exactly_gray(scene: Scene) -> None:
+    gray, share, _ = scene
+    picture = render_picture(*scene)
     expected = np.floor(gray * 255 + 0.5).astype(np.uint8)
     assert (picture[share == 0] == expected[share == 0][:, None]).all()
     changed = (picture != expected[..., None]).any(axis=-1)
     assert changed[share > 0].mean() > 0.99
 
 
+def test_an_overlay_leaves_all_pixels_but_those_of_its_lines_exactly_gray(scene: Scene) -> None:
+    gray, _, mask = scene
+    picture = overlay_of(scene)[:ROWS]
+    changed = (picture != np.floor(gray * 255 + 0.5).astype(np.uint8)[..., None]).any(axis=-1)
+    assert changed.any()
+    near_the_edge = outline(mask, 8) | outline(~mask, 4)  # 20 pixels a cell, whose corners are rounded
+    assert not changed[~near_the_edge].any()
+
+
 def test_image_keeps_its_rows_and_columns_and_the_strip_lies_below(scene: Scene) -> None:
-    overlay = render_overlay(*scene, LINES)
+    overlay = overlay_of(scene)
     assert overlay.dtype == np.uint8
     assert overlay.shape[1:] == (COLS, 3)
-    assert overlay.shape[0] > ROWS
     np.testing.assert_array_equal(overlay[ROWS:], render_strip(COLS, LINES))
 
 
@@ -57,8 +69,18 @@ def test_image_keeps_its_rows_and_columns_and_the_strip_lies_below(scene: Scene)
 def test_marker_stays_in_its_corner(corner: str) -> None:
     gray = chest_like(ROWS, COLS, marker=corner) / 4095
     share = np.full(gray.shape, 0.1)
-    overlay = render_overlay(gray, share, np.zeros(gray.shape, dtype=bool), LINES)
+    mask = np.zeros(gray.shape, dtype=bool)
+    overlay = render_overlay(gray, share, mask, LINES, top_k=6)
     assert marker_corner(luminance(overlay[:ROWS])) == corner
+    assert marker_corner(luminance(render_picture(gray, share, mask))) == corner
+
+
+def test_where_nothing_is_certified_there_is_no_color(scene: Scene) -> None:
+    lungs = np.roll(scene[2], 60, axis=1)
+    gray = render_overlay(*scene, LINES, top_k=6, stable=False, lungs=lungs)
+    assert (gray == gray[..., :1]).all()
+    colored = render_overlay(*scene, LINES, top_k=6, lungs=lungs)
+    assert (colored != colored[..., :1]).any()
 
 
 @pytest.mark.parametrize("gray", [0.0, 0.2, 0.35])
@@ -91,7 +113,7 @@ def test_color_depends_on_the_share_alone_not_on_the_largest_one() -> None:
 
 def test_outline_is_the_inner_edge_of_the_mask(scene: Scene) -> None:
     gray, share, mask = scene
-    picture = render_overlay(gray, share, mask, LINES)[:ROWS]
+    picture = render_picture(gray, share, mask)
     expected = np.zeros_like(mask)
     expected[[40, 99], 20:60] = True
     expected[40:100, [20, 59]] = True
@@ -114,9 +136,9 @@ def test_outline_is_thicker_on_large_images() -> None:
     assert outline(mask, 3).sum() == 20 * 20 - 14 * 14
 
 
-def test_color_bar_runs_from_0_at_the_left_to_1_at_the_right_in_the_colors_of_the_picture() -> None:
+def test_color_bar_runs_from_0_at_the_left_to_1_at_the_right_in_the_colors_of_the_lines() -> None:
     strip = render_strip(440, ())
-    ends = paint(np.full((1, 2), 0.4), np.array([[0.0, 1.0]]))[0]
+    ends = colors_of(np.array([0.0, 1.0]))
     hottest = np.argwhere((strip == ends[1]).all(axis=-1))
     bar = strip[hottest[0, 0]]
     left, right = (np.flatnonzero((bar == color).all(axis=-1)) for color in ends)
@@ -164,7 +186,7 @@ def test_signs_that_the_font_lacks_are_spelled_out() -> None:
 
 def test_equal_inputs_give_equal_pictures_and_stay_as_they_are(scene: Scene) -> None:
     copies = [array.copy() for array in scene]
-    np.testing.assert_array_equal(render_overlay(*scene, LINES), render_overlay(*scene, LINES))
+    np.testing.assert_array_equal(overlay_of(scene), overlay_of(scene))
     for array, copy in zip(scene, copies):
         np.testing.assert_array_equal(array, copy)
 
@@ -175,19 +197,19 @@ def test_equal_inputs_give_equal_pictures_and_stay_as_they_are(scene: Scene) -> 
 def test_values_outside_0_to_1_are_refused(scene: Scene, which: int, value: float) -> None:
     scene[which][50, 50] = value
     with pytest.raises(ValueError, match="NaN or outside"):
-        render_overlay(*scene, LINES)
+        overlay_of(scene)
 
 
 def test_other_shapes_are_refused(scene: Scene) -> None:
     gray, share, mask = scene
     for wrong in ((gray.T, share, mask), (gray, share[1:], mask), (gray, share, mask.T), (gray[None],) * 2 + (mask,)):
         with pytest.raises(ValueError, match="shape"):
-            render_overlay(*wrong, LINES)
+            render_overlay(*wrong, LINES, top_k=6)
 
 
 def test_empty_image_and_mask_of_numbers_are_refused(scene: Scene) -> None:
     gray, share, mask = scene
     with pytest.raises(ValueError, match="there is none"):
-        render_overlay(gray[:0], share[:0], mask[:0], LINES)
+        render_overlay(gray[:0], share[:0], mask[:0], LINES, top_k=6)
     with pytest.raises(ValueError, match="bool"):
-        render_overlay(gray, share, mask.astype(np.uint8), LINES)
+        render_overlay(gray, share, mask.astype(np.uint8), LINES, top_k=6)

@@ -9,6 +9,7 @@ from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import JPEG2000, JPEG2000MC, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.valuerep import format_number_as_ds
 
 from monai_robustinterp.io.derived.safe_values import valid_element, valid_text
 
@@ -61,6 +62,16 @@ def translate_spacing(source: Dataset, derived: Dataset) -> None:
     aspect = valid_element(source, "PixelAspectRatio", pattern=r"[1-9]\d*")
     if "PixelSpacing" not in derived and aspect is not None and aspect.value[0] != aspect.value[1]:
         derived.add(aspect)
+
+
+def rescale_spacing(derived: Dataset, factor: tuple[float, float]) -> None:
+    """Pixel spacings of a picture whose square pixels hold ``factor`` pixels of the source, down and across."""
+    for keyword in ("PixelSpacing", "NominalScannedPixelSpacing"):
+        if keyword in derived:
+            spacing = [format_number_as_ds(float(old) * by) for old, by in zip(derived[keyword].value, factor)]
+            setattr(derived, keyword, spacing)
+    if "PixelAspectRatio" in derived:
+        del derived.PixelAspectRatio
 
 
 def _spacing(source: Dataset, keyword: str) -> list[str] | None:

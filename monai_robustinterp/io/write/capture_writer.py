@@ -15,6 +15,7 @@ from monai.data import ImageWriter
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_image
 from monai_robustinterp.io.write.outputs import CAPTURE_NAME, DEFAULT_OUTPUTS, check_outputs, save_outputs
+from monai_robustinterp.io.write.overlay import Capture
 from monai_robustinterp.io.write.result import save_from_meta
 
 
@@ -28,6 +29,7 @@ class SecondaryCaptureWriter(ImageWriter):
     Args:
         output_dtype: not used; the capture is 8-bit RGB.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
+        capture: "canvas", made for a physician, or "source", on the pixels of the source.
         overwrite: replace an existing file.
         outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`. "sc" is NAME.dcm; the others lie beside it
             under their own names, such as NAME.report.dcm.
@@ -39,12 +41,14 @@ class SecondaryCaptureWriter(ImageWriter):
         output_dtype: Any = None,
         transfer_syntax: str = "explicit",
         overwrite: bool = False,
+        capture: Capture = "canvas",
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
         **kwargs: Any,
     ) -> None:
         super().__init__()
         check_outputs(outputs)
-        self._transfer_syntax, self._overwrite, self._outputs = transfer_syntax, overwrite, tuple(outputs)
+        self._transfer_syntax, self._overwrite = transfer_syntax, overwrite
+        self._capture, self._outputs = capture, tuple(outputs)
         self._channels: npt.NDArray[np.float32] | None = None
         self._meta: Mapping[str, Any] = {}
 
@@ -96,6 +100,7 @@ class SecondaryCaptureWriter(ImageWriter):
             record,
             self._outputs,
             at=lambda name: path if name == CAPTURE_NAME else path.with_name(f"{path.stem}.{name}"),
+            capture=self._capture,
             transfer_syntax=self._transfer_syntax,
             overwrite=self._overwrite,
         )

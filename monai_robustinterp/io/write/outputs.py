@@ -25,6 +25,7 @@ from monai_robustinterp.io.write import (
 from monai_robustinterp.io.write.dicom_object import ObjectSource, check_referable, object_uid
 from monai_robustinterp.io.write.map_nifti import save_map
 from monai_robustinterp.io.write.overlay import (
+    Capture,
     Reference,
     capture_differences,
     overlay_capture,
@@ -109,6 +110,7 @@ def save_outputs(
     *,
     at: Callable[[str], Path],
     pixels: npt.NDArray[np.uint8] | None = None,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     deidentify_key: bytes | None = None,
@@ -122,6 +124,7 @@ def save_outputs(
         outputs: of :data:`OUTPUTS`.
         at: the path of a file of that name.
         pixels: the overlay of the capture, if it is rendered already.
+        capture: which picture it is.
         reference: header whose patient and study the capture joins where the source is no DICOM.
         transfer_syntax: of the capture.
         deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
@@ -131,16 +134,17 @@ def save_outputs(
         InputRefused: if an object has no DICOM image to refer to.
     """
     if CAPTURE in outputs:
-        pixels = overlay_pixels(picture, record) if pixels is None else pixels
-        capture = overlay_capture(
+        pixels = overlay_pixels(picture, record, capture=capture) if pixels is None else pixels
+        image = overlay_capture(
             pixels,
             picture.meta,
             record,
+            capture=capture,
             reference=reference,
             transfer_syntax=transfer_syntax,
             deidentify_key=deidentify_key,
         )
-        write_dicom_atomically(capture, at(CAPTURE_NAME), overwrite=overwrite)
+        write_dicom_atomically(image, at(CAPTURE_NAME), overwrite=overwrite)
     objects = [_OBJECTS[name] for name in outputs if name in _OBJECTS]
     if objects:
         header = source_header(picture.meta, reference, deidentify_key)
@@ -165,6 +169,7 @@ def other_outputs(
     record: Mapping[str, Any],
     outputs: Sequence[str],
     *,
+    capture: Capture,
     reference: Reference | None,
     transfer_syntax: str,
     deidentify_key: bytes | None = None,
@@ -176,6 +181,7 @@ def other_outputs(
         meta: the reader's metadata of the source.
         record: content of certificate.json.
         outputs: which are in the folder.
+        capture: which picture this run makes.
         reference: see :func:`save_outputs`.
         transfer_syntax: see :func:`save_outputs`.
         deidentify_key: see :func:`save_outputs`.
@@ -188,6 +194,7 @@ def other_outputs(
         differences += capture_differences(
             folder / CAPTURE_NAME,
             meta,
+            capture=capture,
             reference=reference,
             transfer_syntax=transfer_syntax,
             deidentify_key=deidentify_key,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,21 @@ from monai_robustinterp.io.write.secondary_capture import (
     reference_source,
     secondary_capture,
 )
+from monai_robustinterp.visualize.canvas import film_shape, render_canvas
 from monai_robustinterp.visualize.caption import caption_lines, guarantee, lungs_lines
 from monai_robustinterp.visualize.overlay import render_overlay
+from monai_robustinterp.visualize.physician import captions, record_code
 
 Reference = Dataset
 """Header of a DICOM file whose patient and study a capture joins."""
 
-SERIES_DESCRIPTION = "Certified saliency - not for diagnosis"
+Capture = Literal["canvas", "source"]
+"""``canvas`` is made for a physician; ``source`` lies on the pixels of the source, and all that is claimed below it."""
+
+SERIES_DESCRIPTIONS: Mapping[Capture, str] = {
+    "canvas": "Certified saliency - not for diagnosis",
+    "source": "Certified saliency, source grid - not for diagnosis",
+}
 
 
 def read_reference(path: str | Path) -> Reference:
@@ -52,17 +60,31 @@ def read_reference(path: str | Path) -> Reference:
         ) from error
 
 
-def overlay_pixels(picture: Picture, record: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
-    """The overlay on the source grid with its strip.
+def overlay_pixels(
+    picture: Picture, record: Mapping[str, Any], *, capture: Capture = "canvas"
+) -> npt.NDArray[np.uint8]:
+    """The picture of a result.
 
     Args:
         picture: the map on the source's pixels.
         record: content of certificate.json.
+        capture: which picture.
 
     Returns:
-        uint8 [H + strip, W, 3].
+        uint8 [H', W', 3]: the canvas, or the source grid with a strip below.
     """
-    return render_overlay(picture.gray, picture.share, picture.top_k_mask, caption_lines(record), lungs=picture.lungs)
+    said, layers = captions(record), (picture.gray, picture.share, picture.top_k_mask)
+    top_k = int(record["spec"]["top_k"])
+    if capture == "canvas":
+        aspect = float(picture.meta["pixel_aspect"])
+        return render_canvas(*layers, said, top_k=top_k, pixel_aspect=aspect, lungs=picture.lungs)
+    lines = [
+        *(" ".join(caption) for caption in said.paragraphs),
+        f"Record {said.code}",
+        *said.remarks,
+        *caption_lines(record),
+    ]
+    return render_overlay(*layers, lines, top_k=top_k, stable=said.stable, lungs=picture.lungs)
 
 
 def overlay_capture(
@@ -70,6 +92,7 @@ def overlay_capture(
     meta: Mapping[str, Any],
     record: Mapping[str, Any],
     *,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     deidentify_key: bytes | None = None,
@@ -77,9 +100,10 @@ def overlay_capture(
     """The rendered overlay as secondary capture in the study of its source.
 
     Args:
-        pixels: uint8 [H', W', 3].
+        pixels: of :func:`overlay_pixels`, uint8 [H', W', 3].
         meta: the reader's metadata of the source.
         record: content of certificate.json; its hash makes the UIDs.
+        capture: which picture.
         reference: header whose patient and study the capture joins where the source is no DICOM.
         transfer_syntax: see :func:`~monai_robustinterp.io.write.secondary_capture.secondary_capture`.
         deidentify_key: see :func:`source_header`.
@@ -87,23 +111,32 @@ def overlay_capture(
     return secondary_capture(
         pixels,
         source_header(meta, reference, deidentify_key),
-        series_description=SERIES_DESCRIPTION,
+        series_description=SERIES_DESCRIPTIONS[capture],
         derivation_description=_derivation(record)[:1024],
-        identity=hashlib.sha256(json_bytes(record)).hexdigest(),
+        identity=f"{hashlib.sha256(json_bytes(record)).hexdigest()} {capture}",
         software_version=__version__,
         transfer_syntax=transfer_syntax,
+        source_pixels=_source_pixels(meta) if capture == "canvas" else None,
     )
+
+
+def _source_pixels(meta: Mapping[str, Any]) -> tuple[float, float]:
+    """How many pixels of the source one pixel of the canvas holds, down and across."""
+    rows, columns = (int(size) for size in meta["spatial_shape"])
+    height, width = film_shape(rows, columns, float(meta["pixel_aspect"]))
+    return rows / height, columns / width
 
 
 def _derivation(record: Mapping[str, Any]) -> str:
     claims = [*lungs_lines(record), guarantee(certificate_from_json(dict(record)))]
-    return f"{record['finding']['name']}. {' '.join(claims)}"
+    return f"Record {record_code(record)}. {record['finding']['name']}. {' '.join(claims)}"
 
 
 def capture_differences(
     path: Path,
     meta: Mapping[str, Any],
     *,
+    capture: Capture,
     reference: Reference | None,
     transfer_syntax: str,
     deidentify_key: bytes | None = None,
@@ -113,6 +146,7 @@ def capture_differences(
     Args:
         path: of the capture.
         meta: the reader's metadata of the source.
+        capture: which picture.
         reference: see :func:`overlay_capture`.
         transfer_syntax: see :func:`overlay_capture`.
         deidentify_key: see :func:`source_header`.
@@ -125,6 +159,8 @@ def capture_differences(
     except (InvalidDicomError, OSError) as error:
         raise ValueError("no DICOM file") from error
     differences = []
+    if found.get("SeriesDescription") != SERIES_DESCRIPTIONS[capture]:
+        differences.append(f"the capture is another picture than {capture}")
     if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
         differences.append(f"the capture has another transfer syntax than {transfer_syntax}")
     study = valid_text(source_header(meta, reference, deidentify_key), "StudyInstanceUID")

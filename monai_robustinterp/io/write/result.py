@@ -19,7 +19,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import votes_bytes
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Reference, overlay_pixels
+from monai_robustinterp.io.write.overlay import Capture, Reference, overlay_pixels
 
 CERTIFICATE_NAME, VOTES_NAME, PREVIEW_NAME = "certificate.json", "votes.npz", "overlay.png"
 
@@ -28,6 +28,7 @@ def save(
     result: CertifiedResult,
     folder: str | Path,
     *,
+    capture: Capture = "canvas",
     reference: Reference | None = None,
     transfer_syntax: str = "explicit",
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
@@ -38,6 +39,7 @@ def save(
     Args:
         result: of an image file, or of a tensor.
         folder: an existing folder without these files, or one that is made.
+        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
         reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
         transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; "sc" is overlay.dcm.
@@ -51,13 +53,14 @@ def save(
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     if result.picture is not None:
-        pixels = overlay_pixels(result.picture, result.record)
+        pixels = overlay_pixels(result.picture, result.record, capture=capture)
         save_outputs(
             result.picture,
             result.record,
             outputs,
             at=folder.joinpath,
             pixels=pixels,
+            capture=capture,
             reference=reference,
             transfer_syntax=transfer_syntax,
             deidentify_key=deidentify_key,

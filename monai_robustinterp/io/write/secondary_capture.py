@@ -23,7 +23,7 @@ from monai_robustinterp.files import atomic_write
 from monai_robustinterp.io.derived.character_set import set_character_set
 from monai_robustinterp.io.derived.derivation import copy_attributes, derive
 from monai_robustinterp.io.derived.safe_values import quiet_pydicom, valid_text
-from monai_robustinterp.io.derived.translation import MANUFACTURER
+from monai_robustinterp.io.derived.translation import MANUFACTURER, rescale_spacing
 
 SERIES_NUMBER = 9900
 """High, so that viewers list the derived series after the acquired ones."""
@@ -52,6 +52,7 @@ def secondary_capture(
     identity: str,
     software_version: str,
     transfer_syntax: str = "explicit",
+    source_pixels: tuple[float, float] | None = None,
 ) -> SCImage:
     """Make the Secondary Capture image of an overlay: same patient and study as the source, a series of its own.
 
@@ -60,7 +61,8 @@ def secondary_capture(
     UIDs that follow from the picture.
 
     Args:
-        pixels: RGB picture, uint8 [H', W, 3]: the source grid of W columns at the top left, anything below it.
+        pixels: RGB picture, uint8 [H', W, 3]: the source grid of W columns at the top left, anything below it; or
+            any picture, with ``source_pixels``.
         source: header of the source image, or what :func:`anonymous_source` or :func:`reference_source` gives; it is
             not changed.
         series_description: up to 64 characters.
@@ -69,6 +71,8 @@ def secondary_capture(
         software_version: version of this package.
         transfer_syntax: ``explicit`` (uncompressed), or lossless ``jpeg2000`` (smallest), ``jpegls`` (fastest) or
             ``rle`` (slow).
+        source_pixels: of a picture on another grid, how many pixels of the source one of its square pixels holds, down
+            and across; the spacing follows from it.
 
     Returns:
         The image, ready to be written.
@@ -76,7 +80,7 @@ def secondary_capture(
     Raises:
         ValueError: if the pixels are not an RGB picture on the source's grid, or a text or option is invalid.
     """
-    _check_pixels(pixels, source)
+    _check_pixels(pixels, source if source_pixels is None else Dataset())
     if transfer_syntax not in TRANSFER_SYNTAXES:
         raise ValueError(f"transfer_syntax is {transfer_syntax!r}; it must be one of {', '.join(TRANSFER_SYNTAXES)}.")
     instance = valid_text(source, "SOPInstanceUID") or hashlib.sha256(pixels.tobytes()).hexdigest()
@@ -96,6 +100,8 @@ def secondary_capture(
         derivation_description=derivation_description,
         software_version=software_version,
     )
+    if source_pixels is not None:
+        rescale_spacing(image, source_pixels)
     return image
 
 
