@@ -29,6 +29,7 @@ from monai_robustinterp.run.against import OtherImage
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import further_lines
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
@@ -256,7 +257,7 @@ def test_a_change_of_a_users_own_is_in_the_ledger_and_one_that_fails_ends_nothin
 
     changes = [PixelChange("half a gray level", 0.5, lambda pixels: pixels + np.float32(0.5 / 255)), *NAMED[:2]]
     changes.append(PixelChange("failing", None, failing))
-    bundle = load_bundle(overrides={"n_samples": 32, "device": "cpu"})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 32, "device": "cpu"})
     source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     summary = certify_cohort([source], tmp_path / "out", bundle=bundle, changes=changes, show_progress=False)
     (result,) = summary.results
@@ -444,7 +445,7 @@ def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, 
 def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> None:
     """A class whose logit is constant has the gradient 0 everywhere: the votes are random cells."""
     copy = tmp_path / "bundle"
-    shutil.copytree(shipped_bundle(), copy)
+    shutil.copytree(shipped_bundle(OPACITY), copy)
     state = torch.load(copy / "models" / "model.pt", weights_only=True)
     state["class_layers.out.weight"][0] = 0
     torch.save(state, copy / "models" / "model.pt")

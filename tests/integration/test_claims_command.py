@@ -14,6 +14,7 @@ from monai_robustinterp import load_votes
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import OPACITY
 from tests.support.records import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -103,7 +104,7 @@ def test_the_curve_of_stored_votes_is_drawn_and_written(claims, tmp_path, capsys
 def test_a_bundle_without_the_key_refuses_the_option(tmp_path, capsys) -> None:
     """MONAI would take the new key and use it nowhere."""
     folder = tmp_path / "own"
-    shutil.copytree(shipped_bundle(), folder)
+    shutil.copytree(shipped_bundle(OPACITY), folder)
     config = folder / "configs" / "inference.json"
     content = json.loads(config.read_text())
     del content["until_radius"], content["inferer"]["until_radius"]

@@ -18,6 +18,7 @@ from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.run.compare import compare, comparison_record
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -196,7 +197,7 @@ def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
 
 def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not(tmp_path) -> None:
     root = tmp_path / "bundle"
-    shutil.copytree(shipped_bundle(), root)
+    shutil.copytree(shipped_bundle(OPACITY), root)
     config = root / "configs" / "inference.json"
     own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}
     config.write_text(json.dumps(json.loads(config.read_text()) | own))

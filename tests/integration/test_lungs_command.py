@@ -12,6 +12,7 @@ from PIL import Image
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import OPACITY
 from tests.support.lungs import LEFT, boxes_bundle
 
 IMAGE = Path(__file__).parents[2] / "sample_data" / "kermany_NORMAL2-IM-1430-0001.jpeg"
@@ -70,6 +71,6 @@ def test_a_failure_stands_in_the_table_and_what_is_no_segmenter_is_refused(
 
 
 def test_the_bundles_configuration_may_name_one(tmp_path: Path) -> None:
-    bundle = load_bundle(overrides={"lungs": str(boxes_bundle(tmp_path / "mine"))})
+    bundle = load_bundle(OPACITY, overrides={"lungs": str(boxes_bundle(tmp_path / "mine"))})
     assert bundle.lungs is not None and bundle.lungs.settings["name"] == "boxes"
-    assert load_bundle(overrides={"lungs": "off"}).lungs is None
+    assert load_bundle(OPACITY, overrides={"lungs": "off"}).lungs is None

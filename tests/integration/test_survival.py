@@ -30,6 +30,7 @@ from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.lists import CohortSummary
 from monai_robustinterp.run.lock import output_folder
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
@@ -45,7 +46,8 @@ from monai_robustinterp import certify_cohort, load_bundle
 from tests.support.networks import TinyClassifier
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
-bundle = load_bundle(overrides={"n_samples": 64, "device": "$torch.device('cpu')", "batch_size": 8})
+few = {"n_samples": 64, "device": "$torch.device('cpu')", "batch_size": 8}
+bundle = load_bundle("chest_xray_certified_saliency", few)
 torch.manual_seed(0)
 bundle.network = TinyClassifier(classes=2).eval()
 
@@ -113,7 +115,7 @@ def bundle() -> SaliencyBundle:
 
 
 def small_bundle(weights: int = 0, **overrides: object) -> SaliencyBundle:
-    bundle = load_bundle(overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
     with torch.random.fork_rng():
         torch.manual_seed(weights)
         bundle.network = TinyClassifier(classes=2).eval()
