@@ -25,7 +25,7 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import certify_image, prepare
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.types import SmoothingSpec, VoteMap
-from tests.support.bundles import OPACITY
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.vote_factory import copy_bits
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -196,7 +196,7 @@ def written(run: Run, folder: Path) -> list[str]:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run of 64 copies."""
     output = tmp_path_factory.mktemp("run") / "out"
-    assert main(["certify", str(SAMPLE), "--output", str(output), "--samples", "64", "--lungs", "off", "--quiet"]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), "--samples", "64", "--lungs", "off", "--quiet"]) == 0
     folder = next(output.glob("cxr-*"))
     votes, spec, _ = load_votes(folder / "votes.npz")
     return Run(json.loads((folder / "certificate.json").read_text()), votes, spec)

@@ -14,7 +14,7 @@ import pytest
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import json_bytes, sealed
-from tests.support.bundles import OPACITY
+from tests.support.bundles import CERTIFY, OPACITY
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 OPTIONS = {
@@ -36,7 +36,7 @@ OPTIONS = {
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Result folder of the sample."""
     output = tmp_path_factory.mktemp("run") / "out"
-    assert main(["certify", str(SAMPLE), "--output", str(output), "--quiet", *OPTIONS[request.param]]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), "--quiet", *OPTIONS[request.param]]) == 0
     return next(output.glob("cxr-*"))
 
 
@@ -90,14 +90,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small result that is quick to audit."""
     output = tmp_path_factory.mktemp("plain") / "out"
     options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--quiet"]
-    assert main(["certify", str(SAMPLE), "--output", str(output), *options]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), *options]) == 0
     return next(output.glob("cxr-*"))
 
 
 def test_another_precision_than_the_one_of_the_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One word in either file, the record sealed anew."""
     options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--precision", "bfloat16", "--quiet"]
-    assert main(["certify", str(SAMPLE), "--output", str(tmp_path / "out"), *options]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(tmp_path / "out"), *options]) == 0
     folder = next((tmp_path / "out").glob("cxr-*"))
     assert audit(folder) == 0
     honest = (folder / "certificate.json").read_bytes()
