@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.films import SAMPLES
+from benchmarks.places import OPACITY
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.metrics.base import Array, Case
@@ -33,7 +34,7 @@ _TOLERANCE = 1e-5
 
 def cases() -> list[Case]:
     """One map, gradient, of each sample film; a box is drawn where the map's strongest pixel is or beside it."""
-    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     method = make_interpreter("gradient", known=bundle.interpreter_arguments)
 
     def explain(network: torch.nn.Module, image: torch.Tensor) -> Array:

@@ -8,6 +8,9 @@ from pathlib import Path
 from benchmarks.films import ROOT, SAMPLES, study_films
 from monai_robustinterp.run.inputs import find_images
 
+OPACITY = "chest_xray_certified_saliency"
+"""The bundle that most studies are of."""
+
 RESULTS = ROOT / "docs" / "results"
 PICTURES = ROOT / "docs" / "images"
 

@@ -23,7 +23,7 @@ from monai_robustinterp.networks.lung_fields import LungFields
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.networks.state_dict import read_state_dict
 
-DEFAULT_BUNDLE = "chest_xray_certified_saliency"
+DEFAULT_BUNDLE = "chest_xray_evidence"
 _CONFIG = Path("configs") / "inference.json"
 
 

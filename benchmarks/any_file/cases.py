@@ -16,6 +16,7 @@ from pydicom import dcmread, uid
 from torch import nn
 
 from benchmarks.films import ROOT, SAMPLES, shared_folder
+from benchmarks.places import OPACITY
 from monai_robustinterp import CertifiedSaliencyInferer, certify_cohort, load_bundle
 from monai_robustinterp.errors import raised_in
 from monai_robustinterp.io.read.reader import ChestXRayReader
@@ -55,7 +56,7 @@ def certified_files(files: Sequence[Path], n_samples: int, *, strict: bool = Fal
     if not files:
         return []
     settings = {"n_samples": n_samples, "batch_size": n_samples, "strict": strict or None}
-    bundle = load_bundle(overrides={**settings, "device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={**settings, "device": "$torch.device('cpu')"})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         summary = certify_cohort(files, folder, bundle=bundle, show_progress=False)

@@ -23,7 +23,7 @@ import monai_robustinterp
 from benchmarks.attack import page
 from benchmarks.defaults.films import BoxedFilm, boxed_films, chest_xray14_validation, sample_films
 from benchmarks.defaults.measures import candidate_bundle
-from benchmarks.defaults.plan import DENOISER, EARLIER, EXPOSURE, REPORT_SEED, Candidate
+from benchmarks.defaults.plan import DENOISER, EXPOSURE, OPACITY, REPORT_SEED, Candidate
 from benchmarks.places import RESULTS, ROOT
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.attacks import attack_certificate
@@ -33,7 +33,7 @@ from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.store import kept_json
 
-CANDIDATE = Candidate(bundle=EARLIER, interpreter="grad_cam", sigma=0.25, **EXPOSURE, denoiser=DENOISER)
+CANDIDATE = Candidate(bundle=OPACITY, interpreter="grad_cam", sigma=0.25, **EXPOSURE, denoiser=DENOISER)
 """The settings that reach farthest on the page about the defaults."""
 
 
@@ -117,7 +117,7 @@ def main(output: Path, plan: Plan, folder: Path | None) -> None:
         "settings": CANDIDATE.label,
         "sigma": CANDIDATE.sigma,
         "n_samples": plan.n_samples,
-        "top_k": load_bundle().inferer.recipe.top_k,
+        "top_k": load_bundle(OPACITY).inferer.recipe.top_k,
         "budget": dict(plan.budget),
         "surroundings": surroundings("cpu", ROOT),
         "rows": study(output, films, plan),

@@ -21,7 +21,7 @@ import torch
 from benchmarks.certificates import attacked, bounds_check, curves, page, radii, rivals, stopping, tightness
 from benchmarks.certificates.plan import FULL, QUICK, Plan
 from benchmarks.certificates.streams import Stream, stored_stream
-from benchmarks.places import RESULTS, ROOT, films
+from benchmarks.places import OPACITY, RESULTS, ROOT, films
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.study.films import prepared_by_name
 from monai_robustinterp.study.machine import surroundings
@@ -94,7 +94,7 @@ def sections(
 
 def main(output: Path, plan: Plan) -> None:
     """Measures, writes ``results.json`` into the output, and the page with its pictures."""
-    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     inferer = bundle.inferer
     images = prepared_by_name(bundle, films(output, plan.images))
     streams = take_streams(images, bundle, plan, output)

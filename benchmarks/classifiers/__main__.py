@@ -53,7 +53,7 @@ def compare(plan: Plan, kermany_dir: Path, chest_xray14_dir: Path, output: Path)
     """What the trained networks do beside their evaluations."""
     items = measures.validation_items(str(kermany_dir), str(chest_xray14_dir))
     chosen = measures.chosen(items, plan.images_per_group)
-    bundle = load_bundle(overrides=plan.overrides)
+    bundle = load_bundle(OPACITY, overrides=plan.overrides)
     inferer = bundle.inferer
     recipe, claim = inferer.recipe, inferer.claim
     smoothing = {name: getattr(recipe, name) for name in ("sigma", "n_samples", "top_k", "cell_size")}

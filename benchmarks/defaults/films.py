@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.films import SAMPLES, shared_folder
-from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
+from benchmarks.places import OPACITY
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.training import read_boxes
 from monai_robustinterp.training.tables import LabeledImage, chest_xray14, kermany
@@ -46,7 +47,7 @@ class BoxedFilm:
 
 def validation_items(kermany_folder: Path, chest_xray14_folder: Path) -> list[LabeledImage]:
     """The validation images of both sources."""
-    items = kermany(kermany_folder, shipped_bundle(DEFAULT_BUNDLE) / "data" / "kermany_split.csv")
+    items = kermany(kermany_folder, shipped_bundle(OPACITY) / "data" / "kermany_split.csv")
     return [
         *(item for item in items if item["split"] == "validation"),
         *chest_xray14_validation(chest_xray14_folder),
@@ -55,7 +56,7 @@ def validation_items(kermany_folder: Path, chest_xray14_folder: Path) -> list[La
 
 def chest_xray14_validation(folder: Path) -> list[LabeledImage]:
     """Those of ChestX-ray14."""
-    items = chest_xray14(folder, shipped_bundle(DEFAULT_BUNDLE) / "data" / "chest_xray14_split.csv")
+    items = chest_xray14(folder, shipped_bundle(OPACITY) / "data" / "chest_xray14_split.csv")
     return [item for item in items if item["split"] == "validation"]
 
 

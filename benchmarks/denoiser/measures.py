@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.denoiser.peers import Denoise
+from benchmarks.places import OPACITY
 from monai_robustinterp import load_bundle
 from monai_robustinterp.metrics.classification import area_under_curve
 from monai_robustinterp.networks import Denoiser
@@ -51,7 +52,7 @@ def ratio(denoise: Denoise, films: Sequence[torch.Tensor], sigma: float) -> floa
 def copies_per_second(film: Path, *, denoiser: str, interpreter: str, n_samples: int) -> float:
     """Noisy copies a second of the default bundle, without its start, on all threads."""
     overrides = {"denoiser": denoiser, "interpreter_name": interpreter, "sigma": 0.25, "n_samples": n_samples}
-    bundle = load_bundle(overrides=overrides | {"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides=overrides | {"device": "$torch.device('cpu')"})
     image = prepared(bundle, film)
     # The first run finds the batch size and warms up.
     bundle.inferer.vote(image, bundle.network)

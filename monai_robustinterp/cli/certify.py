@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -254,7 +255,7 @@ def _row(result: ImageResult, *, lungs: bool) -> str:
         f"{readable(l2 or 0.0):>7}"
         for l2 in (result.label_radius, result.renyi, result.l_max, result.ceiling, result.rerun_radius)
     )
-    share = f"{100 * (result.ceiling_share or 0):.0f} %"
+    share = f"{math.floor(100 * (result.ceiling_share or 0))} %"
     radii = (
         f"{label} {renyi} {l_max} {ceiling} {share:>5} {rerun} {result.covered_changes:>3}/{result.tested_changes:<2}"
     )

@@ -11,6 +11,7 @@ from monai_robustinterp.attacks import attack_certificate, attack_plain
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.white import WhiteNoise
+from tests.support.bundles import OPACITY
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 # RMS of 2 of 255 gray levels a pixel.
@@ -19,7 +20,7 @@ RMS = 2 / 255
 
 def halved(name: str, *, steps: int) -> tuple[int, int, float]:
     """Overlap and k of the plain gradient map, and the RMS of the perturbation."""
-    bundle = load_bundle()
+    bundle = load_bundle(OPACITY)
     image = bundle.preprocessing({"image": str(SAMPLES / name)})["image"].as_tensor()
     top_k = bundle.inferer.recipe.top_k
     with explaining(bundle.network):
@@ -60,7 +61,7 @@ def test_two_gray_levels_halve_the_plain_map_of_other_images(name) -> None:
 
 @pytest.mark.slow
 def test_no_certificate_of_a_real_image_is_broken_inside_its_radius() -> None:
-    bundle = load_bundle()
+    bundle = load_bundle(OPACITY)
     image = bundle.preprocessing({"image": str(SAMPLES / "kermany_person1949_bacteria_4880.jpeg")})["image"]
     result = bundle.inferer.certify(image, bundle.network)
     (inside,) = attack_certificate(bundle.inferer, bundle.network, image, result, factors=(1.0,))

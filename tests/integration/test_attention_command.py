@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import ATTENTION
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
 
 
 def run_command(output: Path, *more: str) -> int:
-    return main(["attention", str(FILM), "--exact", "--output", str(output), "--quiet", *more])
+    return main([*ATTENTION, str(FILM), "--exact", "--output", str(output), "--quiet", *more])
 
 
 def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path) -> None:

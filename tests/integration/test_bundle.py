@@ -19,6 +19,7 @@ from monai_robustinterp import CertifiedSaliency, InputRefused, SecondaryCapture
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.transforms import InvertSaliencyd
+from tests.support.bundles import OPACITY
 from tests.support.dciodvfy import dciodvfy_errors
 
 ROOT = Path(__file__).parents[2]
@@ -145,8 +146,8 @@ def test_the_evaluator_of_the_bundle_writes_captures(tmp_path) -> None:
 def test_the_shipped_bundle_is_found_and_certified_cells_land_on_the_source_grid() -> None:
     from monai_robustinterp.run import pipeline
 
-    assert shipped_bundle() == BUNDLE
-    bundle = load_bundle(overrides={"n_samples": 16, "device": "$torch.device('cpu')"})
+    assert shipped_bundle(OPACITY) == BUNDLE
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 16, "device": "$torch.device('cpu')"})
     result = pipeline.certify_image(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm", bundle)
     assert result.picture.share.shape == (1955, 1841)
     # Rows were cropped to a square of 1841: 57 at either end are not painted, and the rest is 16 x 16 cells.
@@ -163,7 +164,7 @@ def test_intensities_do_not_depend_on_the_images_own_statistics(tmp_path) -> Non
     """Fixed path: an 8-bit film is its gray values / 255, averaged over the cells of the grid."""
     from PIL import Image
 
-    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     # Cut to 8 x 8 pixels a cell.
     film = Image.open(ROOT / "sample_data" / "kermany_NORMAL2-IM-1442-0001.jpeg").crop((200, 100, 1224, 1124))
     film.save(tmp_path / "film.png")
@@ -176,7 +177,7 @@ def test_a_darker_film_is_a_darker_input(tmp_path) -> None:
     """Per-image percentiles would undo the change, and with it any statement in detector units."""
     from PIL import Image
 
-    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     pixels = np.asarray(Image.open(ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg")) // 4 * 4
     inputs = []
     for gain in (4, 3):
@@ -206,7 +207,7 @@ def test_a_damaged_bundle_is_refused_with_its_cause(tmp_path, damage) -> None:
 
 def test_a_bundle_is_loaded_without_a_word(caplog, recwarn) -> None:
     """MONAI looks for a GPU decoder, and tells that there is none; who has no GPU need not hear of it."""
-    load_bundle(overrides={"device": "$torch.device('cpu')"})
+    load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     assert not caplog.records and not recwarn.list
 
 
@@ -224,7 +225,7 @@ def test_the_writer_draws_no_map_over_another_image(tmp_path) -> None:
     """SaveImage has nothing but the metadata, so the picture is read again."""
     from PIL import Image, ImageOps
 
-    bundle = load_bundle(overrides={"n_samples": 4, "device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 4, "device": "$torch.device('cpu')"})
     film, source = Image.open(ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"), tmp_path / "image.png"
     film.save(source)
     image = bundle.preprocessing({"image": str(source)})["image"]

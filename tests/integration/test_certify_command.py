@@ -29,6 +29,7 @@ from monai_robustinterp.run.against import OtherImage
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import further_lines
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
@@ -41,7 +42,7 @@ FILES = {"overlay.dcm", "overlay.png", "certificate.json", "votes.npz"}
 
 
 def certify(*arguments: object, output: Path, samples: int = 32) -> int:
-    return main(["certify", *map(str, arguments), "--output", str(output), "--samples", str(samples), "--quiet"])
+    return main([*CERTIFY, *map(str, arguments), "--output", str(output), "--samples", str(samples), "--quiet"])
 
 
 def results(output: Path) -> list[dict]:
@@ -52,7 +53,7 @@ def results(output: Path) -> list[dict]:
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "out"
     # With the defaults, as `make demo` runs it.
-    assert main(["certify", str(SAMPLES), "--output", str(output), "--quiet"]) == 0
+    assert main([*CERTIFY, str(SAMPLES), "--output", str(output), "--quiet"]) == 0
     return output
 
 
@@ -209,7 +210,7 @@ def test_against_another_image_says_whether_this_pair_is_covered(tmp_path, capsy
             with case(name):
                 arguments = [str(tmp_path / "film.png"), "--output", str(tmp_path / "out"), "--samples", "128"]
                 # The second and third time the result is there already.
-                assert main(["certify", *arguments, "--against", str(tmp_path / f"{name}.png")]) == 0
+                assert main([*CERTIFY, *arguments, "--against", str(tmp_path / f"{name}.png")]) == 0
                 (entry,) = results(tmp_path / "out")
                 assert entry["l_max"] > 0 and entry["against"].startswith(beginning)
                 assert f"against the other image: {beginning}" in capsys.readouterr().out
@@ -220,7 +221,7 @@ def test_sampling_goes_on_until_a_change_is_covered(tmp_path, capsys) -> None:
     """And where it cannot, the image or the command gets a sentence."""
     settings = ["--until-covers", "JPEG quality 95", "--samples", "64", "--max-samples", "256", "--quiet"]
     film, output = make_dx(tmp_path / "film.dcm"), tmp_path / "out"
-    assert main(["certify", str(film), "--output", str(output), *settings]) == 0
+    assert main([*CERTIFY, str(film), "--output", str(output), *settings]) == 0
     (folder,) = output.glob("cxr-*")
     record = json.loads((folder / "certificate.json").read_text())
     sampling, sigma = record["sampling"], record["spec"]["sigma"]
@@ -231,12 +232,12 @@ def test_sampling_goes_on_until_a_change_is_covered(tmp_path, capsys) -> None:
     assert entry["covered"] or not sampling["stopped_early"]
     assert main(["verify", str(folder / "certificate.json"), str(folder / "votes.npz")]) == 0
     # The same run again keeps it.
-    assert main(["certify", str(film), "--output", str(output), *settings]) == 0
+    assert main([*CERTIFY, str(film), "--output", str(output), *settings]) == 0
     jpeg = SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg"
-    assert main(["certify", str(jpeg), "--output", str(tmp_path / "jpeg"), *settings]) == 1
+    assert main([*CERTIFY, str(jpeg), "--output", str(tmp_path / "jpeg"), *settings]) == 1
     assert "does not apply to this image" in results(tmp_path / "jpeg")[0]["reason"]
     capsys.readouterr()
-    assert main(["certify", str(film), "--output", str(tmp_path / "no"), "--until-covers", "a kiss"]) == 1
+    assert main([*CERTIFY, str(film), "--output", str(tmp_path / "no"), "--until-covers", "a kiss"]) == 1
     assert "there is no change 'a kiss'" in capsys.readouterr().err
 
 
@@ -256,7 +257,7 @@ def test_a_change_of_a_users_own_is_in_the_ledger_and_one_that_fails_ends_nothin
 
     changes = [PixelChange("half a gray level", 0.5, lambda pixels: pixels + np.float32(0.5 / 255)), *NAMED[:2]]
     changes.append(PixelChange("failing", None, failing))
-    bundle = load_bundle(overrides={"n_samples": 32, "device": "cpu"})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 32, "device": "cpu"})
     source = SAMPLES / "kermany_person1951_bacteria_4882_dx.dcm"
     summary = certify_cohort([source], tmp_path / "out", bundle=bundle, changes=changes, show_progress=False)
     (result,) = summary.results
@@ -444,13 +445,13 @@ def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path, monkeypatch, 
 def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> None:
     """A class whose logit is constant has the gradient 0 everywhere: the votes are random cells."""
     copy = tmp_path / "bundle"
-    shutil.copytree(shipped_bundle(), copy)
+    shutil.copytree(shipped_bundle(OPACITY), copy)
     state = torch.load(copy / "models" / "model.pt", weights_only=True)
     state["class_layers.out.weight"][0] = 0
     torch.save(state, copy / "models" / "model.pt")
     source = SAMPLES / "kermany_person1947_bacteria_4876.jpeg"
     options = ["--bundle", str(copy), "--target", "0", "--samples", "64"]
-    main(["certify", str(source), "--output", str(tmp_path), *options])
+    main([*CERTIFY, str(source), "--output", str(tmp_path), *options])
     (entry,) = results(tmp_path)
     assert "constant map" in entry["notes"]
     assert entry["notes"] in capsys.readouterr().out
@@ -525,7 +526,7 @@ def test_wrong_usage_exits_with_2(tmp_path_factory, capsys) -> None:
                 tmp_path = tmp_path_factory.mktemp("case")
                 source = [] if not arguments else [str(SAMPLES)]
                 with pytest.raises(SystemExit) as error:
-                    main(["certify", *source, "--output", str(tmp_path / "out"), *arguments])
+                    main([*CERTIFY, *source, "--output", str(tmp_path / "out"), *arguments])
                 assert error.value.code == 2 and "usage" in capsys.readouterr().err
                 assert not (tmp_path / "out").exists()
 

@@ -14,6 +14,7 @@ from monai_robustinterp import load_votes
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.records import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -26,7 +27,7 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("claims") / "out"
     arguments = ["--confidence", "0.9", "--samples", "48", "--until-radius", "0.04", "--max-samples", "1000", "--pairs"]
     arguments += ["--region", "zone:lower-image-left", "--region", "box:0,0,400,300", "--quiet"]
-    assert main(["certify", str(IMAGE), "--output", str(output), *arguments]) == 0
+    assert main([*CERTIFY, str(IMAGE), "--output", str(output), *arguments]) == 0
     (folder,) = output.glob("cxr-*")
     return folder
 
@@ -68,7 +69,7 @@ def test_a_region_outside_the_image_refuses_this_image_only(tmp_path, capsys) ->
     few = ["--samples", "4", "--confidence", "0.5"]
     # 1,016 and 1,272 columns.
     images = [str(IMAGE), str(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg")]
-    assert main(["certify", *images, "--output", str(tmp_path), "--region", "box:0,0,1200,300", *few]) == 1
+    assert main([*CERTIFY, *images, "--output", str(tmp_path), "--region", "box:0,0,1200,300", *few]) == 1
     table = capsys.readouterr().out
     assert table.count("refused:") == 1 and "1016" in table
 
@@ -76,7 +77,7 @@ def test_a_region_outside_the_image_refuses_this_image_only(tmp_path, capsys) ->
 @pytest.mark.parametrize("region", ["circle:3,4", "box:1,2,3", "zone:liver", "box:5,5,5,9"])
 def test_a_region_that_is_none_is_wrong_usage(tmp_path, region, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["certify", str(IMAGE), "--output", str(tmp_path), "--region", region])
+        main([*CERTIFY, str(IMAGE), "--output", str(tmp_path), "--region", region])
     assert stopped.value.code == 2
     assert "region" in capsys.readouterr().err
 
@@ -103,7 +104,7 @@ def test_the_curve_of_stored_votes_is_drawn_and_written(claims, tmp_path, capsys
 def test_a_bundle_without_the_key_refuses_the_option(tmp_path, capsys) -> None:
     """MONAI would take the new key and use it nowhere."""
     folder = tmp_path / "own"
-    shutil.copytree(shipped_bundle(), folder)
+    shutil.copytree(shipped_bundle(OPACITY), folder)
     config = folder / "configs" / "inference.json"
     content = json.loads(config.read_text())
     del content["until_radius"], content["inferer"]["until_radius"]
@@ -115,5 +116,5 @@ def test_a_bundle_without_the_key_refuses_the_option(tmp_path, capsys) -> None:
 
 
 def test_an_end_without_early_stopping_is_refused(tmp_path, capsys) -> None:
-    assert main(["certify", str(IMAGE), "--output", str(tmp_path / "out"), "--max-samples", "4"]) == 1
+    assert main([*CERTIFY, str(IMAGE), "--output", str(tmp_path / "out"), "--max-samples", "4"]) == 1
     assert "needs --until-radius" in capsys.readouterr().err

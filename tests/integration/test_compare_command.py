@@ -18,6 +18,7 @@ from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.run.compare import compare, comparison_record
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -168,7 +169,7 @@ def test_certify_takes_settings_and_the_record_names_them(tmp_path) -> None:
     arguments = ["--bundle", "chest_xray_findings", "--samples", "16", "--confidence", "0.5", "--quiet"]
     source = str(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg")
     interpreter = ["--interpreter", "smooth_grad:n_samples=2:sigma=0.05"]
-    assert main(["certify", source, *interpreter, "--output", str(tmp_path), *arguments]) == 0
+    assert main([*CERTIFY, source, *interpreter, "--output", str(tmp_path), *arguments]) == 0
     (path,) = tmp_path.glob("cxr-*/certificate.json")
     spec = json.loads(path.read_text())["spec"]
     assert spec["interpreter"] == "smooth_grad"
@@ -196,7 +197,7 @@ def test_maps_are_in_the_precision_that_the_bundle_certifies_in() -> None:
 
 def test_settings_of_the_bundles_own_interpreter_stay_and_those_of_others_do_not(tmp_path) -> None:
     root = tmp_path / "bundle"
-    shutil.copytree(shipped_bundle(), root)
+    shutil.copytree(shipped_bundle(OPACITY), root)
     config = root / "configs" / "inference.json"
     own = {"interpreter_name": "rise", "interpreter_settings": {"n_masks": 7, "keep": 0.4}}
     config.write_text(json.dumps(json.loads(config.read_text()) | own))
@@ -215,7 +216,7 @@ def test_a_map_of_all_classes_is_called_so_in_panel_and_certificate(tmp_path, ca
     (folder,) = (tmp_path / "maps").glob("cxr-*-maps")
     assert json.loads((folder / "compare.json").read_text())["maps"][0]["explains_target"] is False
     arguments = ["--samples", "16", "--confidence", "0.5", "--interpreter", "robust_activation_map"]
-    assert main(["certify", str(FILM), "--output", str(tmp_path / "out"), *arguments]) == 0
+    assert main([*CERTIFY, str(FILM), "--output", str(tmp_path / "out"), *arguments]) == 0
     assert "several classes together" in capsys.readouterr().out
     (record,) = (tmp_path / "out").glob("cxr-*/certificate.json")
     assert "several classes together" in " ".join(json.loads(record.read_text())["notes"])

@@ -20,6 +20,7 @@ from monai_robustinterp import load_bundle
 from monai_robustinterp.bundle import load_denoiser
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.training import peak_ratios
+from tests.support.bundles import CERTIFY
 from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]
@@ -89,14 +90,14 @@ def test_a_run_with_it_says_so_and_one_beyond_its_range_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--samples", "16", "--quiet", "--denoiser", "chest_xray_denoiser"]
-    assert main(["certify", str(SAMPLES[0]), "--output", str(tmp_path / "in"), "--sigma", "0.25", *options]) == 0
+    assert main([*CERTIFY, str(SAMPLES[0]), "--output", str(tmp_path / "in"), "--sigma", "0.25", *options]) == 0
     record = json.loads(next((tmp_path / "in").glob("*/certificate.json")).read_text())
     assert record["spec"]["denoiser"]["name"] == "chest_xray_denoiser"
     capsys.readouterr()
-    assert main(["certify", str(SAMPLES[0]), "--output", str(tmp_path / "beyond"), "--sigma", "0.7", *options]) != 0
+    assert main([*CERTIFY, str(SAMPLES[0]), "--output", str(tmp_path / "beyond"), "--sigma", "0.7", *options]) != 0
     assert "the denoiser was trained for 0.02 to 0.6" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["certify", str(SAMPLES[0]), "--output", str(tmp_path / "x"), "--denoiser", "$print(1)"])
+        main([*CERTIFY, str(SAMPLES[0]), "--output", str(tmp_path / "x"), "--denoiser", "$print(1)"])
 
 
 def test_a_bundle_without_the_keys_of_noise_still_loads(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from monai_robustinterp.bundle import DEFAULT_BUNDLE, load_bundle
+from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates import Claim, Origin, certified_result
 from monai_robustinterp.certificates.native import NativeScale, native_record
 from monai_robustinterp.certificates.resize import display_round_off, resize_round_off
@@ -25,6 +25,7 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import certify_image, prepare
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.vote_factory import copy_bits
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -120,7 +121,7 @@ def of_the_other_class(run: Run) -> Run:
 
 def of_another_image(run: Run) -> Run:
     """All that is said of the source is that of another image; votes and logits are not."""
-    bundle = load_bundle(DEFAULT_BUNDLE, {"lungs": "off"})
+    bundle = load_bundle(OPACITY, {"lungs": "off"})
     image = prepare(OTHER, bundle).image
     scale = native_scale(bundle.preprocessing, image.meta, run.votes.input_shape)
     relabeled = made_anew(run, votes={"image_sha256": image_sha256(image)}, scale=scale)
@@ -188,14 +189,14 @@ def written(run: Run, folder: Path) -> list[str]:
     (folder / "certificate.json").write_bytes(json_bytes(sealed(record)))
     save_votes(folder / "votes.npz", run.votes, run.spec, run.record["provenance"])
     files = [str(folder / name) for name in ("certificate.json", "votes.npz")]
-    return ["verify", *files, "--input", str(run.source), "--bundle", DEFAULT_BUNDLE]
+    return ["verify", *files, "--input", str(run.source), "--bundle", OPACITY]
 
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run of 64 copies."""
     output = tmp_path_factory.mktemp("run") / "out"
-    assert main(["certify", str(SAMPLE), "--output", str(output), "--samples", "64", "--lungs", "off", "--quiet"]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), "--samples", "64", "--lungs", "off", "--quiet"]) == 0
     folder = next(output.glob("cxr-*"))
     votes, spec, _ = load_votes(folder / "votes.npz")
     return Run(json.loads((folder / "certificate.json").read_text()), votes, spec)
@@ -203,7 +204,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_each_forgery_is_refused(honest: Run, tmp_path: Path) -> None:
     """By the recomputation if a number, a sentence or a given file contradicts it; else by the replay only."""
-    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu", "lungs": "off"})
+    bundle = load_bundle(OPACITY, {"device": "cpu", "lungs": "off"})
     told = {}
     for name, (_, forge) in FORGERIES.items():
         forged = forge(honest)
@@ -218,7 +219,7 @@ def test_each_forgery_is_refused(honest: Run, tmp_path: Path) -> None:
 def test_pairs_and_hits_of_copies_that_never_were_are_refused(tmp_path: Path) -> None:
     """Other copies with the same counts: pairs and hits fit the counts, as the file must, and only a replay tells."""
     settings = {"device": "cpu", "n_samples": 32, "cell_size": 16, "top_k": 10, "pairs": True}
-    bundle = load_bundle(DEFAULT_BUNDLE, settings | {"lungs": "off"})
+    bundle = load_bundle(OPACITY, settings | {"lungs": "off"})
     result = certify_image(SAMPLE, bundle, regions=[parse_region("zone:image-right")])
     run = Run(json.loads(json_bytes(result.record)), result.votes, result.certificate.spec)
     m, counts = run.votes.n_samples, run.votes.counts.ravel()
@@ -252,7 +253,7 @@ def test_the_command_says_what_the_replay_found(
 
 def test_a_replay_on_another_machine_may_differ_by_half_a_per_cent_of_the_votes(honest: Run) -> None:
     """Votes of a machine that rounds otherwise: a few moved, as the record of that machine says."""
-    bundle = load_bundle(DEFAULT_BUNDLE, {"device": "cpu", "lungs": "off"})
+    bundle = load_bundle(OPACITY, {"device": "cpu", "lungs": "off"})
     for share, confirmed in ((0.004, True), (0.006, False)):
         other = made_anew(honest, votes=sharper(honest.votes, share))
         report = replay(other.record, other.votes, other.spec, source=SAMPLE, bundle=bundle)

@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_robustinterp import certify_cohort, load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
@@ -92,7 +93,7 @@ class Fails(nn.Module):
 
 
 def test_a_failing_network_is_named_with_its_own_words(tmp_path) -> None:
-    bundle = load_bundle(overrides={"n_samples": 4, "device": CPU})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 4, "device": CPU})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         channels = nn.Sequential(nn.Conv2d(3, 2, 128), nn.Flatten()).eval()
@@ -119,7 +120,7 @@ class Quotes(MapTransform):
 def test_a_failing_transform_is_named_with_its_own_words_and_without_the_path(tmp_path) -> None:
     film = tmp_path / "DOE^JANE.png"
     Image.open(FILM).save(film)
-    bundle = load_bundle(overrides={"n_samples": 4, "device": CPU})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 4, "device": CPU})
     bundle.preprocessing = Compose([bundle.preprocessing.transforms[0], Quotes("image")])
     (result,) = certify_cohort([film], tmp_path / "out", bundle=bundle, show_progress=False).results
     assert "preprocessing raised KeyError" in result.reason and "3 x 3 wanted" in result.reason

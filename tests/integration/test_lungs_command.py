@@ -12,6 +12,7 @@ from PIL import Image
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.lungs import LEFT, boxes_bundle
 
 IMAGE = Path(__file__).parents[2] / "sample_data" / "kermany_NORMAL2-IM-1430-0001.jpeg"
@@ -19,7 +20,7 @@ FEW = ("--samples", "32", "--confidence", "0.9")
 
 
 def certified(folder: Path, *options: str) -> dict:
-    assert main(["certify", str(IMAGE), "--output", str(folder), *FEW, *options]) == 0
+    assert main([*CERTIFY, str(IMAGE), "--output", str(folder), *FEW, *options]) == 0
     return json.loads(next(folder.glob("cxr-*/certificate.json")).read_text())
 
 
@@ -62,14 +63,14 @@ def test_a_failure_stands_in_the_table_and_what_is_no_segmenter_is_refused(
     record = certified(tmp_path / "out", "--lungs", str(boxes_bundle(tmp_path / "one", LEFT)))
     assert record["lungs"]["failure"] in capsys.readouterr().out
     for name, reason in (("chest_xray_denoiser", "no segmenter of the lungs"), ("none", "no such bundle folder")):
-        assert main(["certify", str(IMAGE), "--output", str(tmp_path / "x"), "--lungs", name]) == 1
+        assert main([*CERTIFY, str(IMAGE), "--output", str(tmp_path / "x"), "--lungs", name]) == 1
         assert reason in capsys.readouterr().err
     for name in ("$print(1)", "mask:"):
         with pytest.raises(SystemExit):
-            main(["certify", str(IMAGE), "--output", str(tmp_path / "x"), "--lungs", name])
+            main([*CERTIFY, str(IMAGE), "--output", str(tmp_path / "x"), "--lungs", name])
 
 
 def test_the_bundles_configuration_may_name_one(tmp_path: Path) -> None:
-    bundle = load_bundle(overrides={"lungs": str(boxes_bundle(tmp_path / "mine"))})
+    bundle = load_bundle(OPACITY, overrides={"lungs": str(boxes_bundle(tmp_path / "mine"))})
     assert bundle.lungs is not None and bundle.lungs.settings["name"] == "boxes"
-    assert load_bundle(overrides={"lungs": "off"}).lungs is None
+    assert load_bundle(OPACITY, overrides={"lungs": "off"}).lungs is None

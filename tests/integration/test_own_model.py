@@ -30,6 +30,7 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import without_hooks
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.transforms import ScaleDisplayRanged
+from tests.support.bundles import OPACITY
 from tests.support.shared import shared_data
 from tests.support.torchvision_densenet import chexnet, torchvision_forward, torchvision_state
 
@@ -82,7 +83,7 @@ def documented(fragment: str, page: str = "your-own-model.md") -> dict[str, Any]
 
 def own_bundle(folder: Path, changes: dict[str, Any]) -> Path:
     """A copy of the shipped bundle's configuration with other keys, and no weights yet."""
-    shutil.copytree(shipped_bundle() / "configs", folder / "configs")
+    shutil.copytree(shipped_bundle(OPACITY) / "configs", folder / "configs")
     (folder / "models").mkdir()
     config = folder / "configs" / "inference.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
@@ -90,7 +91,7 @@ def own_bundle(folder: Path, changes: dict[str, Any]) -> Path:
 
 
 def torchscript_bundle(folder: Path) -> Path:
-    network = load_bundle(overrides=FEW).network
+    network = load_bundle(OPACITY, overrides=FEW).network
     own_bundle(folder, documented("load_torchscript"))
     torch.jit.save(torch.jit.script(network), folder / "models" / "model.ts")
     return folder
@@ -156,7 +157,7 @@ def test_a_torchscript_bundle_votes_as_the_eager_one(tmp_path) -> None:
     assert found.record["finding"]["score"] > 0.9
     hashes = [explanation.record["provenance"]["weights_sha256"] for explanation in (found, expected)]
     assert hashes[0] == file_sha256(tmp_path / "own" / "models" / "model.ts")
-    assert hashes[1] == file_sha256(shipped_bundle() / "models" / "model.pt")
+    assert hashes[1] == file_sha256(shipped_bundle(OPACITY) / "models" / "model.pt")
 
 
 def test_grad_cam_of_a_torchscript_bundle_is_refused_with_what_works(tmp_path, capsys) -> None:
@@ -168,8 +169,8 @@ def test_grad_cam_of_a_torchscript_bundle_is_refused_with_what_works(tmp_path, c
 
 
 def test_a_shipped_bundle_is_found_by_its_name() -> None:
-    assert shipped_bundle(NAME) == shipped_bundle() == load_bundle(NAME, FEW).root
-    assert load_bundle(Path(NAME), FEW).root == shipped_bundle()
+    assert shipped_bundle(NAME) == shipped_bundle(OPACITY) == load_bundle(NAME, FEW).root
+    assert load_bundle(Path(NAME), FEW).root == shipped_bundle(OPACITY)
 
 
 def test_a_path_of_a_folder_with_a_shipped_name_is_the_folder(tmp_path, monkeypatch) -> None:
@@ -196,9 +197,11 @@ def test_a_bundle_without_its_weights_is_refused(tmp_path) -> None:
 def test_the_recorded_hash_is_that_of_the_file_that_was_loaded(tmp_path) -> None:
     """Weights from elsewhere, beside others that lie in the bundle's own folder."""
     other = tmp_path / "other.pt"
-    torch.save({key: 2 * value for key, value in load_bundle(overrides=FEW).network.state_dict().items()}, other)
+    torch.save(
+        {key: 2 * value for key, value in load_bundle(OPACITY, overrides=FEW).network.state_dict().items()}, other
+    )
     folder = own_bundle(tmp_path / "own", {"ckpt_path": str(other)})
-    shutil.copy(shipped_bundle() / "models" / "model.pt", folder / "models")
+    shutil.copy(shipped_bundle(OPACITY) / "models" / "model.pt", folder / "models")
     assert load_bundle(folder, FEW).files["weights_sha256"] == file_sha256(other)
     assert load_bundle(NAME, FEW | {"ckpt_path": str(other)}).files["weights_sha256"] == file_sha256(other)
 

@@ -24,6 +24,7 @@ from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 
@@ -505,7 +506,7 @@ def test_a_damaged_segmentation_is_refused(changed, source) -> None:
 
 def test_masks_of_a_real_image_reach_the_cells_that_they_cover(tmp_path) -> None:
     """RG1 is 1955 x 1841, MONOCHROME1: 57 rows are cropped at the top, and a cell has 115 x 115 pixels."""
-    bundle = load_bundle(overrides={"device": "$torch.device('cpu')"})
+    bundle = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
     source = SAMPLES / "wg04_rg1_multiple_masses.dcm"
     image = bundle.preprocessing({"image": str(source)})["image"]
     mask = np.zeros((1955, 1841), np.uint8)

@@ -26,6 +26,7 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
 from monai_robustinterp.run import pipeline
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.interpreters import make
 
@@ -189,7 +190,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_page_runs(server, monkeypatch, capsys) -> None:
-    server.network = load_bundle(overrides=CPU).network
+    server.network = load_bundle(OPACITY, overrides=CPU).network
     monkeypatch.chdir(ROOT)
     (code,) = blocks("python")
     few = {
@@ -209,7 +210,7 @@ def test_the_page_runs(server, monkeypatch, capsys) -> None:
 @pytest.fixture
 def bundle(server, tmp_path, monkeypatch) -> Path:
     """A bundle made as the page says, around the shipped network on the server."""
-    server.network = load_bundle(overrides=CPU).network
+    server.network = load_bundle(OPACITY, overrides=CPU).network
     (code,) = blocks("python")
     module = code[: code.index("network = ")].replace("http://127.0.0.1:8000/predict", server.url("softmax"))
     (tmp_path / "modules").mkdir()
@@ -217,7 +218,7 @@ def bundle(server, tmp_path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path / "modules")
     monkeypatch.delitem(sys.modules, "my_classifier", raising=False)
     folder = tmp_path / "own"
-    shutil.copytree(shipped_bundle() / "configs", folder / "configs")
+    shutil.copytree(shipped_bundle(OPACITY) / "configs", folder / "configs")
     (folder / "models").mkdir()
     (folder / "models" / "classifier.json").write_text('{"server": "test", "version": 1}')
     (changes,) = blocks("json")
@@ -230,7 +231,7 @@ def bundle(server, tmp_path, monkeypatch) -> Path:
 def test_a_bundle_around_a_server_votes_as_the_bundle_of_its_network(bundle) -> None:
     found = pipeline.certify_image(PNEUMONIA, load_bundle(bundle, CPU))
     local = {"n_samples": 4, "interpreter_name": "rise", "interpreter_settings": {"n_masks": 20}}
-    expected = pipeline.certify_image(PNEUMONIA, load_bundle(overrides=CPU | local))
+    expected = pipeline.certify_image(PNEUMONIA, load_bundle(OPACITY, overrides=CPU | local))
     assert np.array_equal(found.votes.counts, expected.votes.counts)
     np.testing.assert_allclose(np.diff(found.votes.logits), np.diff(expected.votes.logits), rtol=1e-4)
     assert found.record["finding"]["score"] == pytest.approx(expected.record["finding"]["score"], rel=1e-6)

@@ -16,6 +16,7 @@ from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.io.write.result import save_from_meta
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.transforms import InvertSaliencyd
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
@@ -24,7 +25,7 @@ FEW = {"device": "$torch.device('cpu')", "n_samples": 32, "eta": 0.2}
 
 @pytest.fixture(scope="module")
 def bundle() -> ri.SaliencyBundle:
-    return ri.load_bundle(overrides=FEW)
+    return ri.load_bundle(OPACITY, overrides=FEW)
 
 
 def make_inferer(**changes: object) -> ri.CertifiedSaliencyInferer:
@@ -94,7 +95,7 @@ def test_an_evaluator_leaves_certificate_and_votes_beside_the_capture(bundle, tm
 
 
 def test_a_network_that_is_put_into_a_bundle_is_not_said_to_be_that_of_the_file() -> None:
-    bundle = ri.load_bundle(overrides=FEW)
+    bundle = ri.load_bundle(OPACITY, overrides=FEW)
     assert set(bundle.files) == {"config_sha256", "weights_sha256", "input_statistics_sha256"}
     of_the_file = ri.certify_image(FILM, bundle).record["provenance"]
     with torch.no_grad():
@@ -103,8 +104,8 @@ def test_a_network_that_is_put_into_a_bundle_is_not_said_to_be_that_of_the_file(
     changed = ri.certify_image(FILM, bundle).record["provenance"]
     assert "weights_sha256" in of_the_file and "weights_sha256" not in changed
     assert of_the_file["network_sha256"] != changed["network_sha256"]
-    other = ri.load_bundle(overrides=FEW)
-    other.network = ri.load_bundle(overrides=FEW).network
+    other = ri.load_bundle(OPACITY, overrides=FEW)
+    other.network = ri.load_bundle(OPACITY, overrides=FEW).network
     assert (
         set(other.files) == {"config_sha256", "input_statistics_sha256"}
         and network_sha256(other.network) == of_the_file["network_sha256"]

@@ -30,6 +30,7 @@ from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.lists import CohortSummary
 from monai_robustinterp.run.lock import output_folder
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
@@ -45,7 +46,8 @@ from monai_robustinterp import certify_cohort, load_bundle
 from tests.support.networks import TinyClassifier
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
-bundle = load_bundle(overrides={"n_samples": 64, "device": "$torch.device('cpu')", "batch_size": 8})
+few = {"n_samples": 64, "device": "$torch.device('cpu')", "batch_size": 8}
+bundle = load_bundle("chest_xray_certified_saliency", few)
 torch.manual_seed(0)
 bundle.network = TinyClassifier(classes=2).eval()
 
@@ -113,7 +115,7 @@ def bundle() -> SaliencyBundle:
 
 
 def small_bundle(weights: int = 0, **overrides: object) -> SaliencyBundle:
-    bundle = load_bundle(overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
     with torch.random.fork_rng():
         torch.manual_seed(weights)
         bundle.network = TinyClassifier(classes=2).eval()
@@ -329,14 +331,14 @@ def test_a_full_disk_is_said_to_be_that(tmp_path, bundle, monkeypatch, capsys) -
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(lists, "atomic_write", full)
-    assert main(["certify", str(images[0]), "--output", str(tmp_path / "out"), "--samples", "8", "--quiet"]) == 1
+    assert main([*CERTIFY, str(images[0]), "--output", str(tmp_path / "out"), "--samples", "8", "--quiet"]) == 1
     assert "the disk is full" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_with_a_sentence_also_while_it_imports(tmp_path, number) -> None:
     images = make_images(tmp_path / "images", 6)
-    command = [sys.executable, "-m", "monai_robustinterp", "certify", *map(str, images), "--samples", "300"]
+    command = [sys.executable, "-m", "monai_robustinterp", *CERTIFY, *map(str, images), "--samples", "300"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for name in ("importing", "running"):
         output = tmp_path / name

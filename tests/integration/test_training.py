@@ -96,7 +96,7 @@ def test_a_training_runs_from_folders_and_its_seed_decides_it(few_images, tmp_pa
 
 def test_the_findings_start_from_a_trunk_and_end_at_their_operating_points(few_images, tmp_path) -> None:
     trunk = tmp_path / "trunk.pt"
-    training.save_weights(load_bundle().network, trunk)
+    training.save_weights(load_bundle(OPACITY).network, trunk)
     run = train(FINDINGS, few_images, tmp_path / "out", trunk_path=trunk, min_positives=6, learning_rate=1e-9)
     assert run.returncode == 0, run.stderr
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monai_robustinterp.bundle import DEFAULT_BUNDLE, shipped_bundle
+from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import json_bytes, sealed
+from tests.support.bundles import CERTIFY, OPACITY
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 OPTIONS = {
@@ -35,7 +36,7 @@ OPTIONS = {
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Result folder of the sample."""
     output = tmp_path_factory.mktemp("run") / "out"
-    assert main(["certify", str(SAMPLE), "--output", str(output), "--quiet", *OPTIONS[request.param]]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), "--quiet", *OPTIONS[request.param]]) == 0
     return next(output.glob("cxr-*"))
 
 
@@ -44,7 +45,7 @@ def audit(folder: Path, *arguments: object) -> int:
 
 
 def test_what_certify_wrote_is_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit(folder, "--input", SAMPLE, "--bundle", DEFAULT_BUNDLE) == 0
+    assert audit(folder, "--input", SAMPLE, "--bundle", OPACITY) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("verified: ") and not err
     assert "not checked" not in out and "source.file_sha256" not in out and "source.pixel_sha256" in out
@@ -57,7 +58,7 @@ def test_what_certify_wrote_is_verified(folder: Path, capsys: pytest.CaptureFixt
 def test_a_replay_on_this_machine_is_equal_bit_for_bit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Early stopping, pairs, hits of regions and bfloat16 too."""
     record = json.loads((folder / "certificate.json").read_text())
-    arguments = ["--input", SAMPLE, "--bundle", DEFAULT_BUNDLE, "--replay"]
+    arguments = ["--input", SAMPLE, "--bundle", OPACITY, "--replay"]
     if name := record["spec"]["denoiser"].get("name"):
         # No denoiser is loaded by a recorded name.
         assert audit(folder, *arguments, "--denoiser", "none") == 1
@@ -89,14 +90,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small result that is quick to audit."""
     output = tmp_path_factory.mktemp("plain") / "out"
     options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--quiet"]
-    assert main(["certify", str(SAMPLE), "--output", str(output), *options]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(output), *options]) == 0
     return next(output.glob("cxr-*"))
 
 
 def test_another_precision_than_the_one_of_the_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One word in either file, the record sealed anew."""
     options = ["--samples", "4", "--cell-size", "32", "--top-k", "3", "--precision", "bfloat16", "--quiet"]
-    assert main(["certify", str(SAMPLE), "--output", str(tmp_path / "out"), *options]) == 0
+    assert main([*CERTIFY, str(SAMPLE), "--output", str(tmp_path / "out"), *options]) == 0
     folder = next((tmp_path / "out").glob("cxr-*"))
     assert audit(folder) == 0
     honest = (folder / "certificate.json").read_bytes()
@@ -124,7 +125,7 @@ def test_other_inputs_and_networks_are_told(plain: Path, tmp_path: Path, capsys:
     assert audit(plain, "--bundle", "chest_xray_findings") == 1
     out = capsys.readouterr().out
     assert "provenance.config_sha256: " in out and "provenance.weights_sha256: " in out
-    copied = Path(shutil.copytree(shipped_bundle(), tmp_path / "bundle"))
+    copied = Path(shutil.copytree(shipped_bundle(OPACITY), tmp_path / "bundle"))
     assert audit(plain, "--bundle", copied) == 0
     with (copied / "configs" / "inference.json").open("a") as file:
         file.write("\n")

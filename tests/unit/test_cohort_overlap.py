@@ -29,6 +29,7 @@ from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import cohort, pipeline, read_ahead
 from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
 from monai_robustinterp.run.read_ahead import ImageRun
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
 
@@ -45,7 +46,9 @@ SOON_S = 0.5
 @pytest.fixture(scope="module")
 def bundle() -> SaliencyBundle:
     """The shipped one around a network that answers fast."""
-    bundle = load_bundle(overrides={"n_samples": N_SAMPLES, "device": "$torch.device('cpu')", "input_statistics": ""})
+    bundle = load_bundle(
+        OPACITY, overrides={"n_samples": N_SAMPLES, "device": "$torch.device('cpu')", "input_statistics": ""}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         bundle.network = TinyClassifier(classes=2).eval()

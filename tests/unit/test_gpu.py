@@ -10,6 +10,7 @@ from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.smoothing.batching import fill
 from monai_robustinterp.smoothing.tally import add_votes
+from tests.support.bundles import OPACITY
 
 pytestmark = pytest.mark.gpu
 
@@ -46,7 +47,9 @@ def test_the_votes_are_those_of_the_cpu_but_for_round_off(image, cuda) -> None:
     x = torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0))
     votes = []
     for device in ("cpu", "cuda"):
-        bundle = load_bundle(overrides={"device": f"$torch.device({device!r})", "n_samples": 64, "batch_size": 16})
+        bundle = load_bundle(
+            OPACITY, overrides={"device": f"$torch.device({device!r})", "n_samples": 64, "batch_size": 16}
+        )
         votes.append(bundle.inferer.vote(x.to(bundle.device), bundle.network)[0].counts)
     # At most two of a thousand votes.
     assert np.abs(votes[0] - votes[1]).sum() / 2 <= 0.002 * votes[0].sum()

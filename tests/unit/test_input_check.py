@@ -20,6 +20,7 @@ from monai_robustinterp.io import load_votes
 from monai_robustinterp.smoothing.input_check import check_input
 from monai_robustinterp.study.films import prepared
 from monai_robustinterp.visualize.caption import caption_lines
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.records import make_arrays, written
 
@@ -236,6 +237,6 @@ def test_the_card_names_the_statistics_of_the_file(bundle) -> None:
 
 
 def test_without_statistics_only_the_general_rules_hold() -> None:
-    bundle = load_bundle(overrides=FEW | {"input_statistics": ""})
+    bundle = load_bundle(OPACITY, overrides=FEW | {"input_statistics": ""})
     assert bundle.inferer.recipe.expected is None
     assert bundle.inferer.certify(1 - prepared(bundle, SAMPLES[0]), bundle.network).votes.input_warnings == ()

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.network_state import assert_same, state
 
@@ -241,7 +242,7 @@ def test_a_batch_norm_gives_the_same_values(norm, shape) -> None:
 
 
 def test_the_shipped_network_gives_the_same_logits() -> None:
-    network = load_bundle(overrides={"device": "$torch.device('cpu')"}).network
+    network = load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"}).network
     images = torch.rand(3, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images)

@@ -16,6 +16,7 @@ from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 
@@ -36,7 +37,7 @@ class Drawn(RegionSource):
 
 @pytest.fixture(scope="module")
 def bundle() -> SaliencyBundle:
-    return load_bundle(overrides={"device": "$torch.device('cpu')"})
+    return load_bundle(OPACITY, overrides={"device": "$torch.device('cpu')"})
 
 
 @pytest.fixture(scope="module")
