@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m monai_robustinterp certify sample_data --bundle chest_xray_evidence --output demo_output --overwrite
+	$(BIN)/python -m monai_robustinterp certify sample_data --output demo_output --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
