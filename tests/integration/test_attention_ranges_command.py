@@ -15,13 +15,14 @@ from monai_robustinterp.attention import ranges
 from monai_robustinterp.audit import verify_ranges
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import sealed
+from tests.support.bundles import ATTENTION, OPACITY
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
 FEW = ("--samples", "48", "--confidence", "0.9", "--seed", "3")
 
 
 def run_command(output: Path, *more: str) -> int:
-    return main(["attention", str(FILM), "--output", str(output), *more])
+    return main([*ATTENTION, str(FILM), "--output", str(output), *more])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_each_change_gets_its_sentence_and_a_picture(result) -> None:
 def test_the_record_passes_verify(result, capsys) -> None:
     folder, _ = result
     record = str(folder / "attention.json")
-    assert main(["verify", record, "--input", str(FILM), "--bundle", "chest_xray_certified_saliency"]) == 0
+    assert main(["verify", record, "--input", str(FILM), "--bundle", OPACITY]) == 0
     assert "verified: " in capsys.readouterr().out
     assert main(["verify", record, "votes.npz"]) == 1
     assert "leave VOTES and --replay out" in capsys.readouterr().err
