@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
+from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import SaliencyBundle, SecondaryCaptureWriter, certify_image, load_bundle, save
 from monai_robustinterp.certificates import CertifiedResult
@@ -30,7 +31,7 @@ SPACING = [0.2, 0.4]
 @pytest.fixture(scope="module")
 def bundle() -> SaliencyBundle:
     bundle = load_bundle(
-        overrides={"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": "", "lungs": "off"}
+        OPACITY, {"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": "", "lungs": "off"}
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -102,7 +103,7 @@ def test_picture_record_and_description_share_a_code(result, tmp_path) -> None:
 
 def test_the_command_and_the_writer_of_monai_take_the_option(result, source, tmp_path) -> None:
     output = tmp_path / "command"
-    arguments = ["certify", str(source), "--output", str(output), "--samples", "16", "--lungs", "off", "--quiet"]
+    arguments = [*CERTIFY, str(source), "--output", str(output), "--samples", "16", "--lungs", "off", "--quiet"]
     assert main([*arguments, "--capture", "source"]) == 0
     assert pydicom.dcmread(next(output.rglob("overlay.dcm"))).Columns == 200
     assert main(arguments) == 1

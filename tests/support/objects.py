@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.support.bundles import OPACITY
 
 from monai_robustinterp import ChestXRayReader, SaliencyBundle, load_bundle
 from monai_robustinterp.certificates.certificate import Picture
@@ -19,7 +20,7 @@ OBJECTS = ("pm", "seg", "sr", "pseudocolor", "gsps")
 
 def small_bundle(**overrides: object) -> SaliencyBundle:
     """The default bundle with a small network and few copies."""
-    bundle = load_bundle(overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
+    bundle = load_bundle(OPACITY, overrides={"n_samples": 8, "device": "$torch.device('cpu')", **overrides})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         bundle.network = TinyClassifier(classes=2).eval()
