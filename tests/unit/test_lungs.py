@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support.bundles import OPACITY
 
 from monai_robustinterp import SaliencyBundle, certify_image, load_bundle, save
 from monai_robustinterp.audit import read_record, verify
@@ -39,7 +40,7 @@ from tests.support.records import SCHEMA
 def bundle() -> SaliencyBundle:
     """The shipped one around a network that answers fast."""
     bundle = load_bundle(
-        overrides={"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": "", "lungs": "off"}
+        OPACITY, overrides={"n_samples": 64, "device": "$torch.device('cpu')", "input_statistics": "", "lungs": "off"}
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
