@@ -23,8 +23,8 @@ import monai_robustinterp
 from benchmarks.attack import page
 from benchmarks.defaults.films import BoxedFilm, boxed_films, chest_xray14_validation, sample_films
 from benchmarks.defaults.measures import candidate_bundle
-from benchmarks.defaults.plan import DENOISER, EXPOSURE, OPACITY, REPORT_SEED, Candidate
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.defaults.plan import DENOISER, EXPOSURE, REPORT_SEED, Candidate
+from benchmarks.places import OPACITY, RESULTS, ROOT
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.attacks import attack_certificate
 from monai_robustinterp.files import file_sha256
