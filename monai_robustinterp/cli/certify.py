@@ -76,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse other modalities and body parts instead of warning"
     )
+    _add_files(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results, same or not")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """Which files a result has."""
     parser.add_argument(
         "--transfer-syntax", choices=sorted(TRANSFER_SYNTAXES), default="explicit", help="of the captures; all lossless"
     )
@@ -98,9 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY_FILE",
         help="DICOM files of nobody, with hashes for UIDs that the key makes (32 secret bytes or more)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results, same or not")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
-    parser.add_argument("--verbose", action="store_true", help="debug log on stderr; it may quote file content")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
