@@ -553,7 +553,9 @@ def test_a_shutter_that_is_none_is_ignored_with_a_sentence(tmp_path_factory: pyt
         {"ShutterShape": "BITMAP"},
         {"ShutterShape": "CIRCULAR", "RadiusOfCircularShutter": 90},
         {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [900, 900], "RadiusOfCircularShutter": 9},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [9, 9], "RadiusOfCircularShutter": 2**31 - 1},
         {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 2, 3]},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, -(2**31), 9, 9, 2**31 - 1]},
     )
     with collected() as case:
         for elements in kinds:

@@ -22,6 +22,8 @@ _EDGES = (
     "ShutterRightVerticalEdge",
 )
 
+_FARTHEST = 2**16  # rows and columns are 16-bit numbers
+
 
 @dataclass(frozen=True)
 class Shutter:
@@ -54,15 +56,25 @@ def find_shutter(dataset: Dataset, shape: Shape) -> Shutter:
     for name in filter(None, text(dataset, "ShutterShape").split("\\")):
         inside = _INSIDE[name](dataset, shape) if name in _INSIDE else None
         if inside is None or not (seen & inside).any():
-            why = "leaves no pixel to see" if inside is not None else "has no whole set of edges, or is no known shape"
+            why = (
+                "leaves no pixel to see"
+                if inside is not None
+                else "has no whole set of edges within 65,536 pixels, or is no known shape"
+            )
             warnings.append(f"a display shutter of the header {why}: it is ignored")
             continue
         seen &= inside
     return Shutter(None if seen.all() else ~seen, tuple(warnings))
 
 
+def _places(dataset: Dataset, keyword: str) -> list[float]:
+    """Numbers of rows and columns, or pixels; empty if one is none that an image can have."""
+    values = numbers(dataset, keyword)
+    return values if all(abs(value) <= _FARTHEST for value in values) else []
+
+
 def _in_rectangle(dataset: Dataset, shape: Shape) -> Mask | None:
-    edges = [numbers(dataset, keyword) for keyword in _EDGES]
+    edges = [_places(dataset, keyword) for keyword in _EDGES]
     if not all(len(edge) == 1 for edge in edges):
         return None
     (top,), (bottom,), (left,), (right,) = edges
@@ -71,7 +83,7 @@ def _in_rectangle(dataset: Dataset, shape: Shape) -> Mask | None:
 
 
 def _in_circle(dataset: Dataset, shape: Shape) -> Mask | None:
-    center, radius = numbers(dataset, "CenterOfCircularShutter"), numbers(dataset, "RadiusOfCircularShutter")
+    center, radius = _places(dataset, "CenterOfCircularShutter"), _places(dataset, "RadiusOfCircularShutter")
     if len(center) != 2 or len(radius) != 1:
         return None
     rows, columns = _numbered(shape)
@@ -80,7 +92,7 @@ def _in_circle(dataset: Dataset, shape: Shape) -> Mask | None:
 
 
 def _in_polygon(dataset: Dataset, shape: Shape) -> Mask | None:
-    values = numbers(dataset, "VerticesOfThePolygonalShutter")
+    values = _places(dataset, "VerticesOfThePolygonalShutter")
     if len(values) < 6 or len(values) % 2:
         return None
     picture = Image.new("1", (shape[1], shape[0]))
