@@ -11,7 +11,8 @@ from pathlib import Path
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.dicom_admission import view_concern
-from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, is_dicom, storage_class, view_header
+from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, file_meta, is_dicom, view_header
+from monai_robustinterp.io.read.dicom_header import text
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
 RESULT_PREFIX = "cxr-"
@@ -142,9 +143,10 @@ def _no_film(path: Path, *, medium: bool) -> str:
 
 
 def _dicom_without_film(path: Path) -> str:
-    sop_class = storage_class(path)
+    meta = file_meta(path)
+    sop_class = text(meta, "MediaStorageSOPClassUID")
     if sop_class == _DIRECTORY_CLASS:
         return _DICOMDIR
     if sop_class.startswith(_NO_FILM):
         return "DICOM objects without a film (reports, presentation states, masks)"
-    return _OTHER_VIEWS if view_concern(view_header(path)) else ""
+    return _OTHER_VIEWS if view_concern(view_header(path, meta)) else ""

@@ -29,7 +29,7 @@ _LARGEST_FIRST_ELEMENT = 0x70
 _LONGEST_FIRST_VALUE = 2**16
 _FIRST_REPRESENTATIONS = (b"AE", b"CS", b"DA", b"IS", b"LO", b"LT", b"OB", b"SH", b"SQ", b"TM", b"UI", b"UL", b"US")
 _PHOTOMETRIC_OF_SHAPE = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}
-VIEW_KEYWORDS = ("PatientOrientation", "ViewCodeSequence", "ViewPosition")
+_VIEW_KEYWORDS = ("PatientOrientation", "ViewCodeSequence", "ViewPosition")
 _FRAME_KEYWORDS = (
     "AnatomicRegionSequence",
     "ImageLaterality",
@@ -58,23 +58,25 @@ def is_dicom(head: bytes) -> bool:
     return implicit or head[4:6] in _FIRST_REPRESENTATIONS
 
 
-def storage_class(path: Path) -> str:
-    """MediaStorageSOPClassUID of a file, of which nothing behind group 2 is read; "" if it states none."""
+def file_meta(path: Path) -> Dataset:
+    """Group 2 of a file, of which nothing behind it is read; empty if there is none."""
     try:
-        return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
+        return read_file_meta_info(path)
     except Exception:  # no preamble, or damaged: the reader says what is wrong
-        return ""
+        return Dataset()
 
 
-def view_header(path: Path) -> Dataset:
+def view_header(path: Path, meta: Dataset) -> Dataset:
     """What the header of a file says of its view, as far as it can be read; pixels are not.
 
-    The file is not inflated: a deflated data set counts as empty.
+    Args:
+        path: of the file.
+        meta: its group 2. A data set that is deflated is not inflated, and counts as empty.
     """
+    if text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return Dataset()
     try:
-        if text(read_file_meta_info(path), "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            return Dataset()
-        return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(VIEW_KEYWORDS))
+        return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_VIEW_KEYWORDS))
     except Exception:  # damaged: the reader says what is wrong
         return Dataset()
 

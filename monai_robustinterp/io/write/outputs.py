@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.errors import InputRefused
@@ -31,6 +29,7 @@ from monai_robustinterp.io.write.overlay import (
     overlay_capture,
     overlay_pixels,
     source_header,
+    written_header,
 )
 from monai_robustinterp.io.write.secondary_capture import write_dicom_atomically
 
@@ -201,13 +200,6 @@ def other_outputs(
         )
     header = source_header(meta, reference, deidentify_key)
     for output in (_OBJECTS[name] for name in outputs if name in _OBJECTS):
-        if _instance(folder / output.name) != object_uid(header, record, output.kind):
+        if written_header(folder / output.name).get("SOPInstanceUID") != object_uid(header, record, output.kind):
             differences.append(f"{output.name} is of another result")
     return differences
-
-
-def _instance(path: Path) -> str:
-    try:
-        return str(dcmread(path, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID"))
-    except InvalidDicomError as error:
-        raise ValueError("no DICOM file") from error

@@ -154,11 +154,7 @@ def capture_differences(
     Raises:
         ValueError: if it is no capture.
     """
-    try:
-        found = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise ValueError("no DICOM file") from error
-    differences = []
+    found, differences = written_header(path), []
     if found.get("SeriesDescription") != SERIES_DESCRIPTIONS[capture]:
         differences.append(f"the capture is another picture than {capture}")
     if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
@@ -167,6 +163,18 @@ def capture_differences(
     if study and found.StudyInstanceUID != study:
         differences.append("the capture joins another study")
     return differences
+
+
+def written_header(path: Path) -> Dataset:
+    """Header of a DICOM file of an earlier run.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise ValueError("no DICOM file") from error
 
 
 def source_header(meta: Mapping[str, Any], reference: Reference | None, deidentify_key: bytes | None = None) -> Dataset:
