@@ -23,6 +23,7 @@ from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.metrics import page
 from benchmarks.metrics.dataset import films_of
 from benchmarks.metrics.plan import EIGHT, FULL, QUICK, Model, Plan
+from benchmarks.metrics.slides import differences
 from benchmarks.places import RESULTS, ROOT
 from monai_robustinterp.metrics.registry import make_metric
 from monai_robustinterp.study.budget import within
@@ -32,6 +33,7 @@ from monai_robustinterp.study.plan import TablePlan
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.runner import run_table
 from monai_robustinterp.study.saved_table import save_table
+from monai_robustinterp.study.workplace import Workplace
 
 
 def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Path, workers: int) -> dict[str, Any]:
@@ -58,7 +60,18 @@ def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Pat
             workers=workers,
             progress=lambda: print(f"  {model.label}: {next(done) + 1} of {2 * len(made.films)}", flush=True),
         )
-    facts = {"model": model.label, "bundle": model.bundle, "budget": made.budget or made.n_samples}
+    recipe = Workplace(model.bundle, made.overrides, seed=made.seed).base.inferer.recipe
+    spec = recipe.spec(0)
+    facts = {
+        "model": model.label,
+        "bundle": model.bundle,
+        "finding": model.target if isinstance(model.target, str) else recipe.findings.name(model.target),
+        "budget": made.budget or made.n_samples,
+        "sigma": spec.sigma,
+        "brightness": spec.brightness,
+        "tilt": spec.tilt,
+        "denoiser": spec.denoiser["name"] if spec.denoiser else None,
+    }
     summed, together = save_table(made, rows, output, about=facts)
     return {
         **facts,
@@ -66,6 +79,7 @@ def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Pat
         "patients": len({film.patient for film in made.films}),
         "summary": summed,
         "correlations": together,
+        "differences": differences(rows),
         "refused": sorted({row["refused"] for row in rows if row["refused"]}),
         "directions": {metric.name: metric.direction for metric in made.metrics},
     }

@@ -55,14 +55,28 @@ def sections(results: Results) -> list[list[str]]:
             [
                 f"## {one['model'].capitalize()} (`{one['bundle']}`)",
                 "",
-                f"{one['films']} films, {one['patients']} patients.",
+                *prose(*_about(one)),
             ],
             *(_group(name, columns, one) for name, columns in GROUPS.items()),
             _slides(one),
+            _differences(one),
             _together(one),
             *([["Refused: " + " ".join(one["refused"])]] if one["refused"] else []),
         ]
     return [part for part in found if part]
+
+
+def _about(one: Part) -> list[str]:
+    """Films, finding, noise and copies of the certified maps."""
+    exposure = " with exposure noise" if one["brightness"] or one["tilt"] else ""
+    denoiser = f", denoised by {one['denoiser']}" if one["denoiser"] else ""
+    budget = one["budget"]
+    copies = [number for number, _ in budget.values()] if isinstance(budget, Mapping) else [budget]
+    return [
+        f"{one['films']} films of {one['patients']} patients, all with {one['finding']}, which is explained.",
+        f"Noise of sigma {one['sigma']:.3g}{exposure}{denoiser}; {min(copies):,} to {max(copies):,} copies a",
+        "certified map.",
+    ]
 
 
 def _group(name: str, columns: Sequence[str], one: Part) -> list[str]:
@@ -120,6 +134,38 @@ def _slides(one: Part) -> list[str]:
             f"deletion, higher for class distortion. On these films the plain map of lowest deletion is of {best}.",
         ),
     ]
+
+
+def _differences(one: Part) -> list[str]:
+    """Robust Perturbation against each rival, film by film, and in words."""
+    if not one["differences"]:
+        return []
+    rivals = list(dict.fromkeys(part["rival"] for part in one["differences"]))
+    columns = list(dict.fromkeys(part["column"] for part in one["differences"]))
+    by = {(part["rival"], part["column"]): part for part in one["differences"]}
+    rows = [[rival, *(_difference(by.get((rival, column))) for column in columns)] for rival in rivals]
+    return [
+        "### Robust Perturbation against its rivals",
+        "",
+        *table(["less that of", *(f"{column} ({_SIGN[one['directions'][column]]})" for column in columns)], rows),
+        "",
+        *prose(
+            "Robust Perturbation's value less the rival's on the same film, plain maps. **Better** and **worse**: the",
+            "interval does not hold 0.",
+            *(_verdict(by[rival, column], one["directions"][column]) for rival, column in by),
+        ),
+    ]
+
+
+def _difference(part: Part | None) -> str:
+    return "-" if part is None else f"{part['mean']:+.3f} [{part['low']:+.3f}, {part['high']:+.3f}]"
+
+
+def _verdict(part: Part, direction: str) -> str:
+    sign = 1 if direction == "higher" else -1
+    low, high = sorted((sign * part["low"], sign * part["high"]))
+    word = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
+    return f"{part['column']}, {part['rival']}: {word}."
 
 
 def _together(one: Part) -> list[str]:
