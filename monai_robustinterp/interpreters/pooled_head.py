@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from monai_robustinterp.interpreters.spatial import chosen_layer
 
 TOLERANCE = 1e-3
 """How far the head's logits may lie from the network's, in shares of the sum of the absolute terms of each logit."""
+
+_KNOWN: WeakKeyDictionary[nn.Module, dict[str, tuple[str, bool, bool]]] = WeakKeyDictionary()
+"""Of a network, by layer: the head's name, whether a ReLU is before it, and whether its pooling takes the largest."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ def pooled_features(
 ) -> tuple[torch.Tensor, torch.Tensor, PooledHead]:
     """The channels that the network pools, its logits, and the head that makes these of those.
 
-    Which head it is, is read off the network's answers to two fixed outputs of the layer (a pass of two images more),
-    not off the images: max pooling hides in many of them whether a ReLU is before it, and a copy's map must not depend
-    on the others of its batch. That the head makes the logits is then checked on every image.
+    Which head it is, is read off the network's answers to two fixed outputs of the layer (a pass of two images more, in
+    the network's first call), not off the images: max pooling hides in many of them whether a ReLU is before it, and a
+    copy's map must not depend on the others of its batch. That the head makes the logits is checked on every image.
 
     Args:
         network: in the state of :func:`~monai_robustinterp.interpreters.context.network_state.explaining`.
@@ -77,6 +81,9 @@ def pooled_features(
     """
     layer = chosen_layer(network, inputs, target, target_layer=target_layer)
     output, logits = layer_output(network, inputs, target, target_layer=layer)
+    head = _known(network, layer, channels=output.shape[1], classes=logits.shape[1])
+    if head is not None and head.misfit(output, logits) <= TOLERANCE:
+        return head.features(output), logits, head
     heads = list(_candidates(network, channels=output.shape[1], classes=logits.shape[1]))
     found = f"no linear layer of {output.shape[1]} inputs and {logits.shape[1]} outputs"
     if heads:
@@ -86,6 +93,7 @@ def pooled_features(
         head = min(heads, key=lambda candidate: candidate.misfit(probe, answer))
         misfit = max(head.misfit(probe, answer), head.misfit(output, logits))
         if misfit <= TOLERANCE:
+            _KNOWN.setdefault(network, {})[layer] = (head.name, head.relu, head.maximum)
             return head.features(output), logits, head
         tried = list(dict.fromkeys(candidate.name for candidate in heads))
         found = f"linear layers {tried}, and the best fit misses the logits by {misfit:.1g} of their terms"
@@ -103,15 +111,36 @@ def weighted_sum(features: torch.Tensor, weights: torch.Tensor, inputs: torch.Te
     return nn.functional.interpolate(maps, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def _known(network: nn.Module, layer: str, *, channels: int, classes: int) -> PooledHead | None:
+    """The head that an earlier call found, with the weights of now."""
+    if layer not in _KNOWN.get(network, {}):
+        return None
+    name, relu, maximum = _KNOWN[network][layer]
+    try:
+        module = network.get_submodule(name)
+    except AttributeError:
+        return None
+    return _head(name, module, relu, maximum, channels=channels, classes=classes)
+
+
 def _candidates(network: nn.Module, *, channels: int, classes: int) -> Iterator[PooledHead]:
     for name, module in network.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            weight = module.weight.detach()
-            if weight.shape in ((classes, channels), (classes, channels, 1, 1)):
-                bias = weight.new_zeros(classes) if module.bias is None else module.bias.detach()
-                for relu in (False, True):
-                    for maximum in (False, True):
-                        yield PooledHead(name, weight.flatten(1), bias, relu, maximum)
+        for relu in (False, True):
+            for maximum in (False, True):
+                head = _head(name, module, relu, maximum, channels=channels, classes=classes)
+                if head is not None:
+                    yield head
+
+
+def _head(name: str, module: nn.Module, relu: bool, maximum: bool, *, channels: int, classes: int) -> PooledHead | None:
+    """The module as a head, if it has so many inputs and outputs."""
+    if not isinstance(module, nn.Linear | nn.Conv2d):
+        return None
+    weight = module.weight.detach()
+    if weight.shape not in ((classes, channels), (classes, channels, 1, 1)):
+        return None
+    bias = weight.new_zeros(classes) if module.bias is None else module.bias.detach()
+    return PooledHead(name, weight.flatten(1), bias, relu, maximum)
 
 
 def _probe(output: torch.Tensor) -> torch.Tensor:

@@ -220,6 +220,31 @@ class TestHead:
         with explaining(network), pytest.raises(ValueError, match="misses the logits"):
             CAM("conv").attribute(network, batch, 0)
 
+    def test_the_probe_runs_once_a_network_and_weights_are_read_anew(self, dense, batch) -> None:
+        sizes: list[int] = []
+        dense.register_forward_pre_hook(lambda _module, args: sizes.append(len(args[0])))
+        with explaining(dense) as network:
+            first, again = (pooled_features(network, batch, 0, target_layer="features.norm5")[2] for _ in range(2))
+        assert sizes.count(2) == 1 and first.name == again.name
+        dense.class_layers.out.weight.data = -3 * dense.class_layers.out.weight.data
+        with explaining(dense) as network:
+            changed = pooled_features(network, batch, 0, target_layer="features.norm5")[2]
+        torch.testing.assert_close(changed.weight, -3 * first.weight)
+        assert sizes.count(2) == 1
+
+    def test_a_head_that_no_longer_makes_the_logits_is_looked_for_again(self, batch) -> None:
+        class Either(Pooled):
+            swapped = False
+
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                pooled = self.pool(self.act(self.conv(image)))
+                return (self.other if self.swapped else self.head)(pooled)
+
+        network = seeded(lambda: Either(act=nn.ReLU()))
+        for network.swapped, name in ((False, "head"), (True, "other"), (False, "head")):
+            with explaining(network):
+                assert pooled_features(network, batch, 0, target_layer="conv")[2].name == name
+
     def test_the_tolerance_is_far_above_round_off_and_below_any_wrong_head(self, dense, batch) -> None:
         with explaining(dense):
             output = dense.features(batch).clone()

@@ -28,10 +28,10 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
         LayerNotFoundError: with the candidates, if there is none; with the interpreters that need no hooks, if the
             layer is TorchScript.
     """
-    layers: dict[str, nn.Module] = dict(network.named_modules())
-    layer = layers.get(name) if isinstance(name, str) and name else None
+    layer = _submodule(network, name) if isinstance(name, str) and name else None
     if layer is not None and not isinstance(layer, torch.jit.ScriptModule):
         return layer
+    layers: dict[str, nn.Module] = dict(network.named_modules())
     candidates = _with_spatial_output(layers)
     if layer is not None or (not candidates and any(outermost_scripts(network))):
         raise _no_hooks()
@@ -44,6 +44,13 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
         f"target_layer is {name!r}; it must name a layer with a spatial output, usually the last one before pooling. "
         f"The last candidates of this network are {candidates[-8:]}."
     )
+
+
+def _submodule(network: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def _with_spatial_output(layers: Mapping[str, nn.Module]) -> list[str]:
