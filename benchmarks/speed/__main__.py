@@ -24,7 +24,7 @@ from benchmarks.places import ROOT, SAMPLES
 from benchmarks.speed import memory, page, stages
 from benchmarks.speed.contenders import CONTENDERS, CUDA_ONLY
 from benchmarks.speed.goals import goals
-from benchmarks.speed.measure import time_model
+from benchmarks.speed.measure import time_denoised, time_model
 from benchmarks.speed.peers import left_out
 from benchmarks.speed.plan import CPU, CUDA, QUICK, Plan
 from benchmarks.speed.ratios import ratios
@@ -46,6 +46,7 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
         "left_out": missing,
         "ratios": {},
         "rates": [],
+        "denoised": [],
         "memory": [],
         "dicom": {},
         "ledger": [],
@@ -56,18 +57,21 @@ def measure(plan: Plan, device: str, output: Path) -> dict[str, Any]:
         results["ratios"] = ratios(results["rates"])
         results["machine"]["stolen_share"] = stolen_share(since)
         store(results, output)
+    print(f"{plan.denoised.key} at {plan.denoised.side} px", flush=True)
+    results["denoised"] = time_denoised(plan.denoised, plan, device)
+    store(results, output)
     results["memory"] = memory.measure(plan, results["rates"], names, device)
     store(results, output)
     results["dicom"] = stages.breakdown(
         SAMPLES / "wg04_rg1_multiple_masses.dcm",
-        plan.models[0].key,
+        plan.denoised.key,
         device=device,
         n_samples=plan.dicom_samples,
         repeats=plan.few_repeats,
         folder=output,
     )
     store(results, output)
-    results["ledger"] = stages.ledgers(plan.models[0].key, plan.ledger_sides, device=device, folder=output)
+    results["ledger"] = stages.ledgers(plan.denoised.key, plan.ledger_sides, device=device, folder=output)
     store(results, output)
     return results
 

@@ -45,6 +45,21 @@ def bare_as_given(case: Case, n_samples: int, batch_size: int | None) -> Iterato
 
 
 @contextmanager
+def passes(case: Case, n_samples: int, batch_size: int | None) -> Iterator[Run]:
+    """Forward passes of the denoiser and the network, which is all that an additive map by position needs."""
+    recipe = case.inferer.recipe
+    copies = _copies(case, batches(n_samples, batch_size))
+
+    def run() -> torch.Tensor:
+        for size in batches(n_samples, batch_size):
+            logits: torch.Tensor = network(recipe.denoiser(copies[:size], recipe.sigma))
+        return logits
+
+    with explaining(case.network) as network, torch.no_grad():
+        yield run
+
+
+@contextmanager
 def ours(case: Case, n_samples: int, batch_size: int | None, *, precision: Precision = "float32") -> Iterator[Run]:
     """The inferer's votes; without a batch size it looks for one itself."""
     settings = {"n_samples": n_samples, "batch_size": batch_size, "precision": precision}
@@ -105,12 +120,12 @@ CONTENDERS: dict[str, Contender] = {
     "captum_tf32": captum_tf32,
     "ours_bfloat16": partial(ours, precision="bfloat16"),
 }
+DENOISED: dict[str, Contender] = {"passes": passes}
 CUDA_ONLY = frozenset({"ours_tf32", "captum_tf32", "ours_bfloat16"})
 
 
 def _loop(network: nn.Module, case: Case, sizes: list[int]) -> Run:
-    noise = torch.randn(max(sizes), *case.image.shape, device=case.image.device)
-    copies = case.image + case.inferer.recipe.sigma * noise
+    copies = _copies(case, sizes)
 
     def run() -> torch.Tensor:
         for size in sizes:
@@ -119,6 +134,11 @@ def _loop(network: nn.Module, case: Case, sizes: list[int]) -> Run:
         return gradient
 
     return run
+
+
+def _copies(case: Case, sizes: list[int]) -> torch.Tensor:
+    noise = torch.randn(max(sizes), *case.image.shape, device=case.image.device)
+    return case.image + case.inferer.recipe.sigma * noise
 
 
 def _noise_tunnel(network: nn.Module, case: Case, sizes: list[int]) -> Run:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.speed.measure import Row
-from benchmarks.speed.plan import DENSENET, TINY, TITLES
-from benchmarks.speed.ratios import BEST_BARE, CAPTUM_DEFAULT, best_rows, models, ratios
+from benchmarks.speed.plan import DEFAULT, DENSENET, TINY, TITLES
+from benchmarks.speed.ratios import BEST_BARE, CAPTUM_DEFAULT, best_rows, fastest_by_contender, models, ratios
 from monai_robustinterp.study.tables import Goal, rounded_down, rounded_up
 
 OVER_CAPTUM, OVER_DEFAULT, OVER_BARE, FAST_OVER_CAPTUM = 1.3, 2.5, 0.95, 4.0
+DENOISED_RATE, DENOISED_CORES = 150.0, 2
 FLAT, LINEAR = 1.05, 1.1
 LONG_S, LONG_GPU = 3.0, "H200"
 
@@ -31,7 +32,7 @@ def goals(results: dict[str, Any]) -> list[Goal]:
             found += _on_cpu(TITLES[model], by_model[model], by_cpu_time[model])
     if LONG_GPU in machine.get("gpu", ""):
         found += _long(rates)
-    return found + _flat(memory) + _linear(memory)
+    return found + _denoised(results) + _flat(memory) + _linear(memory)
 
 
 def _on_cpu(title: str, of_model: dict[str, float], by_cpu_time: dict[str, float]) -> list[Goal]:
@@ -57,6 +58,24 @@ def _on_gpu(title: str, of_model: dict[str, float], rates: Sequence[Row], model:
 def _at_least(title: str, factor: float, other: str, ratio: float, beside: str = "") -> Goal:
     name = f"{title}: at least {factor:g} times {other}"
     return Goal(name, ratio >= factor, f"{rounded_down(ratio)} times.{beside}")
+
+
+def _denoised(results: dict[str, Any]) -> list[Goal]:
+    """Of runs that measured it."""
+    rows = [row for row in results.get("denoised", []) if "samples_per_s" in row]
+    if not rows:
+        return []
+    best = fastest_by_contender(rows)
+    ours, bare = best["ours"]["samples_per_s"], best["passes"]["samples_per_s"]
+    by_cpu = fastest_by_contender(rows, per="samples_per_cpu_s")
+    in_cpu = by_cpu["ours"]["samples_per_cpu_s"] / by_cpu["passes"]["samples_per_cpu_s"]
+    title = TITLES[DEFAULT]
+    found = [_at_least(title, OVER_BARE, "the bare passes", ours / bare, f" In CPU time {rounded_down(in_cpu)} times.")]
+    if results["machine"]["device"] == "cpu" and results["machine"]["cores"] == DENOISED_CORES:
+        name = f"{title}: denoise and interpret {DENOISED_RATE:g} copies/s on {DENOISED_CORES} cores"
+        beside = f"{ours:.0f} copies/s; the bare passes alone reach {bare:.0f}."
+        found.append(Goal(name, ours >= DENOISED_RATE, beside))
+    return found
 
 
 def _long(rates: Sequence[Row]) -> list[Goal]:

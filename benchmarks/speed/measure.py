@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.contenders import CONTENDERS, Run
+from benchmarks.speed.contenders import CONTENDERS, DENOISED, Contender, Run
 from benchmarks.speed.models import Case, load_case
 from benchmarks.speed.plan import ModelPlan, Plan
 from monai_robustinterp.errors import out_of_memory
@@ -62,6 +62,22 @@ def time_model(model: ModelPlan, plan: Plan, names: Sequence[str], device: str) 
     return rows
 
 
+def time_denoised(model: ModelPlan, plan: Plan, device: str) -> list[Row]:
+    """Timings of a bundle that denoises, beside the bare passes of its two networks: a row a contender and batch size.
+
+    Args:
+        model: what is timed of it.
+        plan: which says how often.
+        device: "cpu" or "cuda".
+    """
+    case = load_case(model.key, model.side, device)
+    rows: list[Row] = []
+    for batch in model.batches:
+        entries = [(name, batch) for name in (*DENOISED, "ours")]
+        rows += take_turns(case, entries, n_samples=model.n_samples, repeats=plan.repeats)
+    return [{"model": model.key, "side": model.side, **row} for row in rows]
+
+
 def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats: int) -> list[Row]:
     """Times each entry ``repeats`` times, in turns of shuffled order, after a warm-up of two batches.
 
@@ -82,7 +98,7 @@ def take_turns(case: Case, entries: Sequence[Entry], *, n_samples: int, repeats:
     seconds: dict[Entry, list[Times]] = {entry: [] for entry in running}
     for repeat in range(repeats):
         for entry in random.Random(repeat).sample(running, len(running)):
-            with CONTENDERS[entry[0]](case, n_samples, entry[1]) as run:
+            with _contender(entry[0])(case, n_samples, entry[1]) as run:
                 seconds[entry].append(_seconds(run, case.image.device))
     return [
         {"contender": entry[0], "batch": entry[1], "n_samples": n_samples}
@@ -107,11 +123,15 @@ def best_row(rows: Sequence[Row], model: str, contender: str, per: str = "sample
     return max(found, key=lambda row: row[per])
 
 
+def _contender(name: str) -> Contender:
+    return (CONTENDERS | DENOISED)[name]
+
+
 def _warm_up(case: Case, entry: Entry, n_samples: int) -> str:
     """Runs two batches; returns why the entry cannot run, if so."""
     name, batch = entry
     try:
-        with CONTENDERS[name](case, min(n_samples, 2 * (batch or n_samples)), batch) as run:
+        with _contender(name)(case, min(n_samples, 2 * (batch or n_samples)), batch) as run:
             run()
     except RuntimeError as error:
         if not out_of_memory(error):

@@ -11,7 +11,7 @@ from benchmarks.speed.goals import goals
 from benchmarks.speed.measure import Row
 from benchmarks.speed.memory import MMAP_THRESHOLD
 from benchmarks.speed.plan import TITLES
-from benchmarks.speed.ratios import best_rows, models, ratios
+from benchmarks.speed.ratios import best_rows, fastest_by_contender, models, ratios
 from monai_robustinterp.study.machine import surroundings_text
 from monai_robustinterp.study.tables import prose, rounded_down, table
 
@@ -20,6 +20,7 @@ NOTES = Path(__file__).with_name("notes.md")
 NAMES = {
     "bare": "bare loop, in the state in which ours runs the network",
     "bare_as_given": "bare loop, untouched network",
+    "passes": "bare forward passes of denoiser and network",
     "ours": "**ours**",
     "captum": "Captum NoiseTunnel + Saliency, top-k added",
     "captum_in_our_state": "the same, in the state in which ours runs the network",
@@ -96,7 +97,7 @@ def _run(results: dict[str, Any]) -> list[list[str]]:
         [goal.line for goal in goals(results)],
         *(_model(results, model) for model in models(results["rates"])),
     ]
-    others = (_series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom, _ledger)
+    others = (_denoised, _series, _automatic, _long, _one_batch, _memory_in_m, _memory_in_pixels, _dicom, _ledger)
     return [*parts, *(section(results) for section in others)]
 
 
@@ -124,6 +125,30 @@ def _model(results: dict[str, Any], model: str) -> list[str]:
     title = f"### {TITLES[model]}, {grid[0]['side']} px"
     m = f"m = {grid[0]['n_samples']}; the last columns are samples/s at each batch size."
     return [title, "", m, "", *table([*header, *(f"batch {size}" for size in sizes)], lines)]
+
+
+def _denoised(results: dict[str, Any]) -> list[str]:
+    # Runs of before this part was measured have none.
+    rows = [row for row in results.get("denoised", []) if "samples_per_s" in row]
+    if not rows:
+        return []
+    best = fastest_by_contender(rows)
+    sizes = sorted({row["batch"] for row in rows})
+    rate_at = {(row["contender"], row["batch"]): row["samples_per_s"] for row in rows}
+    lines = [
+        [NAMES[name], str(row["batch"]), f"{row['samples_per_s']:.1f}", *(_rate(rate_at.get((name, n))) for n in sizes)]
+        for name, row in best.items()
+    ]
+    return [
+        f"### The default bundle, {TITLES[rows[0]['model']]}, {rows[0]['side']} px",
+        "",
+        *prose(
+            f"m = {rows[0]['n_samples']}. A copy is denoised and classified; its map needs no backward pass. The limit",
+            "is the forward passes of the two networks, without noise, map and votes. Captum has no such method.",
+        ),
+        "",
+        *table(["", "best batch", "copies/s", *(f"batch {size}" for size in sizes)], lines),
+    ]
 
 
 def _series(results: dict[str, Any]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CHEST, FINDINGS = "chest_xray_certified_saliency", "chest_xray_findings"
-DENSENET, TINY = "densenet121", "tiny"
+DENSENET, TINY, DEFAULT = "densenet121", "tiny", "chest_xray_evidence"
 
 TITLES = {
     CHEST: "`chest_xray_certified_saliency`",
     FINDINGS: "`chest_xray_findings`",
+    DEFAULT: "`chest_xray_evidence`",
     DENSENET: "MONAI's DenseNet121 (random weights)",
     TINY: "three convolutions of 16 channels",
 }
@@ -47,6 +48,7 @@ class Plan:
     Attributes:
         name: "cpu", "cuda" or "quick".
         models: in order; memory in m and in pixels is that of the first.
+        denoised: of the default bundle.
         repeats: timed runs behind a median of the grid, after one warm-up.
         few_repeats: the same where m varies.
         memory_samples: m at which the memory of ours with the first model is taken.
@@ -60,6 +62,7 @@ class Plan:
 
     name: str
     models: tuple[ModelPlan, ...]
+    denoised: ModelPlan
     repeats: int
     few_repeats: int
     memory_samples: tuple[int, ...]
@@ -91,6 +94,7 @@ CPU = Plan(
         # All copies in one batch would take tens of GB here.
         ModelPlan(key=DENSENET, side=224, batches=(8,), n_samples=64),
     ),
+    denoised=ModelPlan(key=DEFAULT, side=128, batches=(8, 16, 32), n_samples=256),
     repeats=5,
     few_repeats=2,
     memory_samples=_SAMPLES[:2],
@@ -121,6 +125,7 @@ CUDA = Plan(
             long=10_000,
         ),
     ),
+    denoised=ModelPlan(key=DEFAULT, side=128, batches=_CUDA_GRID, n_samples=1024),
     repeats=5,
     few_repeats=3,
     memory_samples=_SAMPLES,
@@ -131,6 +136,7 @@ CUDA = Plan(
 QUICK = Plan(
     name="quick",
     models=(ModelPlan(key=CHEST, side=128, batches=(8,), n_samples=16, series=(24,)),),
+    denoised=ModelPlan(key=DEFAULT, side=128, batches=(8,), n_samples=16),
     repeats=1,
     few_repeats=1,
     memory_samples=(),

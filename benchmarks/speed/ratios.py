@@ -37,6 +37,15 @@ def best_rows(rates: Sequence[Row], model: str, per: str = "samples_per_s") -> d
     return {name: best_row(rates, model, name, per) for name in names}
 
 
+def fastest_by_contender(rows: Sequence[Row], per: str = "samples_per_s") -> dict[str, Row]:
+    """By contender its fastest of these rows; ``per`` as for :func:`ratios`."""
+    best: dict[str, Row] = {}
+    for row in rows:
+        if row[per] > best.get(row["contender"], {}).get(per, 0.0):
+            best[row["contender"]] = row
+    return best
+
+
 def one_batch(n_samples: int) -> str:
     """Key of Captum's default at m copies."""
     return f"{CAPTUM_DEFAULT}, all {n_samples} copies in one batch"
