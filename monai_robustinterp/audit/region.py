@@ -1,11 +1,13 @@
-"""What the hits of a region give: the betting bounds on its share of the votes (docs/theory/label_region.md, T15)."""
+"""What the hits of a region give: bounds on its share of the votes (docs/theory/label_region.md, T15)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from monai_robustinterp.audit import sentences
+from monai_robustinterp.audit.binomial import clopper_pearson_lower
 from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import Judged, Leaf, Same, follows, four_digits, guarantee, near
 from monai_robustinterp.audit.real import MP, Real, phi, phi_inverse
@@ -18,6 +20,8 @@ LUNGS = "lungs ("
 
 _SLACK = MP.mpf(3) * MP.mpf(10) ** -6  # of the logarithm of the wealth, which is rounded against the claim
 _LEAST = MP.mpf(2) ** -60  # where the search for a bound ends
+_ROUNDED = MP.mpf(10) ** -8  # of a mean of bounds, each rounded against the claim
+_HALVINGS = 70
 
 
 def log_wealth(mean: Real, hits: Sequence[int], eta: Real) -> Real:
@@ -56,20 +60,20 @@ def _region(case: Case, position: int) -> dict[str, Any]:
     hits = sum(count * number for count, number in enumerate(region.hits))
     lower, upper = (MP.mpf(case.number("regions", position, f"share_{side}")) for side in ("lower", "upper"))
     at_least, at_most = (case.number("regions", position, name) for name in ("at_least", "at_most"))
-    quantiles = [phi_inverse(min(share, MP.mpf(1))) for share in (lower, upper)]
+    inside, outside = _Side(case, region.hits, lower), _Side(case, region.hits[::-1], 1 - upper)
     expected = {
         "name": Same(region.name),
         "n_cells": Same(sum(region.cells)),
         "seen": Same(region.seen),
         "observed": near(MP.mpf(hits) / (votes.n_samples * votes.top_k)),
-        "share_lower": Judged(_problem_below(case, region.hits, lower), lower),
-        "share_upper": Judged(_problem_above(case, region.hits, upper), upper),
+        "share_lower": Judged(inside.problem("less", "a larger"), lower),
+        "share_upper": Judged(outside.problem("more", "a smaller"), upper),
         "eta": Same(case.eta),
         "l2": Same(l2),
-        "at_least": four_digits(phi(quantiles[0] - l2 / case.sigma), at_least),
-        "at_most": four_digits(phi(quantiles[1] + l2 / case.sigma), at_most, upwards=True),
-        "radius_above_half": _radius(case, position, "radius_above_half", quantiles[0]),
-        "radius_below_half": _radius(case, position, "radius_below_half", -quantiles[1]),
+        "at_least": four_digits(inside.least(l2 / case.sigma), at_least),
+        "at_most": four_digits(1 - outside.least(l2 / case.sigma), at_most, upwards=True),
+        "radius_above_half": _radius(case, position, "radius_above_half", inside),
+        "radius_below_half": _radius(case, position, "radius_below_half", outside),
     }
     sentence = sentences.of_a_region(
         at_least,
@@ -87,28 +91,71 @@ def _region(case: Case, position: int) -> dict[str, Any]:
     return expected | {"sentence": Same(sentence)}
 
 
-def _radius(case: Case, position: int, name: str, quantile: Real) -> dict[str, Leaf]:
-    """How far the share stays on one side of one half: from the recorded bound on it."""
+@lru_cache(maxsize=256)
+def tails(hits: tuple[int, ...], eta: Real) -> tuple[Real, ...]:
+    """Lower bounds on the chances that a copy casts 1, 2, ..., k votes or more in the region; all hold but for eta.
+
+    Args:
+        hits: as for :func:`log_wealth`.
+        eta: failure probability of all of them.
+    """
+    top_k, copies = len(hits) - 1, sum(hits)
+    return tuple(clopper_pearson_lower(sum(hits[j:]), copies, eta / top_k) for j in range(1, top_k + 1))
+
+
+@lru_cache(maxsize=256)
+def _quantiles(hits: tuple[int, ...], eta: Real) -> tuple[Real, ...]:
+    return tuple(map(phi_inverse, tails(hits, eta)))
+
+
+def _share_by_tails(hits: tuple[int, ...], eta: Real, r: Real) -> Real:
+    """What the share is at least, r standard deviations of the noise away, by the chances of the tails."""
+    quantiles = _quantiles(hits, eta)
+    return MP.fsum(phi(quantile - r) for quantile in quantiles) / len(quantiles)
+
+
+@lru_cache(maxsize=256)
+def _radius_by_tails(hits: tuple[int, ...], eta: Real) -> Real:
+    """Where that falls to one half."""
+    low, high = MP.mpf(0), max(MP.mpf(0), *_quantiles(hits, eta))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _share_by_tails(hits, eta, middle) > MP.mpf("0.5") else (low, middle)
+    return high if low > 0 else MP.mpf(0)
+
+
+class _Side:
+    """The bounds on the share of the votes on one side of a region's edge.
+
+    Args:
+        case: the record.
+        hits: entry j is the number of copies that cast j of their k votes on that side.
+        share: the recorded lower bound on that share in the image itself.
+    """
+
+    def __init__(self, case: Case, hits: Sequence[int], share: Real) -> None:
+        self.hits, self.share = tuple(hits), share
+        self.eta = MP.mpf(case.eta) / (4 * case.votes.looks * len(case.votes.regions))
+        self.by_mean = phi_inverse(min(max(share, MP.mpf(0)), MP.mpf(1)))
+
+    def least(self, r: Real) -> Real:
+        """What the share is at least, r standard deviations of the noise away: the larger of both bounds."""
+        return max(phi(self.by_mean - r), _share_by_tails(self.hits, self.eta, r))
+
+    def radius_of_half(self) -> Real:
+        """How far it stays above one half, in standard deviations of the noise."""
+        return max(MP.mpf(0), self.by_mean, _radius_by_tails(self.hits, self.eta))
+
+    def problem(self, less: str, larger: str) -> str:
+        """What is wrong with the recorded share: neither bound gives it, or one gives more."""
+        by_tails = _share_by_tails(self.hits, self.eta, MP.mpf(0))
+        excess = log_wealth(max(self.share, _LEAST), self.hits, self.eta) - MP.log(1 / self.eta)
+        if self.share > 1 or (self.share > by_tails and self.share > 0 and excess < 0):
+            return f"at this share the bets have not won what the claim needs: the counts give {less}"
+        missed = excess > _SLACK or self.share < by_tails * (1 - _ROUNDED)
+        return f"the counts give {larger} share" if missed else ""
+
+
+def _radius(case: Case, position: int, name: str, side: _Side) -> dict[str, Leaf]:
     l2 = MP.mpf(case.number("regions", position, name, "l2"))
-    return {"l2": guarantee(max(MP.mpf(0), case.sigma * quantile)), "in_noise": follows(l2 / case.sigma)}
-
-
-def _problem_below(case: Case, hits: Sequence[int], lower: Real) -> str:
-    excess = _excess(case, hits, max(lower, _LEAST))
-    if lower > 1 or (lower > 0 and excess < 0):
-        return "at this share the bets have not won what the claim needs: the counts give less"
-    return "the counts give a larger share" if excess > _SLACK else ""
-
-
-def _problem_above(case: Case, hits: Sequence[int], upper: Real) -> str:
-    """By the votes outside the region."""
-    excess = _excess(case, hits[::-1], max(1 - upper, _LEAST))
-    if upper > 1 or (upper < 1 and excess < 0):
-        return "at this share the bets have not won what the claim needs: the counts give more"
-    return "the counts give a smaller share" if excess > _SLACK else ""
-
-
-def _excess(case: Case, hits: Sequence[int], share: Real) -> Real:
-    """By how much the wealth against a share exceeds what a side of a region needs, in logarithms."""
-    eta = MP.mpf(case.eta) / (2 * case.votes.looks * len(case.votes.regions))
-    return log_wealth(share, hits, eta) - MP.log(1 / eta)
+    return {"l2": guarantee(case.sigma * side.radius_of_half()), "in_noise": follows(l2 / case.sigma)}

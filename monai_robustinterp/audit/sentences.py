@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-FORMAT = "monai_robustinterp/certificate/4"
+FORMAT = "monai_robustinterp/certificate/5"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_gray_levels on its 0-255 scale"

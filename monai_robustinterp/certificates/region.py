@@ -1,8 +1,14 @@
 """Region mass (T15 of docs/theory): the share of the votes that fall into a region fixed before the noise.
 
-Each copy gives X = |T & R| / k in [0, 1], so its mean h is one bounded mean, and at x + delta it lies between
-Phi(Phi^-1(h) - ||delta|| / sigma) and Phi(Phi^-1(h) + ||delta|| / sigma) (Cohen et al. 2019; Levine et al. 2019, for
-functions into [0, 1]). It speaks of the *votes*, not of the reported top-k set nor of attribution.
+Each copy casts H = |T & R| of its k votes there. Two lower bounds on the expected share E H / k at x + delta hold
+together, r = ||delta|| / sigma, and the larger counts:
+
+- H / k is one number in [0, 1] of mean h, so the share is >= Phi(Phi^-1(h) - r) (Cohen et al. 2019; Levine et al. 2019,
+  for functions into [0, 1]). That is attained where copies cast all votes in R or none.
+- H = sum_j 1[H >= j], and each term is a decision of chance p_j, so the share is >= (1/k) sum_j Phi(Phi^-1(p_j) - r).
+  Where copies agree on how many votes lie in R, as they mostly do, it falls much later.
+
+It speaks of the *votes*, not of the reported top-k set nor of attribution.
 
 The lower bound on h is a betting one (Waudby-Smith & Ramdas 2024, section 4), with bets that are fixed before the noise
 and mixed, so that the wealth is a product over copies and needs their histogram only, in any order. Against the guess
@@ -10,8 +16,9 @@ h <= mu a gambler with bet b <= 1 / mu gains the factor 1 + b (X - mu) >= 0 a co
 average over the bets of the product, then has mean <= 1, and by Markov's inequality it reaches 1 / eta with probability
 <= eta. With b = min(bet, 1 / mu) every factor falls with mu, so K does, and the guesses with K >= 1 / eta are those
 below one number: the bound. It was chosen over the empirical Bernstein bound (Maurer & Pontil 2009) beforehand: it is
-much tighter up to some 10,000 copies and equal beyond (tests/unit/test_region.py). The upper bound is that of the votes
-outside the region, from the same mechanism. Each side has half of eta.
+much tighter up to some 10,000 copies and equal beyond (tests/unit/test_region.py). The lower bounds on the p_j are
+those of Clopper and Pearson (1934). The upper bound on the share is that of the votes outside the region, from the same
+mechanism. Each side has half of eta, of which the bets have half and the k tails the rest in equal parts.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp, ndtr, ndtri
 
+from monai_robustinterp.certificates.confidence import clopper_pearson_bounds
 from monai_robustinterp.certificates.sequence import eta_part
 from monai_robustinterp.certificates.units import round_down, round_up, round_up_to
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
@@ -38,7 +46,7 @@ ALARM_RADIUS = 0.5
 
 # On the logarithm of the wealth, whose sums are right to about 1e-9 at m = 10^6; it outweighs the round-off of Phi too.
 _ROUND_OFF = 1e-6
-_DOWN = 1 - 1e-12  # more than the round-off of a quantile or a division
+_DOWN, _UP = 1 - 1e-12, 1 + 1e-12  # more than the round-off of a quantile, a mean or a division
 _SCOPE = "(of the votes: not of the reported cells, nor of attribution)."
 
 
@@ -49,14 +57,18 @@ class RegionCertificate:
     Attributes:
         observed: mean share of the votes in the region, in [0, 1].
         share_lower: the expected share is at least this, and
-        share_upper: at most this: both with probability >= 1 - eta over the noise.
+        share_upper: at most this, and
+        tails_inside: entry j - 1 is at most the chance that a copy casts j of its k votes or more in the region, and
+        tails_outside: the same of the votes outside: all with probability >= 1 - eta over the noise.
         sigma: standard deviation of the noise.
-        eta: failure probability of the two together.
+        eta: failure probability of all of them together.
     """
 
     observed: float
     share_lower: float
     share_upper: float
+    tails_inside: Array
+    tails_outside: Array
     sigma: float
     eta: float
 
@@ -68,7 +80,9 @@ class RegionCertificate:
         Raises:
             ValueError: if l2 is no length.
         """
-        return float(ndtr(ndtri(self.share_lower) - self._in_noise(l2)))
+        r = self._in_noise(l2)
+        by_mean = float(ndtr(ndtri(self.share_lower) - r))
+        return max(by_mean, float(ndtr(ndtri(self.tails_inside) - r).mean()) * _DOWN)
 
     def at_most(self, l2: float) -> float:
         """The expected share is at most this at every input within l2 distance ``l2``.
@@ -76,17 +90,19 @@ class RegionCertificate:
         Raises:
             ValueError: if l2 is no length.
         """
-        return float(ndtr(ndtri(self.share_upper) + self._in_noise(l2)))
+        r = self._in_noise(l2)
+        by_mean = float(ndtr(ndtri(self.share_upper) + r))
+        return min(by_mean, float(ndtr(r - ndtri(self.tails_outside)).mean()) * _UP)
 
     @property
     def radius_above_half(self) -> float:
         """At every input of l2 distance below it more than half of the votes are expected inside; 0 is no claim."""
-        return max(0.0, self.sigma * float(ndtri(self.share_lower)) * _DOWN)
+        return self.sigma * _radius_of_half(ndtri(self.share_lower), self.tails_inside)
 
     @property
     def radius_below_half(self) -> float:
         """At every input of l2 distance below it less than half of the votes are expected inside; 0 is no claim."""
-        return max(0.0, -self.sigma * float(ndtri(self.share_upper)) * _DOWN)
+        return self.sigma * _radius_of_half(-ndtri(self.share_upper), self.tails_outside)
 
     @property
     def alarm(self) -> bool:
@@ -99,6 +115,25 @@ class RegionCertificate:
         return l2 / self.sigma
 
 
+def _radius_of_half(by_mean: float, tails: Array) -> float:
+    """The largest r, rounded down, at which one of the two bounds still exceeds one half; 0 if none does at 0.
+
+    Args:
+        by_mean: that of the bound by the mean.
+        tails: chances of the other one.
+    """
+    quantiles = ndtri(tails)
+    low, high = 0.0, max(0.0, float(quantiles.max()))
+    # The bound falls with r, and is at most one half where r reaches the largest quantile.
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if float(ndtr(quantiles - middle).mean()) * _DOWN > 0.5:
+            low = middle
+        else:
+            high = middle
+    return max(0.0, float(by_mean), low) * _DOWN
+
+
 def is_lungs(region: Region) -> bool:
     """Whether a region is that of the lung fields, of which an alarm is told."""
     return region.name.startswith(LUNGS)
@@ -107,7 +142,7 @@ def is_lungs(region: Region) -> bool:
 def region_statements(votes: VoteMap, spec: SmoothingSpec, *, eta: float, l2: float) -> list[dict[str, Any]]:
     """What is certified of each region of a vote map, for the record; all of it holds with probability >= 1 - eta.
 
-    Eta is split evenly over the spec's looks, again over the regions, and again over the two sides.
+    Eta is split evenly over the spec's looks, again over the regions, over the two sides, and over mean and tails.
 
     Args:
         votes: the counts, with the hits of the regions.
@@ -221,17 +256,28 @@ def certify_region(histogram: npt.ArrayLike, sigma: float, *, eta: float) -> Reg
         raise ValueError(f"sigma is {sigma}; it must be finite and > 0.")
     if not (0 < eta < 1):
         raise ValueError(f"eta is {eta}; it must lie in (0, 1), such as 0.001.")
-    m = int(copies.sum())
-    seen = np.flatnonzero(copies)
-    share, weight = seen / (copies.size - 1), copies[seen].astype(np.float64)
-    outside = _mean_lower(1 - share, weight, m, eta_part(eta, 2))
+    inside, outside = (_side(hits, eta_part(eta, 2)) for hits in (copies, copies[::-1]))
+    m, top_k = int(copies.sum()), copies.size - 1
     return RegionCertificate(
-        observed=float(share @ weight) / m,
-        share_lower=_mean_lower(share, weight, m, eta_part(eta, 2)),
-        share_upper=min(1.0, math.nextafter(1 - outside, 2)),
+        observed=float(np.arange(copies.size) @ copies) / (m * top_k),
+        share_lower=inside[0],
+        share_upper=min(1.0, math.nextafter(1 - outside[0], 2)),
+        tails_inside=inside[1],
+        tails_outside=outside[1],
         sigma=sigma,
         eta=eta,
     )
+
+
+def _side(copies: npt.NDArray[np.integer[Any]], eta: float) -> tuple[float, Array]:
+    """Lower bounds on the expected share and on the chances of 1, 2, ..., k hits or more, at eta in all."""
+    m, top_k = int(copies.sum()), copies.size - 1
+    part = eta_part(eta, 2)
+    seen = np.flatnonzero(copies)
+    mean = _mean_lower(seen / top_k, copies[seen].astype(np.float64), m, part)
+    reached = np.cumsum(copies[::-1])[::-1][1:]
+    tails = clopper_pearson_bounds(reached, m, level=eta_part(part, top_k)).lower
+    return max(mean, float(tails.mean()) * _DOWN), tails
 
 
 def bets(n_samples: int, eta: float) -> Array:

@@ -217,37 +217,48 @@ def sides(certificates: list[RegionCertificate]) -> tuple[np.ndarray, np.ndarray
     return np.array([c.share_lower for c in certificates]), np.array([c.share_upper for c in certificates])
 
 
-@pytest.mark.parametrize(("hits", "sharpness"), [((0, 4), 0.2), ((0, 1), 0.2), ((1, 3), 0.02), ((3, 4), 0.02)])
-def test_no_law_of_two_values_breaks_a_bound_on_the_share_of_votes(hits: tuple[int, int], sharpness: float) -> None:
-    """Each side fails with half of eta at most."""
+def wrong(certificates: list[RegionCertificate], hits: tuple[int, ...], law: np.ndarray) -> np.ndarray:
+    """Which certificates, [2, ways], are wrong from below, and from above: on the share or on the chance of a tail."""
+    votes, slack = np.arange(1, 5)[:, None], 1e-12
+    lower, upper = sides(certificates)
+    share = law @ np.array(hits) / 4
+    found = [lower > share + slack, upper < share - slack]
+    for number, (side, name) in enumerate(((np.array(hits), "inside"), (4 - np.array(hits), "outside"))):
+        bounds = np.array([getattr(certificate, f"tails_{name}") for certificate in certificates])
+        found[number] |= (bounds > (law * (side >= votes)).sum(axis=1) + slack).any(axis=1)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("hits", [(0, 4), (0, 1), (1, 3), (3, 4)])
+def test_no_law_of_two_values_breaks_a_bound_on_the_share_of_votes(hits: tuple[int, int]) -> None:
+    """Each side, its bound on the share and those on its tails together, fails with half of eta at most."""
     m, eta = 60, 0.2
     ways, certificates = histograms(hits, 4, m)
     lower, upper = sides(certificates)
-    chance = np.concatenate([np.linspace(0, 1, 501), np.logspace(-5, -1, 60), 1 - np.logspace(-5, -1, 60)])
+    chance = np.concatenate([np.linspace(0, 1, 101), np.logspace(-5, -1, 30), 1 - np.logspace(-5, -1, 30)])
     # Just beyond each bound as well, where a wrong bound is likeliest.
-    beyond = (np.concatenate([beside(lower, 0), beside(upper, 1)]) * 4 - hits[0]) / (hits[1] - hits[0])
-    chance = np.concatenate([chance, beyond[(beyond > 0) & (beyond < 1)]])
-    mean = (hits[0] + (hits[1] - hits[0]) * chance) / 4
-    weights = binom.pmf(ways[:, 1][None], m, chance[:, None])
-    too_large = (weights * (lower[None] > mean[:, None])).sum(axis=1)
-    too_small = (weights * (upper[None] < mean[:, None])).sum(axis=1)
-    assert too_large.max() <= eta / 2 and too_small.max() <= eta / 2
-    # Bets beyond 1 / mu are not allowed, which costs where the values lie close together.
-    assert sharpness * eta / 2 < max(too_large.max(), too_small.max())
+    beyond = (np.concatenate([lower - 1e-9, upper + 1e-9]) * 4 - hits[0]) / (hits[1] - hits[0])
+    tails = np.unique([bound for c in certificates for bound in (*c.tails_inside, *(1 - c.tails_outside))])
+    chance = np.concatenate([chance, beyond, tails - 1e-9, tails + 1e-9])
+    worst = np.zeros(2)
+    for one in chance[(chance >= 0) & (chance <= 1)]:
+        law = np.array([1 - one, one])
+        weights = binom.pmf(ways[:, 1], m, one)
+        worst = np.maximum(worst, wrong(certificates, hits, law) @ weights)
+    assert (worst <= eta / 2).all() and worst.max() > 0.05 * eta / 2
 
 
 @pytest.mark.parametrize("hits", [(0, 2, 4), (0, 1, 4)])
 def test_no_law_of_three_values_breaks_the_bounds_on_the_share_of_votes(hits: tuple[int, int, int]) -> None:
     m, eta = 14, 0.2
     ways, certificates = histograms(hits, 4, m)
-    lower, upper = sides(certificates)
     grid = [(a, b) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1, 41) if a + b <= 1]
     worst = np.zeros(2)
     for a, b in grid:
         law = np.array([1 - a - b, a, b]).clip(0, 1)
-        mean, chances = law @ np.array(hits) / 4, multinomial.pmf(ways, m, law / law.sum())
-        worst = np.maximum(worst, [chances[lower > mean].sum(), chances[upper < mean].sum()])
-    assert (0.15 * eta / 2 < worst).all() and (worst <= eta / 2).all()
+        law /= law.sum()
+        worst = np.maximum(worst, wrong(certificates, hits, law) @ multinomial.pmf(ways, m, law))
+    assert (0.05 * eta / 2 < worst).all() and (worst <= eta / 2).all()
 
 
 @pytest.mark.parametrize("hits", [(0, 4), (0, 2, 4)])

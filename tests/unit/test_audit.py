@@ -340,7 +340,7 @@ def test_json_that_is_none_is_refused(tmp_path_factory: pytest.TempPathFactory) 
                 assert "Doe" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/5"}, {"format": 1}])
+@pytest.mark.parametrize("record", [{}, [], None, {"format": "monai_robustinterp/certificate/4"}, {"format": 1}])
 def test_records_of_another_format_are_refused(tmp_path: Path, record: Any) -> None:
     votes, spec = make_run(make_masks(m=8))
     with pytest.raises(AuditError, match="format"):

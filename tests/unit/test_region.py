@@ -6,8 +6,10 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from scipy.stats import norm
+from scipy.optimize import brentq
+from scipy.stats import beta, norm
 
 from monai_robustinterp.certificates.region import (
     ALARM_RADIUS,
@@ -34,53 +36,64 @@ def test_bernstein_by_hand() -> None:
     assert empirical_bernstein(histogram, 2 / math.e) == pytest.approx(1 / 2 - math.sqrt(1 / 6) - 7 / 9)
 
 
+def bets_by_hand(share: np.ndarray, eta: float, mu: float) -> float:
+    """The wealth as it is written, bet by bet and copy by copy."""
+    return float(np.mean([np.prod([1 + min(b, 1 / mu) * (x - mu) for x in share]) for b in bets(len(share), eta)]))
+
+
+def tails_by_hand(hits: list[int], eta: float) -> list[float]:
+    """Clopper and Pearson's bounds by quantiles of beta laws, each with its part of eta."""
+    top_k, m = len(hits) - 1, sum(hits)
+    reached = [sum(hits[j:]) for j in range(1, top_k + 1)]
+    return [float(beta.ppf(eta / top_k, n, m - n + 1)) if n else 0.0 for n in reached]
+
+
 def test_one_copy_by_hand() -> None:
-    """One bet of 2.35 in all; at mu >= 1/2.35 it is all in, so the wealth is 1 / mu and reaches 2 at 1/2."""
+    """A quarter of eta is 1/4 for the bets: one bet, all in, whose wealth 1 / mu reaches 4 at 1/4. So does the tail."""
     assert bets(1, 0.5) == pytest.approx([2 * math.sqrt(2 * math.log(2))])
-    # Each side has half of eta.
     inside, outside = (certify_region(hits, 1.0, eta=1 - 1e-12) for hits in ([0, 1], [1, 0]))
-    assert inside.share_lower == pytest.approx(0.5, rel=1e-5) and inside.share_lower < 0.5
-    assert outside.share_upper == pytest.approx(0.5, rel=1e-5) and outside.share_upper > 0.5
+    assert inside.share_lower == pytest.approx(0.25, rel=1e-5) and inside.share_lower < 0.25
+    assert outside.share_upper == pytest.approx(0.75, rel=1e-5) and outside.share_upper > 0.75
     assert (inside.share_upper, outside.share_lower) == (1, 0)
 
 
-def test_four_copies_by_hand() -> None:
-    """The wealth as it is written, bet by bet and copy by copy, reaches 2 / eta at the bounds and not beyond."""
-    eta, copies = 0.2, np.array([0.25, 0.75, 0.75, 1.0])
-    found = certify_region([0, 1, 0, 2, 1], 1.0, eta=eta)
-
-    def wealth(mu: float, shares: np.ndarray) -> float:
-        return float(np.mean([np.prod([1 + min(b, 1 / mu) * (x - mu) for x in shares]) for b in bets(4, eta / 2)]))
-
-    assert wealth(found.share_lower, copies) >= 2 / eta > wealth(found.share_lower + 1e-5, copies)
-    outside, others = 1 - found.share_upper, 1 - copies
-    assert outside == 0 and wealth(1e-9, others) < 2 / eta, "four copies say nothing of so small a share"
-    found = certify_region([0, 6, 0, 2, 1], 1.0, eta=eta)
-    many = np.repeat([0.25, 0.75, 1.0], [6, 2, 1])
-    outside, others = 1 - found.share_upper, 1 - many
-
-    def wealth_of_nine(mu: float) -> float:
-        return float(np.mean([np.prod([1 + min(b, 1 / mu) * (x - mu) for x in others]) for b in bets(9, eta / 2)]))
-
-    assert wealth_of_nine(outside) >= 2 / eta > wealth_of_nine(outside + 1e-5)
+def test_nine_copies_by_hand() -> None:
+    """The wealth reaches 4 / eta at the bound by the mean and not beyond; the larger of both bounds counts."""
+    eta, hits = 0.2, [0, 6, 0, 2, 1]
+    copies = np.repeat([0.25, 0.75, 1.0], [6, 2, 1])
+    found = certify_region(hits, 1.0, eta=eta)
+    for bound, shares, counts in (
+        (found.share_lower, copies, hits),
+        (1 - found.share_upper, 1 - copies, hits[::-1]),
+    ):
+        tails = tails_by_hand(counts, eta / 4)
+        by_tails = float(np.mean(tails))
+        assert bound >= by_tails * (1 - 1e-6)
+        if bound > by_tails * (1 + 1e-9):
+            assert bets_by_hand(shares, eta / 4, bound) >= 4 / eta > bets_by_hand(shares, eta / 4, bound + 1e-5)
+        else:
+            assert bets_by_hand(shares, eta / 4, bound + 1e-5) < 4 / eta
+    assert found.tails_inside == pytest.approx(tails_by_hand(hits, eta / 4), rel=1e-6)
+    assert found.tails_outside == pytest.approx(tails_by_hand(hits[::-1], eta / 4), rel=1e-6)
 
 
 @pytest.mark.parametrize("m", [20, 384, 1_000_000])
 def test_if_all_votes_are_on_one_side_the_bound_is_near_the_mth_root_of_eta(m: int) -> None:
-    """The exact bound of Clopper and Pearson at the same half of eta is that root: this one may not beat it."""
+    """The exact bound of Clopper and Pearson at the same part of eta is that root: this one may not beat it."""
     for hits in (38, 0):
         histogram = np.zeros(39, np.int64)
         histogram[hits] = m
         found = certify_region(histogram, 0.1, eta=0.001)
         bound = found.share_lower if hits else 1 - found.share_upper
-        root = 0.0005 ** (1 / m)
-        assert (0.0005 / bets(m, 0.0005).size) ** (1 / m) * (1 - 1e-6) < bound < root
+        root = 0.00025 ** (1 / m)
+        assert (0.00025 / bets(m, 0.00025).size) ** (1 / m) * (1 - 1e-6) < bound < root
         assert found.observed == hits / 38 and (found.share_upper == 1 if hits else found.share_lower == 0)
         # What docs/theory/label_region.md says of the shipped number of copies.
         if m == 384:
             radius = (found.radius_above_half if hits else found.radius_below_half) / 0.1
-            assert (round(1 - bound, 4), round(1 - root, 4)) == (0.0203, 0.0196)
-            assert (round(radius, 2), round(float(norm.ppf(root)), 2)) == (2.05, 2.06)
+            exact = 0.0005 ** (1 / m)
+            assert (round(1 - bound, 4), round(1 - exact, 4)) == (0.022, 0.0196)
+            assert (round(radius, 2), round(float(norm.ppf(exact)), 2)) == (2.01, 2.06)
 
 
 @pytest.mark.parametrize("m", [1, 50, 1_000_000])
@@ -115,8 +128,27 @@ def test_the_betting_bound_is_the_tighter_one_at_the_sizes_of_use(law: str) -> N
     assert certificate.observed - certificate.share_lower < 6 * np.sqrt(certificate.observed / 4096)
 
 
-def certificate(share_lower: float, share_upper: float = 1.0, sigma: float = 0.5) -> RegionCertificate:
-    return RegionCertificate(observed=0.5, share_lower=share_lower, share_upper=share_upper, sigma=sigma, eta=0.01)
+NO_TAILS = np.zeros(2)
+
+
+def certificate(
+    share_lower: float,
+    share_upper: float = 1.0,
+    sigma: float = 0.5,
+    *,
+    inside: npt.ArrayLike = NO_TAILS,
+    outside: npt.ArrayLike = NO_TAILS,
+) -> RegionCertificate:
+    """What is known of a region, by the mean alone if no tails are given."""
+    return RegionCertificate(
+        observed=0.5,
+        share_lower=share_lower,
+        share_upper=share_upper,
+        tails_inside=np.asarray(inside),
+        tails_outside=np.asarray(outside),
+        sigma=sigma,
+        eta=0.01,
+    )
 
 
 @pytest.mark.parametrize("distance", [-0.3, 0.1, 0.8])
@@ -133,6 +165,27 @@ def test_the_certified_shares_are_exact_for_votes_that_a_half_space_decides(dist
     assert known.radius_below_half == pytest.approx(max(-distance, 0), rel=1e-9)
 
 
+@pytest.mark.parametrize("planes", [(-0.4, 0.1, 0.3), (0.2, 0.5), (-0.6, -0.1)])
+def test_the_certified_shares_are_exact_for_votes_that_parallel_half_spaces_decide(planes: tuple[float, ...]) -> None:
+    """Vote j falls into R where x_1 + d_j > 0: pushed by L its chance is Phi((d_j -+ L) / sigma)."""
+    inside = norm.cdf(np.sort(planes)[::-1] / 0.5)
+    share = float(inside.mean())
+    known = certificate(share, share, inside=inside, outside=1 - inside[::-1])
+    by_mean = certificate(share, share)
+    for l2 in (0.0, 0.2, 1.0):
+        assert known.at_least(l2) == pytest.approx(norm.cdf((np.array(planes) - l2) / 0.5).mean(), rel=1e-9)
+        assert known.at_most(l2) == pytest.approx(norm.cdf((np.array(planes) + l2) / 0.5).mean(), rel=1e-9)
+        if l2:
+            assert known.at_least(l2) > by_mean.at_least(l2) and known.at_most(l2) < by_mean.at_most(l2)
+    for radius, bound, sign in (
+        (known.radius_above_half, known.at_least, 1),
+        (known.radius_below_half, known.at_most, -1),
+    ):
+        assert (radius > 0) == (sign * (share - 0.5) > 0)
+        if radius:
+            assert sign * (bound(radius) - 0.5) >= 0 > sign * (bound(radius * (1 + 1e-9)) - 0.5)
+
+
 def test_no_change_of_a_linear_interpreter_leaves_the_certified_shares() -> None:
     """g(x) = W x on 4 cells of 2 pixels, k = 2, sigma 1: the share of each region at x + delta by quadrature."""
     weights = np.array([[1.0, 0.2], [-0.4, 0.9], [-0.7, -0.8], [0.3, -1.0]])
@@ -142,20 +195,25 @@ def test_no_change_of_a_linear_interpreter_leaves_the_certified_shares() -> None
 
     top = np.argsort(-(plane @ weights.T), axis=1)[:, :2]
 
-    def share(hits: np.ndarray, delta: np.ndarray) -> float:
-        """E |T & R| / 2 at clean + delta: the votes of every point of the plane, with its normal density."""
+    def expected(values: np.ndarray, delta: np.ndarray) -> float:
+        """The mean at clean + delta of a function of every point of the plane, with its normal density."""
         density = np.exp(-((plane - clean - delta) ** 2).sum(axis=1) / 2) * 0.02**2 / (2 * math.pi)
-        return float(density @ hits / 2)
+        return float(density @ values)
 
-    gaps = []
+    gaps, gained = [], []
     for inside in ([0], [0, 1], [1, 2], [0, 1, 3]):
         hits = np.isin(top, inside).sum(axis=1).astype(float)
-        known = certificate(share(hits, np.zeros(2)), share(hits, np.zeros(2)), sigma=1.0)
+        tails = [expected((hits >= j).astype(float), np.zeros(2)) for j in (1, 2)]
+        others = [expected((2 - hits >= j).astype(float), np.zeros(2)) for j in (1, 2)]
+        share = expected(hits / 2, np.zeros(2))
+        by_mean = certificate(share, share, sigma=1.0)
+        known = certificate(share, share, sigma=1.0, inside=tails, outside=others)
         for l2 in (0.3, 1.0):
-            around = [share(hits, l2 * np.array([math.cos(a), math.sin(a)])) for a in np.linspace(0, 6.2, 24)]
+            around = [expected(hits / 2, l2 * np.array([math.cos(a), math.sin(a)])) for a in np.linspace(0, 6.2, 24)]
             assert known.at_least(l2) - 1e-3 < min(around) and max(around) < known.at_most(l2) + 1e-3, inside
             gaps += [min(around) - known.at_least(l2), known.at_most(l2) - max(around)]
-    assert min(gaps) < 0.02 and max(gaps) > 0.2, "some of it is nearly attained, not all"
+            gained += [known.at_least(l2) - by_mean.at_least(l2), by_mean.at_most(l2) - known.at_most(l2)]
+    assert min(gaps) < 0.02 and min(gained) >= 0 and max(gained) > 0.05, "nearly attained, and more than by the mean"
 
 
 @pytest.mark.parametrize("share", [1e-6, 0.2, 0.3085, 0.45, 0.5, 0.55, 0.8, 1 - 1e-6])
@@ -209,16 +267,27 @@ def test_each_region_gets_its_part_of_the_eta_that_is_stated(n_regions, looks, p
         assert (entry["n_cells"], entry["seen"], entry["l2"]) == (region.cells.sum(), region.seen, 0.05)
 
 
+def half_by_hand(share: float, tails: list[float]) -> float:
+    """Where the larger of both bounds falls to one half, in standard deviations; 0 if it never exceeds it."""
+
+    def above(r: float) -> float:
+        return float(norm.cdf(norm.ppf(tails) - r).mean() - 0.5)
+
+    by_tails = float(brentq(above, 0, 40)) if above(0) > 0 else 0.0
+    return max(0.0, float(norm.ppf(share)), by_tails)
+
+
 def test_the_stated_shares_are_those_at_the_radius_rounded_against_the_claim() -> None:
     """By hand: shares of 1/2, 7/8 and 39/40, bounded on both sides and pushed by half a standard deviation."""
     votes, spec = votes_and_spec()
-    for entry in region_statements(votes, spec, eta=0.01, l2=0.05):
-        lower = norm.cdf(norm.ppf(entry["share_lower"]) - 0.5)
-        upper = norm.cdf(norm.ppf(entry["share_upper"]) + 0.5)
+    for entry, hits in zip(region_statements(votes, spec, eta=0.01, l2=0.05), votes.region_hits.tolist()):
+        inside, outside = (tails_by_hand(side, 0.01 / 3 / 4) for side in (hits, hits[::-1]))
+        lower = max(norm.cdf(norm.ppf(entry["share_lower"]) - 0.5), norm.cdf(norm.ppf(inside) - 0.5).mean())
+        upper = min(norm.cdf(norm.ppf(entry["share_upper"]) + 0.5), 1 - norm.cdf(norm.ppf(outside) - 0.5).mean())
         assert lower - 1e-4 < entry["at_least"] <= lower < entry["share_lower"] < entry["observed"]
         assert entry["observed"] < entry["share_upper"] < upper <= entry["at_most"] < upper + 1e-4
         above, below = entry["radius_above_half"], entry["radius_below_half"]
-        assert above["l2"] == pytest.approx(max(0, spec.sigma * norm.ppf(entry["share_lower"])), rel=1e-9)
+        assert above["l2"] == pytest.approx(spec.sigma * half_by_hand(entry["share_lower"], inside), rel=1e-6)
         assert above["in_noise"] == pytest.approx(above["l2"] / spec.sigma, rel=1e-9) and below == {
             "l2": 0,
             "in_noise": 0,
@@ -262,10 +331,10 @@ def test_a_share_of_nothing_is_no_claim() -> None:
         (entry,) = region_statements(nowhere, spec, eta=0.01, l2=l2)
         assert (entry["observed"], entry["share_lower"], entry["at_least"]) == (0, 0, 0) and entry["at_most"] < 0.2
         assert "at least" not in entry["sentence"] and "less than half of them" in entry["sentence"]
-    # 0.00003 of the votes would be printed as 0.0000, and 0.99997 as 1.0000.
-    (entry,) = region_statements(votes, spec, eta=0.01, l2=0.4)
+    # 0.000001 of the votes would be printed as 0.0000, and 0.999999 as 1.0000.
+    (entry,) = region_statements(votes, spec, eta=0.01, l2=0.7)
     assert entry["at_least"] == 0 < entry["share_lower"] and entry["at_most"] == 1 > entry["share_upper"]
-    assert entry["sentence"].startswith("abstain") and "within l2 distance 0.400000" in entry["sentence"]
+    assert entry["sentence"].startswith("abstain") and "within l2 distance 0.700000" in entry["sentence"]
 
 
 def test_the_alarm_is_of_the_lungs_alone_and_names_its_radius() -> None:
