@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-metrics study-any-file lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-lung-claims study-metrics study-any-file lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -70,6 +70,9 @@ SHORTCUT ?=
 
 study-lungs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.lungs study_output/lungs --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR) --masks $(MASKS_DIR) --covid $(COVID_DIR) $(if $(SHORTCUT),--shortcut $(SHORTCUT))
+
+study-lung-claims: $(INSTALLED)
+	$(BIN)/python -m benchmarks.lungs.claims study_output/lung_claims --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)
 
 # About an hour; with FULL=1 all films, for many hours. A run that was ended goes on.
 FULL ?=

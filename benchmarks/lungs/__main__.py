@@ -79,7 +79,7 @@ def models(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Seque
         half = [row for row in decisions_of(output, one, known, plan.draws) if selects(row["patient"])]
         tried[one.label] = summary(rows_of(output, one, first, plan.select_samples)) | decided(half)
     new = plan.candidates[chosen(list(tried.values()))]
-    children = _positives(items, plan.films)
+    children = positives(items, plan.films)
     reported = {}
     for one in (*plan.rivals, new):
         half = [row for row in decisions_of(output, one, known, plan.draws) if not selects(row["patient"])]
@@ -94,7 +94,7 @@ def models(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Seque
 
 def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None) -> list[Row]:
     """How often the alarm fires: a model of the letter on films with it, and models without it on the same films."""
-    children = _positives(items, plan.films)
+    children = positives(items, plan.films)
     paths = _with_letter(output, [film.path for film in children])
     marked = [dataclasses.replace(film, path=path) for film, path in zip(children, paths)]
     tried = []
@@ -137,7 +137,7 @@ def _with_letter(output: Path, paths: Sequence[Path]) -> list[Path]:
     return [folder / f"{path.stem}.png" for path in paths]
 
 
-def _positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
+def positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
     """The first films of children with opacity, one a patient, in the order of their names."""
     found: dict[str, MarkedFilm] = {}
     for item in sorted(items, key=lambda item: item["image"]):

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from benchmarks.lungs.films import MarkedFilm
 from monai_robustinterp import SaliencyBundle, certify_votes, load_bundle
-from monai_robustinterp.certificates.ledger import applied, covers, ledger_record, radius_in_noise
+from monai_robustinterp.certificates.ledger import MeasuredChange, applied, covers, ledger_record, radius_in_noise
 from monai_robustinterp.certificates.region import region_statements
 from monai_robustinterp.geometry.changes import NAMED
 from monai_robustinterp.metrics.enrichment import enrichment, share_marked
@@ -79,17 +80,25 @@ def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
         row |= _place(truth, film.cells(truth, votes.counts.shape[0]), votes.top_k_mask, votes.counts, lungs)
     if lungs is not None:
         (statement,) = region_statements(votes, spec, eta=claim.eta, l2=certificate.l_max)
-        radius = radius_in_noise(statement["radius_above_half"]["l2"], spec.sigma)
         named = [change for change in measured if (change.name, change.value) in NAMED_CLAIM]
+        by_mean = max(0.0, float(ndtri(statement["share_lower"])))
         row |= {
             "lungs": float(lungs.mean()),
             "votes_in_lungs": statement["observed"],
             "cells_in_lungs": share_marked(votes.top_k_mask, lungs),
             "claim_radius": statement["radius_above_half"]["in_noise"],
-            "claimed": radius > 0 and all(covers(radius, norm) for change in named for norm in change.norms),
+            "claimed": _claimed(statement["radius_above_half"]["l2"], spec.sigma, named),
+            "claim_radius_by_mean": by_mean,
+            "claimed_by_mean": _claimed(by_mean * spec.sigma, spec.sigma, named),
             "alarm": statement["alarm"],
         }
     return row
+
+
+def _claimed(l2: float, sigma: float, changes: Sequence[MeasuredChange]) -> bool:
+    """Whether a radius covers all of these changes."""
+    radius = radius_in_noise(l2, sigma)
+    return radius > 0 and all(covers(radius, norm) for change in changes for norm in change.norms)
 
 
 def _place(
@@ -118,7 +127,7 @@ def film_rows(bundle: SaliencyBundle, paths: Sequence[Path]) -> list[Row]:
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Medians of radii, means of the rest, with 95 % bootstrap intervals by patient where several films have it."""
     names = [f"{kind}{truth}" for truth in _TRUTHS for kind in ("", "blind_", "points_")]
-    names += ["votes_in_lungs", "cells_in_lungs", "claimed", "alarm", "kept"]
+    names += ["votes_in_lungs", "cells_in_lungs", "claimed", "claimed_by_mean", "alarm", "kept"]
     return {
         "films": len(rows),
         **{name: statistics.median(row[name] for row in rows) for name in ("map", "label", "both", "ceiling_share")},

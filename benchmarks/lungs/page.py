@@ -76,7 +76,8 @@ def sections(results: Row, picture: str) -> list[list[str]]:
     ]
 
 
-def _text(found: Sequence[float] | None, digits: int = 2) -> str:
+def share_text(found: Sequence[float] | None, digits: int = 2) -> str:
+    """Value [lower end, upper end] of these three numbers, or a dash."""
     if found is None:
         return "-"
     return interval_text(Interval(*found, level=0.95), digits=digits)
@@ -87,7 +88,7 @@ def _agreement(agreement: Row) -> list[str]:
     for name, rows in agreement.items():
         found = agreement_summary(rows)
         hausdorff = [100 * value for value in found["hausdorff"]]
-        texts = [_text(found["dice"], 3), _text(found["dice_usable"], 3), _text(hausdorff, 1)]
+        texts = [share_text(found["dice"], 3), share_text(found["dice_usable"], 3), share_text(hausdorff, 1)]
         lines.append(
             [
                 name,
@@ -118,7 +119,7 @@ def _tried(results: Row) -> list[str]:
     for label, found in results["tried"].items():
         loss = max(clean - found["noisy_auc"][source] for source, clean in found["clean_auc"].items())
         text = [label, *(rounded_down(found[name], 3) for name in ("both", "map", "label"))]
-        text += [f"{found['decisions_kept']:.3f}", f"{loss:+.3f}", _text(found["boxes"]), f"{found['shared']:.2f}"]
+        text += [f"{found['decisions_kept']:.3f}", f"{loss:+.3f}", share_text(found["boxes"]), f"{found['shared']:.2f}"]
         lines.append([f"**{value}**" for value in text] if label == results["chosen"] else text)
     return table(["settings", "both", "map", "decision", "kept", "AUC loss", "boxes", "shared"], lines)
 
@@ -134,8 +135,8 @@ def _adults(reported: Row) -> list[str]:
                 *(rounded_down(found[name], 3) for name in ("both", "map")),
                 f"{found['ceiling_share']:.0%}",
                 f"{found['covered']:g} / {found['tested']:g}",
-                *(_text(found[name]) for name in ("cells_in_lungs", "boxes", "blind_boxes", "polygons")),
-                *(_text(found[name]) for name in ("blind_polygons", "points_boxes", "claimed")),
+                *(share_text(found[name]) for name in ("cells_in_lungs", "boxes", "blind_boxes", "polygons")),
+                *(share_text(found[name]) for name in ("blind_polygons", "points_boxes", "claimed")),
                 f"{found['shared']:.2f}",
             ]
         )
@@ -148,7 +149,7 @@ def _children(reported: Row) -> list[str]:
     for label, of_model in reported.items():
         found = of_model["children"]
         radii = [rounded_down(found[name], 3) for name in ("both", "map")]
-        shares = [_text(found[name]) for name in ("votes_in_lungs", "cells_in_lungs", "claimed")]
+        shares = [share_text(found[name]) for name in ("votes_in_lungs", "cells_in_lungs", "claimed")]
         lines.append([label, f"{found['films']}", *radii, *shares, f"{found['shared']:.2f}"])
     return table(["settings", "films", "both", "map", "votes in lungs", "top-k in lungs", "claim", "shared"], lines)
 
@@ -195,8 +196,8 @@ def _alarms(rows: Sequence[Row]) -> list[str]:
         [
             row["model"],
             f"{row['films']}",
-            _text(row["alarm"]),
-            _text(row["votes_in_lungs"]),
+            share_text(row["alarm"]),
+            share_text(row["votes_in_lungs"]),
             rounded_down(row["map"], 3),
         ]
         for row in rows

@@ -30,6 +30,7 @@ STUDIES = {
     "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
     "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
     "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
+    "lungs.claims": ("lung-claims.md", "results.json", "| adults, marked by radiologists | 2 |"),
     "metrics": ("metrics.md", "results.json", "| cam | certified |"),
     "any_file": ("any-file.md", "results.json", "| DICOM header | 2 |"),
 }
