@@ -21,14 +21,10 @@ from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import CounterNoise
-from monai_robustinterp.noise.semantic import (
-    BrightnessNoise,
-    ContrastNoise,
-    GammaNoise,
-    SemanticNoise,
-    ShiftNoise,
-    make_semantic_noise,
-)
+from monai_robustinterp.noise.changes import make_semantic_noise
+from monai_robustinterp.noise.gray_changes import BrightnessNoise, ContrastNoise, GammaNoise
+from monai_robustinterp.noise.semantic import SemanticNoise
+from monai_robustinterp.noise.shift_changes import ShiftNoise
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.transforms import ScaleDisplayRanged
 
@@ -231,7 +227,7 @@ def test_ranges_are_rounded_inwards_and_nothing_is_claimed_of_none() -> None:
 
 def test_bad_settings_get_a_sentence() -> None:
     cases = {
-        "no certified range of 'slope'": ("slope", {}),
+        "no certified range of 'patch'": ("patch", {}),
         "sigma of 'gamma' is 0;": ("gamma", {"sigma": 0}),
         "sigma of 'shift' is 65;": ("shift", {"sigma": 65}),
         "'brightness' has the settings ['sigma']": ("brightness", {"pivot": 0.5}),
