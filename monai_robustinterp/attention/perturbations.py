@@ -149,6 +149,10 @@ class Patch(Perturbation):
         return values * inside
 
 
+_STEPS = "A translation has whole steps, with nothing between them to walk through"
+_WINDOW = "Where nothing is cut off, a move of the window is brightness and another width of it contrast about 0.5"
+_WHY = {"gamma": "Gamma bends the gray levels", "shift": _STEPS, "shift_down": _STEPS}
+_WHY |= dict.fromkeys(("window_center", "window_width"), _WINDOW)
 PERTURBATIONS: dict[str, type[Perturbation]] = {one.name: one for one in (Brightness, Contrast, Patch, Slope)}
 
 
@@ -163,9 +167,10 @@ def make_perturbation(name: str, **settings: Any) -> Perturbation:
         InputRefused: if there is none, or it has no such setting.
     """
     if name not in PERTURBATIONS:
+        why = f" {_WHY[name]}; without --exact there is a certified range of it." if name in _WHY else ""
         raise InputRefused(
-            f"perturbation {name!r} has no exact path, which needs an image that is affine in the parameter (gamma, "
-            f"shift and the like are not): choose one of {sorted(PERTURBATIONS)}."
+            f"perturbation {name!r} has no exact path, which needs an image that is affine in the parameter: choose "
+            f"one of {sorted(PERTURBATIONS)}.{why}"
         )
     try:
         return PERTURBATIONS[name](**settings)

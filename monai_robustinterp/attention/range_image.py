@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from monai_robustinterp.attention.ranges import CertifiedRange, Film, certify_range, grid_of, range_spec
+from monai_robustinterp.attention.ranges import (
+    CertifiedRange,
+    Film,
+    certify_range,
+    passes_of_grid,
+    range_recipe,
+    range_spec,
+)
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.certificate import Radius
 from monai_robustinterp.certificates.certify import AT_THE_CEILING, notes_of
@@ -24,20 +31,38 @@ from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.noise.changes import SEMANTIC_NOISES
+from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.noise.semantic import SemanticNoise
 from monai_robustinterp.smoothing.recipe import Progress
+from monai_robustinterp.types import float32_spread
 
-FORMAT = "monai_robustinterp/attention-ranges/1"
+FORMAT = "monai_robustinterp/attention-ranges/2"
 CLAIM = (
     "of each kind of change by itself, never of two at once, nor of noise in the pixels: with probability >= 1 - eta "
     "over the noise in its strength, the reported cells and the top-k of the expected vote map of the image that is "
-    "changed by any strength below the radius, up or down, share at least overlap cells. The expected vote map is that "
-    "of copies whose strength is drawn around the image's own; it is not the plain map, and says nothing about "
-    "faithfulness. Brightness, contrast and gamma change display values in real numbers before they are cut off at "
-    "black and white, with the display range as it is; a shift moves the network's input in a circle, and the maps "
-    "are compared where the anatomy lies. Network, interpreter, precision and target class are fixed; the theorem is "
-    "about real Gaussian noise, which float32 and a counter-based generator approximate"
+    "changed by any strength below the radius, up or down, share at least overlap cells. The expected vote map is "
+    "that of copies whose strength is drawn around the image's own; it is not the plain map, and says nothing about "
+    "faithfulness. Brightness, contrast, gamma, slope, window center and window width change display values in real "
+    "numbers before they are cut off at black and white, with the choice of the display range as it is; a shift moves "
+    "the network's input, in a circle or in a surround, and the maps are compared where the anatomy lies. Network, "
+    "interpreter, precision and target class are fixed; the theorem is about real Gaussian noise, which float32 and a "
+    "counter-based generator approximate"
 )
+JOINT_CLAIM = (
+    "of each kind of change by itself, together with any change of the pixels: with probability >= 1 - eta over the "
+    "noise in its strength and in the pixels, the reported cells and the top-k of the expected vote map of the image "
+    "that is changed by a strength d and by pixels of l2 norm e with (d/radius)^2 + (e/l2)^2 < 1 share at least "
+    "overlap cells. e is the largest l2 norm by which the pixels move the network's input of a copy, whatever its "
+    "strength. The expected vote map is that of copies whose strength is drawn around the image's own, with white "
+    "noise in the network's input and the denoiser, if one is named; it is not the plain map, and says nothing about "
+    "faithfulness. Brightness, slope and window center change display values in real numbers before they are cut off "
+    "at black and white, with the choice of the display range as it is; a shift moves the network's input, in a "
+    "circle or in a surround, and the maps are compared where the anatomy lies. Network, interpreter, precision and "
+    "target class are fixed; the theorem is about real Gaussian noise, which float32 and a counter-based generator "
+    "approximate"
+)
+_JOINT = tuple(name for name, kind in SEMANTIC_NOISES.items() if kind.commutes)
 _DOWN = 1 - 1e-12
 _SAME = 1e-3  # more than two ways of rounding the same preprocessing differ
 
@@ -52,9 +77,11 @@ class RangeSettings:
         eta: failure probability of each claim.
         n_samples: copies of each kind of change.
         seed: of the noise; a searched seed voids the claims.
+        pixel_sigma: standard deviation of white noise in the network's input beside it, for a joint claim; 0 is none.
 
     Raises:
-        InputRefused: if there is no noise, or two of one kind.
+        InputRefused: if there is no noise, or two of one kind, or one that has no joint claim with noise in the pixels.
+        ValueError: if the noise in the pixels is negative or not finite.
     """
 
     noises: tuple[SemanticNoise, ...]
@@ -62,16 +89,25 @@ class RangeSettings:
     eta: float | None = None
     n_samples: int | None = None
     seed: int | None = None
+    pixel_sigma: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pixel_sigma", float32_spread("noise in the pixels", self.pixel_sigma))
         names = [noise.name for noise in self.noises]
         if not names or len(set(names)) < len(names):
             raise InputRefused(f"the changes are {names}; name at least one, and each one once.")
+        alone = [noise.name for noise in self.noises if self.pixel_sigma and not noise.commutes]
+        if alone:
+            raise InputRefused(
+                f"{alone[0]} has no joint claim with noise in the pixels: it makes another change of one in the "
+                f"pixels, so the two do not commute. Leave {alone[0]} or the noise out; {', '.join(_JOINT)} have "
+                "a joint claim."
+            )
 
     def n_passes(self, bundle: SaliencyBundle) -> int:
         """Copies that are interpreted in all, those of the unproved curves among them."""
         n_samples = self.n_samples or bundle.inferer.recipe.max_samples
-        return sum(n_samples + len(grid_of(noise)) for noise in self.noises)
+        return sum(n_samples + passes_of_grid(one, pixel_sigma=self.pixel_sigma) for one in self.noises)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +136,8 @@ def certify_ranges(
 
     Args:
         source: DICOM, NIfTI or PNG/JPEG file.
-        bundle: its interpreter is smoothed by the noise in the strength alone: without pixel noise and denoiser.
+        bundle: its interpreter is smoothed by the noise in the strength, without pixel noise and denoiser; where noise
+            in the pixels is asked for, with both.
         settings: what is asked.
         progress: called with the number of copies just done.
 
@@ -111,39 +148,37 @@ def certify_ranges(
     loaded = bundle.preprocessing({"image": str(source)}, end=1)
     values = Source(loaded["image"], bundle.preprocessing)
     image: MetaTensor = bundle.preprocessed(loaded)
-    film = Film(image.as_tensor().detach().to(torch.float32), values)
-    recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
+    film, sigma = Film(image.as_tensor().detach().to(torch.float32), values), settings.pixel_sigma
+    recipe, claim = range_recipe(bundle.inferer.recipe, pixel_sigma=sigma), bundle.inferer.claim
     warnings = recipe.check_input(film.clean)
     beta = claim.beta if settings.beta is None else settings.beta
     # A claim that is none is refused before any work.
     swap_count(recipe.top_k, beta, recipe.check_grid(film.clean))
-    for noise in settings.noises:
+    noises = [noise.of_film(values.values.meta) for noise in settings.noises]
+    for noise in noises:
         _check_repeats(film, noise)
-    found = []
+    if recipe.denoiser is not None:
+        recipe.denoiser.check(film.clean, sigma, digest=image_sha256(film.clean))
+    n_samples = settings.n_samples or bundle.inferer.recipe.max_samples
+    seed = recipe.seed if settings.seed is None else settings.seed
     with explaining(bundle.network, recipe.precision):
         logits, target = recipe.clean_logits(film.clean, bundle.network)
-        for noise in settings.noises:
-            spec = range_spec(
+        found = [
+            certify_range(
+                film,
+                bundle.network,
                 recipe,
                 noise,
-                target,
-                n_samples=settings.n_samples or recipe.max_samples,
-                seed=recipe.seed if settings.seed is None else settings.seed,
+                logits=logits,
+                spec=range_spec(recipe, noise, target, n_samples=n_samples, seed=seed),
+                pixel_sigma=sigma,
+                beta=beta,
+                eta=claim.eta if settings.eta is None else settings.eta,
+                input_warnings=warnings,
+                progress=progress,
             )
-            found.append(
-                certify_range(
-                    film,
-                    bundle.network,
-                    recipe,
-                    noise,
-                    logits=logits,
-                    spec=spec,
-                    beta=beta,
-                    eta=claim.eta if settings.eta is None else settings.eta,
-                    input_warnings=warnings,
-                    progress=progress,
-                )
-            )
+            for noise in noises
+        ]
     return Ranged(image=image, bundle=bundle, target=target, logits=logits, ranges=tuple(found))
 
 
@@ -181,18 +216,36 @@ def stored_values(noise: SemanticNoise, radius: float, meta: Mapping[str, Any]) 
 def sentence(one: CertifiedRange, meta: Mapping[str, Any]) -> str:
     """What is claimed of the map for one kind of change, with level, confidence and m."""
     m, noise = one.votes.n_samples, one.noise
-    words = noise.words(one.radius)
+    drawn = f"{noise.sigma:g}" + (f", and {one.pixel_sigma:g} in the pixels" if one.pixel_sigma else "")
+    stored, _ = stored_values(noise, one.radius, meta)
+    words = covered(one, one.radius, stored="" if stored is None else f" (+-{_in_steps(stored)} stored values)")
     if not words:
         return (
             f"{noise.name}: abstain: {m} copies support no change of it but 0, so nothing is claimed (confidence "
-            f"1 - {round_up(one.eta)}, noise {noise.sigma:g})."
+            f"1 - {round_up(one.eta)}, noise {drawn})."
         )
-    stored, _ = stored_values(noise, one.radius, meta)
-    in_stored = "" if stored is None else f" (+-{_in_steps(stored)} stored values)"
     return (
-        f"{noise.name}: at least {one.overlap} of the {one.spec.top_k} highlighted cells stay for {words}{in_stored}; "
-        f"population level, probability >= 1 - {round_up(one.eta)} over the noise ({noise.sigma:g}) of {m} copies."
+        f"{noise.name}: at least {one.overlap} of the {one.spec.top_k} highlighted cells stay for {words}; "
+        f"population level, probability >= 1 - {round_up(one.eta)} over the noise ({drawn}) of {m} copies."
     )
+
+
+def covered(one: CertifiedRange, radius: float, *, stored: str = "") -> str:
+    """The changes within a radius in words, those of the pixels too where they were noisy; "" if there are none.
+
+    Args:
+        one: whose noise it is.
+        radius: of the strength alone.
+        stored: said of the range of the strength.
+    """
+    words = one.noise.words(radius)
+    if not one.pixel_sigma or not radius > 0:
+        return f"{words}{stored}" if words else ""
+    pixels = f"any change of the network's input of l2 norm below {readable(one.pixel_radius(radius))}"
+    if not words:
+        return f"{pixels}, without a {one.noise.name}"
+    limit = "" if one.noise.on_source else f" (limit {readable(radius)} px)"
+    return f"{words}{stored}{limit} together with {pixels}, where the squares of both shares of their limits sum to < 1"
 
 
 def _in_steps(stored: float) -> str:
@@ -205,7 +258,7 @@ def ranges_record(ranged: Ranged) -> dict[str, Any]:
     findings = bundle.inferer.recipe.findings
     record = {
         "format": FORMAT,
-        "claim": CLAIM,
+        "claim": JOINT_CLAIM if first.pixel_sigma else CLAIM,
         "finding": {
             "name": findings.name(ranged.target),
             "target": ranged.target,
@@ -232,8 +285,9 @@ def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any
     votes, label = one.votes, one.label
     stored, reason = stored_values(one.noise, one.radius, meta)
     return {
-        "change": {"name": one.noise.name, "unit": one.noise.unit, **vars(one.noise)},
-        "status": "certified" if one.noise.words(one.radius) else "abstain",
+        "change": one.noise.settings,
+        "pixels": _pixels_record(one),
+        "status": "certified" if covered(one, one.radius) else "abstain",
         "sentence": sentence(one, meta),
         "radius": one.radius,
         "range": list(one.noise.range(one.radius)),
@@ -258,6 +312,16 @@ def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any
             "plain": one.sampled.plain.tolist(),
             "smoothed": one.sampled.smoothed.tolist(),
         },
+    }
+
+
+def _pixels_record(one: CertifiedRange) -> dict[str, float] | None:
+    if not one.pixel_sigma:
+        return None
+    return {
+        "sigma": one.pixel_sigma,
+        "l2": one.pixel_radius(one.radius),
+        "decision_l2": one.pixel_radius(one.label.l2),
     }
 
 

@@ -1,7 +1,11 @@
-"""Certified ranges of any network: for which strengths of a semantic change the strongest cells provably stay (T23)."""
+"""Certified ranges of any network: for which strengths of a semantic change the strongest cells provably stay (T23).
+
+Noise in the pixels may stand beside that in the strength: then the claim is about both together (T25).
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +21,6 @@ from monai_robustinterp.certificates.label import certify_label
 from monai_robustinterp.certificates.map_radii import map_radii
 from monai_robustinterp.certificates.overlap import BetaLike, required_overlap
 from monai_robustinterp.geometry.source import Source
-from monai_robustinterp.interpreters.base import attribute_copies
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.noise.semantic import SEMANTIC_PROTOCOL, Array, SemanticNoise
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
@@ -28,6 +31,9 @@ from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 # Of the unproved curve: steps a standard deviation, and how far it and the maps behind it reach in these.
 _STEPS, _SHOWN, _EVALUATED = 12, 2.5, 4.5
+_NOISY = 100  # copies of it at least, where the pixels are noisy
+
+_DOWN = 1 - 1e-12
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,10 @@ class Film:
 
 
 class _Copies:
-    """Copies of a film whose strengths are drawn, or given one by one."""
+    """Copies of a film whose strengths are drawn, or given one by one, with noise in their pixels or without."""
 
-    def __init__(self, film: Film, noise: SemanticNoise, given: Array | None = None) -> None:
-        self.film, self.noise, self.given = film, noise, given
+    def __init__(self, film: Film, noise: SemanticNoise, *, pixel_sigma: float, given: Array | None = None) -> None:
+        self.film, self.noise, self.pixel_sigma, self.given = film, noise, pixel_sigma, given
 
     def strengths(self, stream: CounterNoise, samples: torch.Tensor) -> Array:
         if self.given is None:
@@ -66,7 +72,12 @@ class _Copies:
         return chosen
 
     def copies(self, clean: torch.Tensor, stream: CounterNoise, samples: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.film.changed(self.noise, one) for one in self.strengths(stream, samples)])
+        changed = torch.stack([self.film.changed(self.noise, one) for one in self.strengths(stream, samples)])
+        if not self.pixel_sigma:
+            return changed
+        purpose = "noise" if self.given is None else "sampled"
+        # The image last, as for white noise alone.
+        return stream.normal(samples, tuple(clean.shape), purpose=purpose).mul_(self.pixel_sigma).add_(changed)
 
 
 class _Tally(VoteTally):
@@ -86,7 +97,8 @@ class Sampled:
     Attributes:
         strengths: ascending, float64 [N].
         plain: reported cells among the top-k of the plain map of the changed film, int64 [N].
-        smoothed: reported cells among the top-k of the expected vote map of the changed film, by quadrature, int64 [N].
+        smoothed: reported cells among the top-k of the expected vote map of the changed film, by quadrature, int64 [N];
+            with noise in the pixels from a few draws of it a strength.
     """
 
     strengths: Array
@@ -102,6 +114,7 @@ class CertifiedRange:
         noise: of the strength.
         votes: of the copies.
         spec: how they were taken; its sigma is in the unit of the strength.
+        pixel_sigma: standard deviation of white noise in the network's input beside it; 0 is none.
         beta: share of the reported cells that must stay.
         overlap: ceil(beta k).
         eta: failure probability of the map's claim, and as much again of the decision's.
@@ -114,6 +127,7 @@ class CertifiedRange:
     noise: SemanticNoise
     votes: VoteMap
     spec: SmoothingSpec
+    pixel_sigma: float
     beta: BetaLike
     overlap: int
     eta: float
@@ -127,19 +141,33 @@ class CertifiedRange:
         """Every change of a strength below it, up or down, keeps the cells; 0 is no claim."""
         return largest_population(self.radii)
 
+    def pixel_radius(self, radius: float) -> float:
+        """The l2 norm that pixels alone may change by, where ``radius`` is the strength alone; both share one budget.
+
+        A strength d and a norm e are covered together if (d/radius)^2 + (e/this)^2 < 1.
+        """
+        return radius / self.noise.sigma * self.pixel_sigma * _DOWN
+
+
+def range_recipe(recipe: Recipe, *, pixel_sigma: float) -> Recipe:
+    """The recipe's map with white noise of this standard deviation, and its denoiser; without both if it is 0.
+
+    Raises:
+        ValueError: if the denoiser was not trained for such noise.
+    """
+    if pixel_sigma:
+        return replace(recipe, sigma=pixel_sigma, brightness=0.0, tilt=0.0, looks=(), pairs=False)
+    return replace(recipe, brightness=0.0, tilt=0.0, looks=(), pairs=False, denoiser=None, denoiser_gradient="at")
+
 
 def range_spec(recipe: Recipe, noise: SemanticNoise, target: int, *, n_samples: int, seed: int) -> SmoothingSpec:
-    """How the votes of one kind of change are taken: the recipe's map, without its noise and its denoiser."""
+    """How the votes of one kind of change are taken, by a recipe of :func:`range_recipe`."""
     return replace(
         recipe.spec(target),
         sigma=noise.sigma,
-        brightness=0.0,
-        tilt=0.0,
         n_samples=n_samples,
         seed=seed,
         noise=SEMANTIC_PROTOCOL,
-        denoiser={},
-        looks=(),
         batch_size=recipe.batch_size or DEFAULT_BATCH_SIZE,
     )
 
@@ -152,6 +180,7 @@ def certify_range(
     *,
     logits: torch.Tensor,
     spec: SmoothingSpec,
+    pixel_sigma: float = 0.0,
     beta: BetaLike,
     eta: float,
     input_warnings: tuple[str, ...] = (),
@@ -162,20 +191,23 @@ def certify_range(
     Args:
         film: the image.
         network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
-        recipe: of the map: interpreter, cells, top-k, findings.
+        recipe: of :func:`range_recipe`.
         noise: in the strength.
         logits: of the clean film, [1, classes].
         spec: of :func:`range_spec`.
+        pixel_sigma: standard deviation of white noise in the network's input beside it; 0 is none.
         beta: share of the reported cells that must stay, a decimal string or a number in (0, 1].
         eta: failure probability in (0, 1).
         input_warnings: of the film.
         progress: called with the number of copies just done.
 
     Raises:
-        ValueError: if beta or eta is out of range.
+        ValueError: if beta or eta is out of range, or the noises do not commute.
         NonFiniteMapError: if a map or a logit of a copy is NaN or infinite.
     """
-    tally = _tally(film, recipe, _Copies(film, noise), spec)
+    if pixel_sigma and not noise.commutes:
+        raise ValueError(f"{noise.name} makes another change of one in the pixels: it has no joint claim.")
+    tally = _tally(film, recipe, _Copies(film, noise, pixel_sigma=pixel_sigma), spec)
     batch_size = fill(
         [tally], network, spec.n_samples, batch_size=_batch(spec), padded=recipe.padded(network), progress=progress
     )
@@ -184,13 +216,14 @@ def certify_range(
         noise=noise,
         votes=votes,
         spec=spec,
+        pixel_sigma=pixel_sigma,
         beta=beta,
         overlap=required_overlap(spec.top_k, beta),
         eta=eta,
         radii=map_radii(votes, spec, beta=beta, eta=eta),
         ceiling=ceiling(votes, spec, beta=beta, eta=eta),
         label=certify_label(votes, spec.sigma, eta_label=eta),
-        sampled=_sampled(film, network, recipe, noise, spec, votes, progress),
+        sampled=_sampled(film, network, recipe, noise, spec, pixel_sigma, votes.top_k_mask.ravel(), progress),
     )
 
 
@@ -203,11 +236,17 @@ def grid_of(noise: SemanticNoise) -> Array:
     return noise.sigma / _STEPS * np.arange(-most, most + 1, dtype=np.float64)
 
 
-def quadrature(masks: npt.NDArray[np.bool_], strengths: Array, at: float, *, sigma: float) -> Array:
+def passes_of_grid(noise: SemanticNoise, *, pixel_sigma: float) -> int:
+    """Copies that the unproved curve takes."""
+    steps = len(grid_of(noise))
+    return steps * (1 + _draws(steps)) if pixel_sigma else steps
+
+
+def quadrature(votes: Array, strengths: Array, at: float, *, sigma: float) -> Array:
     """The expected vote map of the film that is changed by ``at``, float64 [c], from votes at equally far strengths."""
     half = (strengths[1] - strengths[0]) / 2
     weights: Array = ndtr((strengths - at + half) / sigma) - ndtr((strengths - at - half) / sigma)
-    shares: Array = (weights / weights.sum()) @ masks.astype(np.float64)
+    shares: Array = (weights / weights.sum()) @ votes
     return shares
 
 
@@ -217,24 +256,38 @@ def _sampled(
     recipe: Recipe,
     noise: SemanticNoise,
     spec: SmoothingSpec,
-    votes: VoteMap,
+    pixel_sigma: float,
+    reported: npt.NDArray[np.bool_],
     progress: Progress | None,
 ) -> Sampled:
     strengths = grid_of(noise)
-    tally = _tally(film, recipe, _Copies(film, noise, strengths), spec)
-    masks = []
-    for samples in torch.split(torch.arange(len(strengths), device=film.clean.device), _batch(spec)):
-        masks.append(tally.top_cells(samples, tally.attribute(network, tally.noisy(samples)).maps)[1].mask.cpu())
-        if progress is not None:
-            progress(len(samples))
-    votes_at, reported = torch.cat(masks).numpy(), votes.top_k_mask.ravel()
+
+    def votes_at(recipe: Recipe, given: Array, pixel_sigma: float) -> Array:
+        tally = _tally(film, recipe, _Copies(film, noise, pixel_sigma=pixel_sigma, given=given), spec)
+        masks = []
+        for samples in torch.split(torch.arange(len(given), device=film.clean.device), _batch(spec)):
+            masks.append(tally.top_cells(samples, tally.attribute(network, tally.noisy(samples)).maps)[1].mask.cpu())
+            if progress is not None:
+                progress(len(samples))
+        votes: Array = torch.cat(masks).numpy().astype(np.float64)
+        return votes
+
+    plain = expected = votes_at(range_recipe(recipe, pixel_sigma=0.0), strengths, 0.0)
+    if pixel_sigma:
+        draws = _draws(len(strengths))
+        noisy = votes_at(recipe, np.repeat(strengths, draws), pixel_sigma)
+        expected = noisy.reshape(len(strengths), draws, -1).mean(axis=1)
     shown = np.abs(strengths) <= _SHOWN * noise.sigma
-    expected = (quadrature(votes_at, strengths, at, sigma=noise.sigma) for at in strengths[shown])
+    at = (quadrature(expected, strengths, one, sigma=noise.sigma) for one in strengths[shown])
     return Sampled(
         strengths=strengths[shown],
-        plain=(votes_at & reported).sum(axis=1)[shown],
-        smoothed=np.array([_shared(one, reported) for one in expected], dtype=np.int64),
+        plain=plain[shown][:, reported].sum(axis=1).astype(np.int64),
+        smoothed=np.array([_shared(one, reported) for one in at], dtype=np.int64),
     )
+
+
+def _draws(steps: int) -> int:
+    return math.ceil(_NOISY / steps)
 
 
 def _shared(shares: Array, reported: npt.NDArray[np.bool_]) -> int:
@@ -254,7 +307,7 @@ def _tally(film: Film, recipe: Recipe, copies: _Copies, spec: SmoothingSpec) -> 
         digest=digest,
         stream=CounterNoise(seed=spec.seed, image_hash=digest, protocol=SEMANTIC_PROTOCOL),
         noise=copies,
-        attribute=partial(attribute_copies, recipe.interpreter, target=spec.target),
+        attribute=partial(recipe.attribute, target=spec.target),
         finds=lambda logits: recipe.findings.finds(logits, spec.target),
         top_k=spec.top_k,
         cell_size=spec.cell_size,

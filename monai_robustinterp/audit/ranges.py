@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from monai_robustinterp.audit.binomial import clopper_pearson_lower, mass_weighted_lower, mass_weighted_upper
 from monai_robustinterp.audit.case import exact_share
+from monai_robustinterp.audit.changes import commutes, ends, expected_change, is_known, readable, words_of
 from monai_robustinterp.audit.expect import (
     ABOVE,
     BELOW,
@@ -36,24 +36,32 @@ from monai_robustinterp.audit.strict import AuditError
 from monai_robustinterp.audit.surroundings import content_sha256
 from monai_robustinterp.audit.verify import AuditReport, report_of
 
-RANGES_FORMAT = "monai_robustinterp/attention-ranges/1"
+RANGES_FORMAT = "monai_robustinterp/attention-ranges/2"
 _NOISE = "semantic/philox4x32-10/box-muller/1"
 _CLAIM = (
     "of each kind of change by itself, never of two at once, nor of noise in the pixels: with probability >= 1 - eta "
     "over the noise in its strength, the reported cells and the top-k of the expected vote map of the image that is "
-    "changed by any strength below the radius, up or down, share at least overlap cells. The expected vote map is that "
-    "of copies whose strength is drawn around the image's own; it is not the plain map, and says nothing about "
-    "faithfulness. Brightness, contrast and gamma change display values in real numbers before they are cut off at "
-    "black and white, with the display range as it is; a shift moves the network's input in a circle, and the maps "
-    "are compared where the anatomy lies. Network, interpreter, precision and target class are fixed; the theorem is "
-    "about real Gaussian noise, which float32 and a counter-based generator approximate"
+    "changed by any strength below the radius, up or down, share at least overlap cells. The expected vote map is "
+    "that of copies whose strength is drawn around the image's own; it is not the plain map, and says nothing about "
+    "faithfulness. Brightness, contrast, gamma, slope, window center and window width change display values in real "
+    "numbers before they are cut off at black and white, with the choice of the display range as it is; a shift moves "
+    "the network's input, in a circle or in a surround, and the maps are compared where the anatomy lies. Network, "
+    "interpreter, precision and target class are fixed; the theorem is about real Gaussian noise, which float32 and a "
+    "counter-based generator approximate"
 )
-_UNITS = {
-    "brightness": "added to the display values, whose range is [0, 1]",
-    "contrast": "logarithm of the factor by which distances to the pivot grow",
-    "gamma": "logarithm of the exponent of the display values",
-    "shift": "pixels of the network's input, to the right",
-}
+_JOINT_CLAIM = (
+    "of each kind of change by itself, together with any change of the pixels: with probability >= 1 - eta over the "
+    "noise in its strength and in the pixels, the reported cells and the top-k of the expected vote map of the image "
+    "that is changed by a strength d and by pixels of l2 norm e with (d/radius)^2 + (e/l2)^2 < 1 share at least "
+    "overlap cells. e is the largest l2 norm by which the pixels move the network's input of a copy, whatever its "
+    "strength. The expected vote map is that of copies whose strength is drawn around the image's own, with white "
+    "noise in the network's input and the denoiser, if one is named; it is not the plain map, and says nothing about "
+    "faithfulness. Brightness, slope and window center change display values in real numbers before they are cut off "
+    "at black and white, with the choice of the display range as it is; a shift moves the network's input, in a "
+    "circle or in a surround, and the maps are compared where the anatomy lies. Network, interpreter, precision and "
+    "target class are fixed; the theorem is about real Gaussian noise, which float32 and a counter-based generator "
+    "approximate"
+)
 _ROUNDED = MP.mpf(10) ** -9
 _ROUND_OFF = MP.mpf(10) ** -13
 _HASH = "[0-9a-f]{64}"
@@ -96,15 +104,18 @@ def _expected(record: Mapping[str, Any]) -> dict[str, Any]:
     eta, beta, ranges = record["eta"], exact_share(record["beta"]), record["ranges"]
     if not isinstance(eta, float) or not (0 < eta < 1 and 1 - eta < 1) or not 0 < beta <= 1:
         raise AuditError("the record has no eta in (0, 1) and beta in (0, 1]: it is damaged.")
+    pixels = ranges[0]["pixels"]
     texts = ("format", "intensity_path", "display_source", "warnings")
     return {
         "format": Same(RANGES_FORMAT),
-        "claim": Same(_CLAIM),
+        "claim": Same(_CLAIM if pixels is None else _JOINT_CLAIM),
         "finding": {"name": HashOnly(str), "target": HashOnly(int), "score": HashOnly(float)},
         "beta": Same(record["beta"]),
         "eta": Same(eta),
         "all_claims": {"eta": bound_above(min(MP.mpf(1), 2 * len(ranges) * MP.mpf(eta)))},
-        "ranges": [_range(one, eta, beta) for one in ranges],
+        "ranges": [
+            _range(one, eta, beta, pixels and pixels["sigma"], record["source"]["display_source"]) for one in ranges
+        ],
         "logits": [HashOnly(float) for _ in record["logits"]],
         "image_sha256": HashOnly(str, form=_HASH),
         "source": {name: HashOnly(str) for name in texts}
@@ -115,13 +126,15 @@ def _expected(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _range(one: Mapping[str, Any], eta: float, beta: Fraction) -> dict[str, Any]:
+def _range(
+    one: Mapping[str, Any], eta: float, beta: Fraction, pixel_sigma: float | None, source: str
+) -> dict[str, Any]:
     counts, m, k = _counts(one)
-    name, sigma = one["change"]["name"], one["spec"]["sigma"]
+    change, sigma = one["change"], one["spec"]["sigma"]
     overlap = math.ceil(beta * k)
     swaps = k - overlap + 1
     wrong = swaps // 50
-    if name not in _UNITS or k + swaps > len(counts) or not _is_float32(sigma):
+    if not is_known(change) or k + swaps > len(counts) or not _is_float32(sigma):
         raise AuditError("a range has no known change, no noise, or a claim that is trivially true: it is damaged.")
     level, used = MP.mpf(eta) * (wrong + 1) / (2 * k), swaps - wrong
     plain = [MP.mpf(x) / m for x in counts[k - swaps : k]], [MP.mpf(x) / m for x in counts[k : k + swaps]]
@@ -131,14 +144,14 @@ def _range(one: Mapping[str, Any], eta: float, beta: Fraction) -> dict[str, Any]
     )
     radius = max(_found(entry["radius"]) for entry in one["radii"] if entry["level"] == "population")
     blind = neyman_pearson_radius([mass_weighted_lower(m, m, level)], [mass_weighted_upper(0, m, level)], MP.mpf(sigma))
-    words = _words(name, one["range"], radius)
+    words = _covered(one, radius)
     return {
-        "change": {"name": Same(name), "unit": Same(_UNITS[name]), "sigma": Same(sigma)}
-        | ({"pivot": HashOnly(float)} if name == "contrast" else {}),
+        "change": expected_change(change, sigma, display_source=source),
+        "pixels": _pixels(one, radius, pixel_sigma),
         "status": Same("certified" if words else "abstain"),
         "sentence": Same(_sentence(one, words, eta=eta, overlap=overlap)),
         "radius": Same(radius),
-        "range": _ends(name, radius),
+        "range": ends(change, radius),
         **_stored(one, radius),
         "overlap": Same(overlap),
         "ceiling": Number(blind, blind * ABOVE, blind * BELOW + sigma * _ROUNDED),
@@ -200,20 +213,22 @@ def _decision(one: Mapping[str, Any], eta: float) -> dict[str, Any]:
         "found": HashOnly(bool),
         "agreeing_copies": Same(agreeing),
         "radius": Number(radius, radius * ABOVE, radius * BELOW + sigma * _ROUNDED),
-        "range": _ends(one["change"]["name"], _found(entry["radius"])),
+        "range": ends(one["change"], _found(entry["radius"])),
     }
 
 
-def _ends(name: str, radius: float) -> list[Leaf]:
-    """Ends of a range, which may fall short of the recorded radius by round-off only, and not exceed it."""
-    r = MP.mpf(radius)
-    if name == "brightness":
-        return [Same(-radius), Same(radius)]
-    if name == "shift":
-        most = float(max(0, math.ceil(radius) - 1))
-        return [Same(-most), Same(most)]
-    low, high = (MP.expm1(-r), MP.expm1(r)) if name == "contrast" else (MP.exp(-r), MP.exp(r))
-    return [Number(low, abs(low) * NEAR, abs(low) * ABOVE), Number(high, high * ABOVE, high * NEAR)]
+def _pixels(one: Mapping[str, Any], radius: float, pixel_sigma: float | None) -> Leaf | dict[str, Leaf]:
+    """Of every range the same noise, and none beside a change that it does not commute with."""
+    if pixel_sigma is None:
+        return Same(None)
+    if not commutes(one["change"]) or not _is_float32(pixel_sigma):
+        raise AuditError("a range has noise in the pixels that does not go with its change: it is damaged.")
+    share = MP.mpf(pixel_sigma) / MP.mpf(one["spec"]["sigma"])
+    return {
+        "sigma": Same(pixel_sigma),
+        "l2": follows(MP.mpf(radius) * share),
+        "decision_l2": follows(MP.mpf(_found(one["decision"]["radius"])) * share),
+    }
 
 
 def _stored(one: Mapping[str, Any], radius: float) -> dict[str, Leaf]:
@@ -235,10 +250,13 @@ def _stored(one: Mapping[str, Any], radius: float) -> dict[str, Leaf]:
 
 def _not_recomputed(one: Mapping[str, Any]) -> dict[str, Any]:
     spec = {name: HashOnly(type(value)) for name, value in one["spec"].items()}
+    # A denoiser may stand before the network only where the pixels are noisy.
+    denoiser = {} if one["pixels"] is None else {name: HashOnly(str) for name in one["spec"]["denoiser"]}
+    fixed = {"noise": Same(_NOISE), "looks": [], "denoiser": denoiser, "brightness": Same(0.0), "tilt": Same(0.0)}
     return {
         "counts": [[HashOnly(int) for _ in row] for row in one["counts"]],
         "found_copies": HashOnly(int),
-        "spec": spec | {"noise": Same(_NOISE), "looks": [], "denoiser": {}, "brightness": Same(0.0), "tilt": Same(0.0)},
+        "spec": spec | fixed,
         "notes": [HashOnly(str) for _ in one["notes"]],
         "sampled": {
             "strengths": [HashOnly(float) for _ in one["sampled"]["strengths"]],
@@ -260,36 +278,32 @@ def _found(value: Any) -> float:
     return float(number)
 
 
-def _words(name: str, ends: Sequence[float], radius: float) -> str:
+def _covered(one: Mapping[str, Any], radius: float) -> str:
     """The covered changes in words, from the recorded ends; "" if there are none."""
-    low, high = ends
-    if name == "shift":
-        return f"any shift to the left or right by at most {high:.0f} px of the network's input" if high > 0 else ""
-    if not radius > 0:
-        return ""
-    if name == "brightness":
-        return f"any brightness change within +-{_readable(radius)} of the display range"
-    if name == "contrast":
-        return f"any contrast change from -{floored(-100 * low, 2)} % to +{floored(100 * high, 2)} %"
-    lowest = Decimal(repr(low)).quantize(Decimal("0.0001"), rounding=ROUND_CEILING)
-    return f"any gamma from {lowest} to {floored(high, 4)}"
+    change, stored = one["change"], one["stored_values"]
+    words = words_of(change, one["range"], radius)
+    steps = "" if stored is None else floored(stored, 0) if stored >= 10 else readable(stored)
+    alone = f"{words}{f' (+-{steps} stored values)' if steps else ''}" if words else ""
+    if one["pixels"] is None or not radius > 0:
+        return alone
+    pixels = f"any change of the network's input of l2 norm below {readable(_found(one['pixels']['l2']))}"
+    if not words:
+        return f"{pixels}, without a {change['name']}"
+    limit = f" (limit {readable(radius)} px)" if change["name"].startswith("shift") else ""
+    return f"{alone}{limit} together with {pixels}, where the squares of both shares of their limits sum to < 1"
 
 
 def _sentence(one: Mapping[str, Any], words: str, *, eta: float, overlap: int) -> str:
-    name, m, sigma = one["change"]["name"], one["spec"]["n_samples"], one["spec"]["sigma"]
+    name, m = one["change"]["name"], one["spec"]["n_samples"]
+    drawn = f"{one['spec']['sigma']:g}"
+    if one["pixels"] is not None:
+        drawn += f", and {one['pixels']['sigma']:g} in the pixels"
     if not words:
         return (
             f"{name}: abstain: {m} copies support no change of it but 0, so nothing is claimed (confidence "
-            f"1 - {raised(eta)}, noise {sigma:g})."
+            f"1 - {raised(eta)}, noise {drawn})."
         )
-    stored = one["stored_values"]
-    steps = "" if stored is None else floored(stored, 0) if stored >= 10 else _readable(stored)
     return (
-        f"{name}: at least {overlap} of the {one['spec']['top_k']} highlighted cells stay for {words}"
-        f"{f' (+-{steps} stored values)' if steps else ''}; population level, probability >= 1 - {raised(eta)} over "
-        f"the noise ({sigma:g}) of {m} copies."
+        f"{name}: at least {overlap} of the {one['spec']['top_k']} highlighted cells stay for {words}; population "
+        f"level, probability >= 1 - {raised(eta)} over the noise ({drawn}) of {m} copies."
     )
-
-
-def _readable(value: float) -> str:
-    return floored(value, 4 if not 0 < value < 0.01 else 2 - math.floor(math.log10(value)))

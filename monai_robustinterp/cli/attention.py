@@ -21,6 +21,7 @@ from monai_robustinterp.attention.range_image import (
     RangeSettings,
     all_eta,
     certify_ranges,
+    covered,
     range_notes,
     sentence,
 )
@@ -39,7 +40,8 @@ from monai_robustinterp.cli.arguments import (
 )
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder, file_sha256
-from monai_robustinterp.noise.semantic import SEMANTIC_NOISES, SemanticNoise, make_semantic_noise
+from monai_robustinterp.noise.changes import SEMANTIC_NOISES, make_semantic_noise
+from monai_robustinterp.noise.semantic import SemanticNoise
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
 from monai_robustinterp.run.lock import output_folder
 
@@ -47,7 +49,13 @@ HELP = "Verify how far the map of one image stays under brightness, contrast, ..
 # On a GPU a region alone leaves most of it idle; on a CPU many together are no faster.
 _GPU_BATCH_SIZE = 64
 _EXACT_ONLY = {"range": "--range", "delta": "--delta", "share": "--share", "time_budget": "--time-budget"}
-_RANGES_ONLY = {"interpreter": "--interpreter", "samples": "--samples", "confidence": "--confidence", "seed": "--seed"}
+_RANGES_ONLY = {
+    "interpreter": "--interpreter",
+    "with_noise": "--with-noise",
+    "samples": "--samples",
+    "confidence": "--confidence",
+    "seed": "--seed",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +100,13 @@ def _add_ranges(parser: argparse.ArgumentParser) -> None:
         type=interpreter,
         metavar="NAME[:ARGUMENT=VALUE...]",
         help="interpretation method of the map, as of certify; default: the bundle's",
+    )
+    ranges.add_argument(
+        "--with-noise",
+        type=positive(float),
+        metavar="SIGMA",
+        help="white noise of this standard deviation in the network's input beside it, for a claim of both together; "
+        "with the bundle's denoiser; not with contrast, gamma and window_width",
     )
     ranges.add_argument(
         "--samples", type=positive(int), metavar="M", help="copies of each change; default: the bundle's"
@@ -162,6 +177,7 @@ def _run_ranges(arguments: argparse.Namespace) -> str:
         eta=arguments.confidence,
         n_samples=arguments.samples,
         seed=arguments.seed,
+        pixel_sigma=arguments.with_noise or 0.0,
     )
     bundle, target = _bundle_and_folder(arguments, "ranges")
     with (
@@ -223,7 +239,7 @@ def range_table(ranged: Ranged) -> str:
     lines = []
     for one in ranged.ranges:
         lines.append(sentence(one, ranged.image.meta))
-        words = one.noise.words(one.label.l2)
+        words = covered(one, one.label.l2)
         lines.append(
             f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
         )

@@ -246,7 +246,7 @@ class Recipe:
             digest=digest,
             stream=CounterNoise(seed=self.seed, image_hash=digest, protocol=protocol),
             noise=self.noise,
-            attribute=partial(self._attribute, target=target),
+            attribute=partial(self.attribute, target=target),
             finds=lambda logits: self.findings.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
@@ -300,7 +300,8 @@ class Recipe:
         arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.mask.reshape(cells.shape)}
         return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
 
-    def _attribute(self, network: nn.Module, copies: torch.Tensor, *, target: int) -> Attribution:
+    def attribute(self, network: nn.Module, copies: torch.Tensor, *, target: int) -> Attribution:
+        """Interprets noisy copies [B, 1, H, W], after the denoiser if there is one."""
         if self.denoiser is None:
             return attribute_copies(self.interpreter, network, copies, target)
         denoise = partial(self.denoiser, sigma=self.sigma)

@@ -64,6 +64,8 @@ def test_bad_input_gets_a_sentence(tmp_path, capsys) -> None:
         "the range is 2; for 'brightness'": (*brightness, "--range", "2", "--share", "0.1"),
         "the range is nan": (*brightness, "--range", "nan", "--share", "0.1"),
         "'gamma' has no exact path": ("--perturb", "gamma", "--range", "0.1", "--share", "0.1"),
+        "A translation has whole steps": ("--perturb", "shift_down", "--range", "0.1", "--share", "0.1"),
+        "a move of the window is brightness": ("--perturb", "window_center", "--range", "0.1", "--share", "0.1"),
         "settings of a perturbation are numbers": ("--perturb", "contrast:pivot=a", "--range", "0.1", "--share", "0.1"),
     }
     offenders = []

@@ -21,14 +21,10 @@ from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import CounterNoise
-from monai_robustinterp.noise.semantic import (
-    BrightnessNoise,
-    ContrastNoise,
-    GammaNoise,
-    SemanticNoise,
-    ShiftNoise,
-    make_semantic_noise,
-)
+from monai_robustinterp.noise.changes import make_semantic_noise
+from monai_robustinterp.noise.gray_changes import BrightnessNoise, ContrastNoise, GammaNoise, SlopeNoise
+from monai_robustinterp.noise.semantic import SemanticNoise
+from monai_robustinterp.noise.shift_changes import ShiftDownNoise, ShiftNoise
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.transforms import ScaleDisplayRanged
 
@@ -229,12 +225,38 @@ def test_ranges_are_rounded_inwards_and_nothing_is_claimed_of_none() -> None:
         assert low < high
 
 
+def test_a_slope_rises_from_edge_to_edge_whatever_rows_are_given() -> None:
+    noise, film = SlopeNoise(), np.random.default_rng(0).uniform(size=(6, 5))
+    added = noise.changed(film, 0.2) - film
+    np.testing.assert_allclose(added, np.broadcast_to([-0.1, -0.05, 0, 0.05, 0.1], (6, 5)))
+    np.testing.assert_allclose(noise.changed(film[2:4], 0.2), noise.changed(film, 0.2)[2:4])
+    np.testing.assert_allclose(noise.changed(noise.changed(film, 0.2), -0.5), noise.changed(film, -0.3))
+    assert noise.words(0.05678) == ("any slope of the exposure within +-0.0567 of the display range from edge to edge")
+
+
+def test_shifts_go_right_and_down_in_a_circle_or_in_a_surround() -> None:
+    film = np.random.default_rng(0).uniform(size=(1, 6, 5))
+    plane = np.pad(film, ((0, 0), (9, 9), (9, 9)), constant_values=0.25)
+    for kind, axis, sides in ((ShiftNoise, 2, "to the left or right"), (ShiftDownNoise, 1, "up or down")):
+        circle, surround = kind(), kind(surround=0.25)
+        for strength, pixels in ((2.4, 2), (-1.6, -2), (0.3, 0), (8.0, 8)):
+            np.testing.assert_array_equal(circle.changed(film, strength), np.roll(film, pixels, axis))
+            moved = np.roll(plane, pixels, axis)[:, 9:-9, 9:-9]
+            np.testing.assert_array_equal(surround.changed(film, strength), moved)
+            maps = torch.from_numpy(circle.changed(film, strength))[None]
+            np.testing.assert_array_equal(circle.moved_back(maps, np.array([strength]))[0].numpy(), film)
+        assert circle.words(3.0) == f"any shift {sides} by at most 2 px of the network's input"
+        assert surround.words(3.0) == f"{circle.words(3.0)} in a surround of gray level 0.25"
+
+
 def test_bad_settings_get_a_sentence() -> None:
     cases = {
-        "no certified range of 'slope'": ("slope", {}),
+        "no certified range of 'patch'": ("patch", {}),
         "sigma of 'gamma' is 0;": ("gamma", {"sigma": 0}),
         "sigma of 'shift' is 65;": ("shift", {"sigma": 65}),
         "'brightness' has the settings ['sigma']": ("brightness", {"pivot": 0.5}),
+        "the surround is 2; it must be a display value": ("shift_down", {"surround": 2}),
+        "sigma of 'window_center' is -0.1;": ("window_center", {"sigma": -0.1}),
         "the pivot is nan": ("contrast", {"pivot": math.nan}),
     }
     for words, (name, settings) in cases.items():
