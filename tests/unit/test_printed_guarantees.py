@@ -1,0 +1,78 @@
+"""What is printed as a guarantee is rounded against itself, and says of what and with which probability it holds."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import numpy as np
+import torch
+
+from monai_robustinterp import CertifiedSaliencyInferer
+from monai_robustinterp.attacks.result import AttackBudget, AttackResult
+from monai_robustinterp.audit.sentences import floored
+from monai_robustinterp.certificates import certify_votes
+from monai_robustinterp.certificates.curve import overlap_curve
+from monai_robustinterp.certificates.units import round_down, round_up_to
+from monai_robustinterp.cli.certify import claimed, table
+from monai_robustinterp.noise.white import WhiteNoise
+from monai_robustinterp.run.against import OtherImage
+from monai_robustinterp.run.lists import CohortSummary, ImageResult
+from monai_robustinterp.visualize.curve import curve_figure
+from tests.support.vote_factory import make_spec, make_votes
+
+SMALL = 1.23456789e-9
+"""A failure probability whose confidence has more digits than a rounded one: 1 - 1e-9 must not be printed as 1."""
+
+
+def test_decimals_are_those_of_the_number_that_was_written_and_of_the_audit() -> None:
+    """100 times 0.29 is below 29 in floats, and above 7 for 0.07."""
+    for digits in (0, 2, 4, 6):
+        for number in range(0, 10**digits, max(1, 10**digits // 997)):
+            value = number / 10**digits
+            assert round_down(value, digits) == round_up_to(value, digits) == f"{value:.{digits}f}"
+    for value in np.random.default_rng(0).random(300).tolist():
+        down, up = round_down(value, 4), round_up_to(value, 4)
+        assert down == floored(value, 4)
+        assert Decimal(down) <= Decimal(repr(value)) <= Decimal(up) == Decimal(down) + Decimal("0.0001")
+
+
+def test_a_pair_is_said_to_be_covered_with_lengths_and_chance_rounded_against_the_claim() -> None:
+    votes = make_votes()
+    spec = make_spec(votes)
+    certificate = certify_votes(votes, spec, beta="0.5", eta=SMALL)
+    radius = certificate.l_max / spec.sigma
+    for share in (0.1234567, 0.7654321, 0.9999, 1.0001, 1.2345678):
+        pixel = np.zeros((1, 128, 128), np.float32)
+        pixel[0, 0, 0] = share * certificate.l_max
+        said = OtherImage(values=pixel).compared(certificate, torch.zeros(1, 128, 128))
+        norm = WhiteNoise(spec.sigma).norm(pixel.astype(np.float64))
+        apart, covered = map(float, re.findall(r"[0-9.]+(?= noise standard| of them \(rounded down)", said))
+        assert norm <= apart <= norm + 1e-4 and radius - 1e-4 <= covered <= radius
+        assert said.startswith("covered") is (norm < radius)
+        assert ("probability >= 1 - 1.23457e-9 over the noise" in said) is (norm < radius)
+
+
+def test_no_printed_confidence_is_rounded_up() -> None:
+    votes = make_votes()
+    curve = overlap_curve(votes, make_spec(votes), eta=SMALL)
+    assert "probability >= 1 - 1.23457e-9 per image" in curve_figure(curve).axes[0].get_title()
+    counts = dict.fromkeys(("guide_draws", "restarts", "steps", "plain_steps", "fresh_samples"), 1)
+    budget = AttackBudget(**counts, gamma=SMALL, seed=0)
+    lengths = {"factor": 2.0, "radius": 1.0, "plain_norm": 1.0, "norm": 1.0}
+    cells = {"certified_overlap": 3, "plain_overlap": 1, "overlap": 1}
+    attacked = AttackResult(**lengths, **cells, broken=True, label_kept=True, budget=budget)
+    assert "with confidence 1 - 1.23457e-9 the expected" in attacked.verdict
+
+
+def test_the_table_rounds_shares_down_and_says_of_how_many_cells_and_with_which_probability() -> None:
+    shares = {"score": 0.5, "label_agreement": 0.9996, "lungs_observed": 0.996, "ceiling_share": 0.9999}
+    radii = {"label_radius": 0.12349, "renyi": 0.01239, "l_max": 0.09999, "ceiling": 0.1, "lungs_radius": 0.23459}
+    row = ImageResult(number=1, status="certified", reason="", finding="x", n_samples=64, **shares, **radii)
+    line = table(CohortSummary(inputs=1, results=[row])).splitlines()[2].split()
+    assert line[4:] == "0.999 0.1234 0.0123 0.0999 0.1000 99 % 0.0000 0/0 0.99 0.2345 certified".split()
+    said = claimed(CertifiedSaliencyInferer(top_k=38, beta="0.5", eta=SMALL))
+    assert "at least 19 of 38" in said
+    assert ">= 1 - 1.23457e-9 for each of L_label, L_max" in said
+    assert ">= 1 - 2.46914e-9 for L_label and L_max together, and for L_rerun" in said
+    assert ">= 1 - 1 for L_label and L_max together" in claimed(CertifiedSaliencyInferer(eta=0.6))
