@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
+from monai.transforms import Compose, LoadImaged, Resized
 
-from monai_robustinterp import CertifiedSaliencyInferer
+from monai_robustinterp import CertifiedSaliencyInferer, ChestXRayReader
 from monai_robustinterp.attacks.result import AttackBudget, AttackResult
 from monai_robustinterp.audit.sentences import floored
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.certificates.units import round_down, round_up_to
 from monai_robustinterp.cli.certify import claimed, table
+from monai_robustinterp.geometry.changes import change_named
+from monai_robustinterp.geometry.native import native_scale
+from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.noise.white import WhiteNoise
 from monai_robustinterp.run.against import OtherImage
 from monai_robustinterp.run.lists import CohortSummary, ImageResult
+from monai_robustinterp.run.pipeline import Prepared, measured_changes
+from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
+from monai_robustinterp.visualize.caption import caption_lines
 from monai_robustinterp.visualize.curve import curve_figure
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
+from tests.support.records import make_masks, make_record, make_run
 from tests.support.vote_factory import make_spec, make_votes
 
 SMALL = 1.23456789e-9
@@ -76,3 +90,48 @@ def test_the_table_rounds_shares_down_and_says_of_how_many_cells_and_with_which_
     assert ">= 1 - 1.23457e-9 for each of L_label, L_max" in said
     assert ">= 1 - 2.46914e-9 for L_label and L_max together, and for L_rerun" in said
     assert ">= 1 - 1 for L_label and L_max together" in claimed(CertifiedSaliencyInferer(eta=0.6))
+
+
+def test_every_length_of_the_strip_is_the_records_rounded_down() -> None:
+    votes, spec = make_run(make_masks(m=600, sharpness=3.0), agreeing=560)
+    record = make_record(votes, dataclasses.replace(spec, brightness=0.03125))
+    sigma, l_max = spec.sigma, record["claim"]["l_max"]
+    expected = {
+        r"L_max = ([0-9.]+)": l_max["l2"],
+        r"\(([0-9.]+) of 255 gray levels RMS\)": l_max["rms_gray_levels"],
+        r"shorter than ([0-9.]+) standard deviations": l_max["l2"] / sigma,
+        r"of the ceiling ([0-9.]+),": record["claim"]["ceiling"]["l2"],
+        r"L_label = ([0-9.]+),": record["label"]["l2"],
+        r"decision and map below ([0-9.]+),": record["label_and_map"]["l2"],
+        r"L_rerun = ([0-9.]+);": record["rerun"]["l2"],
+        r"stored pixel values: l2 ([0-9.]+),": record["native"]["l2"],
+        r"at most ([0-9.]+) in every pixel": record["native"]["l_inf"],
+        r"Renyi ([0-9.]+);": record["radii"][2]["l2"],
+        r"Neyman-Pearson ([0-9.]+);": record["radii"][3]["l2"],
+    }
+    text = "\n".join(caption_lines(record))
+    with collected() as case:
+        for pattern, value in expected.items():
+            with case(pattern):
+                (printed,) = re.findall(pattern, text)
+                assert value > 0 and value * 0.99 - 1e-4 < float(printed) <= value
+    # Each sum of etas beside its claim: the second run has two, and so have decision and map together.
+    assert "decision and map below" in text and text.count("confidence 98 %") == 2 and text.count("99 %") == 2
+
+
+def test_what_covers_a_change_has_the_round_off_of_both_inputs_in_its_norm(tmp_path: Path) -> None:
+    """2 e over sigma (T17), where the way from the stored pixels is known: norms are not those of the inputs alone."""
+    steps = [LoadImaged("image", reader=ChestXRayReader), ScaleDisplayRanged("image"), CropCenterSquared("image")]
+    preprocessing = Compose([*steps, Resized("image", (32, 32), mode="area")])
+    read = preprocessing({"image": str(make_dx(tmp_path / "film.dcm", rows=101, cols=77))}, end=1)["image"]
+    image = preprocessing({"image": str(tmp_path / "film.dcm")})["image"]
+    source = Source(read, preprocessing)
+    ready = Prepared(image=image, source=source, gray=np.zeros((101, 77), np.float32), regions=())
+    noise, change = WhiteNoise(0.25), change_named("brighter by 0.02")
+    bundle = SimpleNamespace(preprocessing=preprocessing)
+    (found,) = measured_changes(ready, bundle, [change], noise=noise, seed=0)  # type: ignore[arg-type]
+    scale = native_scale(preprocessing, image.meta, (32, 32))
+    (moved,) = change.inputs(source, 0)
+    plain = noise.norm(moved.astype(np.float64) - image.numpy())
+    assert scale.round_off is not None and scale.round_off > 1e-5
+    assert found.norms[0] == pytest.approx(plain + 2 * scale.round_off / 0.25, abs=1e-9)
