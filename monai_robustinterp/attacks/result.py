@@ -76,8 +76,8 @@ class AttackResult:
         where = f"at {self.factor:g} times the certified radius"
         if self.broken:
             return (
-                f"broken {where}: with confidence 1 - {round_up(self.budget.gamma)} the expected vote map keeps fewer than "
-                f"{self.certified_overlap} of the reported cells."
+                f"broken {where}: with confidence 1 - {round_up(self.budget.gamma)} the expected vote map keeps fewer "
+                f"than {self.certified_overlap} of the reported cells."
             )
         return (
             f"not broken {where}: {self.overlap} of the reported cells are in the top-k of {self.budget.fresh_samples} "

@@ -258,11 +258,12 @@ def table(summary: CohortSummary) -> str:
 def claimed(inferer: CertifiedSaliencyInferer) -> str:
     """With which probability the radii of a table hold, and of how many cells they are."""
     top_k, claim = inferer.recipe.top_k, inferer.claim
+    both = min(1.0, sum_up(claim.eta, claim.eta))
     return (
         f"Cells that stay: at least {required_overlap(top_k, claim.beta)} of {top_k}. Probability over the noise, per "
-        f"image: >= 1 - {round_up(claim.eta)} for each of L_label, L_max and (of all regions) L_lungs and ALARM; >= 1 - "
-        f"{round_up(min(1.0, sum_up(claim.eta, claim.eta)))} for L_label and L_max together, and for L_rerun, which is "
-        "about any one change that does not know the noise of the second run."
+        f"image: >= 1 - {round_up(claim.eta)} for each of L_label, L_max and (of all regions) L_lungs and ALARM; "
+        f">= 1 - {round_up(both)} for L_label and L_max together, and for L_rerun, which is about any one change that "
+        "does not know the noise of the second run."
     )
 
 

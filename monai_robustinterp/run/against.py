@@ -59,8 +59,8 @@ class OtherImage:
         return (
             f"covered at the population level, with probability >= 1 - {round_up(certificate.eta)} over the noise, per "
             f"image: {apart}; at least {certificate.overlap} of the {spec.top_k} reported cells are in the expected "
-            f"top-{spec.top_k} of the other image. For the second run (L_rerun) the other image must be chosen before its noise, not after a "
-            "look at its votes."
+            f"top-{spec.top_k} of the other image. For the second run (L_rerun) the other image must be chosen before "
+            "its noise, not after a look at its votes."
         )
 
 

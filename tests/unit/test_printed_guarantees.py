@@ -18,6 +18,7 @@ from monai_robustinterp.attacks.result import AttackBudget, AttackResult
 from monai_robustinterp.audit.sentences import floored
 from monai_robustinterp.certificates import certify_votes
 from monai_robustinterp.certificates.curve import overlap_curve
+from monai_robustinterp.certificates.region import certify_region
 from monai_robustinterp.certificates.units import round_down, round_up_to
 from monai_robustinterp.cli.certify import claimed, table
 from monai_robustinterp.geometry.changes import change_named
@@ -83,8 +84,8 @@ def test_the_table_rounds_shares_down_and_says_of_how_many_cells_and_with_which_
     shares = {"score": 0.5, "label_agreement": 0.9996, "lungs_observed": 0.996, "ceiling_share": 0.9999}
     radii = {"label_radius": 0.12349, "renyi": 0.01239, "l_max": 0.09999, "ceiling": 0.1, "lungs_radius": 0.23459}
     row = ImageResult(number=1, status="certified", reason="", finding="x", n_samples=64, **shares, **radii)
-    line = table(CohortSummary(inputs=1, results=[row])).splitlines()[2].split()
-    assert line[4:] == "0.999 0.1234 0.0123 0.0999 0.1000 99 % 0.0000 0/0 0.99 0.2345 certified".split()
+    line = table(CohortSummary(inputs=1, results=[row])).splitlines()[2]
+    assert " ".join(line.split()[4:]) == "0.999 0.1234 0.0123 0.0999 0.1000 99 % 0.0000 0/0 0.99 0.2345 certified"
     said = claimed(CertifiedSaliencyInferer(top_k=38, beta="0.5", eta=SMALL))
     assert "at least 19 of 38" in said
     assert ">= 1 - 1.23457e-9 for each of L_label, L_max" in said
@@ -135,3 +136,15 @@ def test_what_covers_a_change_has_the_round_off_of_both_inputs_in_its_norm(tmp_p
     plain = noise.norm(moved.astype(np.float64) - image.numpy())
     assert scale.round_off is not None and scale.round_off > 1e-5
     assert found.norms[0] == pytest.approx(plain + 2 * scale.round_off / 0.25, abs=1e-9)
+
+
+def test_the_alarm_is_given_from_its_radius_on_and_not_a_little_before() -> None:
+    """Copies with one vote of four in the lungs, and more and more of them with two."""
+    radii = []
+    for two in range(0, 400, 10):
+        certificate = certify_region([0, 600 - two, two, 0, 0], 0.3, eta=0.001)
+        radii.append(certificate.radius_below_half / 0.3)
+        # Less than half at every distance below the radius, and so up to the alarm's.
+        assert certificate.alarm is (radii[-1] * (1 - 1e-12) >= 0.5)
+        assert not certificate.alarm or certificate.at_most(0.15) <= 0.5
+    assert any(0.45 < radius < 0.5 for radius in radii) and any(0.5 <= radius < 0.55 for radius in radii)

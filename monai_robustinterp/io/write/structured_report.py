@@ -91,7 +91,7 @@ def _finding(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
 def _map(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
     """What is certified of the map, level by level."""
     record, claim, rerun = source.record, source.record["claim"], source.record["rerun"]
-    eta = (claim["eta"],)
+    eta, native = (claim["eta"],), record.get("native", {}).get("l2") or 0
     stay = [_number("BETA", float(exact_beta(claim["beta"]))), _number("OVERLAP", claim["overlap"], CELLS)]
     numbers = [
         *(stay if claim["l_max"]["l2"] > 0 else []),
@@ -100,7 +100,7 @@ def _map(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
         *_radius("RADIUS_MAP", claim["l_max"]["l2"], method=own("L2"), etas=eta),
         *_radius("RADIUS_MAP", claim["l_max"]["rms_gray_levels"], method=own("RMS_GRAY"), unit=GRAY_LEVELS, etas=eta),
         *_radius("RADIUS_MAP", claim["l_max"]["l_inf"], method=own("L_INF"), etas=eta),
-        *_radius("RADIUS_NATIVE", record.get("native", {}).get("l2") or 0, method=own("L2_STORED"), unit=STORED_UNITS, etas=eta),
+        *_radius("RADIUS_NATIVE", native, method=own("L2_STORED"), unit=STORED_UNITS, etas=eta),
         *_radius("RADIUS_RERUN", rerun["l2"], level="rerun", etas=(rerun["eta"], rerun["eta_rerun"])),
         *_radius("RADIUS_CEILING", claim["ceiling"]["l2"], level=None),
     ]
