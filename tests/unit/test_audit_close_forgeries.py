@@ -159,3 +159,10 @@ def test_stopping_a_little_early_is_seen(stopped: Run) -> None:
         forged["sampling"]["until_radius"] = 0.9 * reached
         forged["ledger"][0]["norm"] = 0.9 * factor * reached / sigma
         assert places(forged, arrays) == ({"sampling.until_covers"} if seen else set()), factor
+
+
+def test_a_radius_of_pairs_that_is_a_little_too_large_is_seen_where_it_stands(tmp_path: Path) -> None:
+    record, arrays = run_of(tmp_path, *make_run(make_masks(), pairs=True))
+    assert record["radii"][4]["l2"] > 0
+    for factor in (1.05, 1 + 1e-5):
+        assert "radii[4].l2" in places(scaled(record, factor, ("radii", 4, "l2")), arrays), factor

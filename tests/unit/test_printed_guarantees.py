@@ -31,6 +31,7 @@ from monai_robustinterp.run.pipeline import Prepared, measured_changes
 from monai_robustinterp.transforms import CropCenterSquared, ScaleDisplayRanged
 from monai_robustinterp.visualize.caption import caption_lines
 from monai_robustinterp.visualize.curve import curve_figure
+from monai_robustinterp.visualize.physician import captions
 from tests.support.cases import collected
 from tests.support.records import make_masks, make_record, make_run
 from tests.support.vote_factory import make_spec, make_votes
@@ -150,3 +151,16 @@ def test_the_alarm_is_given_from_its_radius_on_and_not_a_little_before() -> None
         assert certificate.alarm is (radii[-1] * (1 - 1e-12) >= 0.5)
         assert not certificate.alarm or certificate.at_most(0.15) <= 0.5
     assert any(0.45 < radius < 0.5 for radius in radii) and any(0.5 <= radius < 0.55 for radius in radii)
+
+
+def test_the_captions_count_no_change_beyond_both_radii_and_no_vote_beyond_an_alarms_bound() -> None:
+    record = make_record(*make_run(make_masks(m=600, sharpness=3.0)))
+    both = record["label_and_map"]["l2"] / record["spec"]["sigma"]
+    for factor, inside in ((0.99, 2), (1.01, 1), (1.09, 1)):
+        record["ledger"][3]["norm"] = factor * both
+        assert f"Under {inside} of 3 tested changes" in " ".join(captions(record).paragraphs[2]), factor
+    fixed = np.tile(np.arange(16) < 4, (600, 1)).astype(np.int64)
+    record = make_record(*make_run(fixed, lungs=np.arange(16) > 9))
+    for upper, outside in ((0.2904, 70), (0.2999, 70), (0.3, 70), (0.3001, 69)):
+        record["regions"][0]["share_upper"] = upper
+        assert f"CAUTION: at least {outside} % of the votes" in captions(record).paragraphs[1][0], upper
