@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from monai_robustinterp.certificates.units import round_up
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackBudget:
@@ -74,8 +76,8 @@ class AttackResult:
         where = f"at {self.factor:g} times the certified radius"
         if self.broken:
             return (
-                f"broken {where}: with confidence {1 - self.budget.gamma:g} the expected vote map keeps fewer than "
-                f"{self.certified_overlap} of the reported cells."
+                f"broken {where}: with confidence 1 - {round_up(self.budget.gamma)} the expected vote map keeps fewer "
+                f"than {self.certified_overlap} of the reported cells."
             )
         return (
             f"not broken {where}: {self.overlap} of the reported cells are in the top-k of {self.budget.fresh_samples} "

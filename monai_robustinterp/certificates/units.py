@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
 from monai_robustinterp.certificates.resize import ResizeNorms
@@ -97,18 +97,17 @@ def round_down(value: float, digits: int) -> str:
     """A radius for print: never larger than the number, as a decimal with ``digits`` digits after the point."""
     if math.isinf(value):
         return "unbounded"
-    scaled = math.floor(value * 10**digits)
-    if scaled / 10**digits > value:
-        scaled -= 1
-    return f"{scaled / 10**digits:.{digits}f}"
+    return _in_digits(value, digits, ROUND_FLOOR)
 
 
 def round_up_to(value: float, digits: int) -> str:
     """A bound from above for print: never smaller than the number, as a decimal with ``digits`` digits."""
-    scaled = math.ceil(value * 10**digits)
-    if scaled / 10**digits < value:
-        scaled += 1
-    return f"{scaled / 10**digits:.{digits}f}"
+    return _in_digits(value, digits, ROUND_CEILING)
+
+
+def _in_digits(value: float, digits: int, rounding: str) -> str:
+    # In decimals: 100 times 0.57 is below 57 in floats.
+    return f"{Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), rounding):f}"
 
 
 def round_up(probability: float) -> str:

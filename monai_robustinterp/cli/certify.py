@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from monai_robustinterp.bundle import load_bundle
-from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.overlap import exact_beta, required_overlap
 from monai_robustinterp.certificates.region import ALARM_RADIUS
-from monai_robustinterp.certificates.units import readable
+from monai_robustinterp.certificates.units import readable, round_down, round_up, sum_up
 from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
@@ -28,6 +28,7 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import change_named
 from monai_robustinterp.geometry.lungs import LungMask
 from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_region
+from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.derived.deidentified import read_key
 from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, check_outputs
@@ -211,6 +212,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"monai-robustinterp: {summary.refused} inputs refused, see summary.json", file=sys.stderr)
     if not arguments.quiet:
         print(table(summary))
+        print(claimed(bundle.inferer))
         print(
             f"\nResults: {shown_path(arguments.output)}/ (summary.json; index.json maps the folders to their sources)"
         )
@@ -229,9 +231,9 @@ def table(summary: CohortSummary) -> str:
     lines.append(
         "L_max: certified radius of the map (population level), l2 over the network's input in [0, 1]; ceiling: that "
         "of a map that ignores the image, and L_max as a share of it; L_rerun: within which a second run for the same "
-        "finding reports as many of the cells; agree: share of noisy copies with the clean decision; L_label: radius "
-        "within which the smoothed network keeps it; covers: tested changes of the image "
-        "that lie within L_max, of those that apply. Certified: L_label and L_max are above 0."
+        "finding reports as many of the cells; agree: observed share of noisy copies with the clean decision; L_label: "
+        "radius within which the smoothed network keeps it; covers: tested changes of the image that lie within L_max, "
+        "of those that apply. Certified: L_label and L_max are above 0."
     )
     if lungs:
         lines.append(_LUNGS_LEGEND)
@@ -253,6 +255,18 @@ def table(summary: CohortSummary) -> str:
     return "\n".join(lines)
 
 
+def claimed(inferer: CertifiedSaliencyInferer) -> str:
+    """With which probability the radii of a table hold, and of how many cells they are."""
+    top_k, claim = inferer.recipe.top_k, inferer.claim
+    both = min(1.0, sum_up(claim.eta, claim.eta))
+    return (
+        f"Cells that stay: at least {required_overlap(top_k, claim.beta)} of {top_k}. Probability over the noise, per "
+        f"image: >= 1 - {round_up(claim.eta)} for each of L_label, L_max and (of all regions) L_lungs and ALARM; "
+        f">= 1 - {round_up(both)} for L_label and L_max together, and for L_rerun, which is about any one change that "
+        "does not know the noise of the second run."
+    )
+
+
 def _row(result: ImageResult, *, lungs: bool) -> str:
     if result.status in ("refused", SAME_FILM):
         return f"{result.number:>3}  {'refused: ' if result.status == 'refused' else ''}{result.reason}"
@@ -271,14 +285,14 @@ def _row(result: ImageResult, *, lungs: bool) -> str:
     status = f"{result.status}, ALARM" if result.alarm else result.status
     return (
         f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
-        f"{result.n_samples:>6} {result.label_agreement:>6.3f} {radii}  {status}{note}"
+        f"{result.n_samples:>6} {round_down(result.label_agreement or 0.0, 3):>6} {radii}  {status}{note}"
     )
 
 
 def _of_the_lungs(result: ImageResult) -> str:
     if result.lungs_observed is None:
         return f" {'-':>5} {'-':>7}"
-    return f" {result.lungs_observed:>5.2f} {readable(result.lungs_radius or 0.0):>7}"
+    return f" {round_down(result.lungs_observed, 2):>5} {readable(result.lungs_radius or 0.0):>7}"
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.certificate import Certificate
 from monai_robustinterp.certificates.ledger import covers, radius_in_noise
+from monai_robustinterp.certificates.units import readable, round_up, round_up_to
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.noise.shape import noise_of_spec
 
@@ -49,14 +50,17 @@ class OtherImage:
         noise = noise_of_spec(spec)
         norm = noise.norm(self.values.astype(np.float64) - image.detach().cpu().numpy())
         radius = radius_in_noise(certificate.l_max, spec.sigma)
-        apart = f"the inputs differ by {norm:.4g} noise standard deviations, and L_max is {float(radius):.4g} of them"
+        apart = (
+            f"the inputs differ by {round_up_to(norm, 4)} noise standard deviations (rounded up), and L_max is "
+            f"{readable(float(radius))} of them (rounded down)"
+        )
         if not covers(radius, norm):
             return f"not covered: {apart}. Nothing is claimed about this pair."
         return (
-            f"covered at the population level, confidence {1 - certificate.eta:g} per image: {apart}; at least "
-            f"{certificate.overlap} of the {spec.top_k} reported cells are in the expected top-{spec.top_k} of the "
-            "other image. For the second run (L_rerun) the other image must be chosen before its noise, not after a "
-            "look at its votes."
+            f"covered at the population level, with probability >= 1 - {round_up(certificate.eta)} over the noise, per "
+            f"image: {apart}; at least {certificate.overlap} of the {spec.top_k} reported cells are in the expected "
+            f"top-{spec.top_k} of the other image. For the second run (L_rerun) the other image must be chosen before "
+            "its noise, not after a look at its votes."
         )
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from monai_robustinterp.certificates.certificate import Family
 from monai_robustinterp.certificates.curve import OverlapCurve
+from monai_robustinterp.certificates.units import round_up
 
 Array = npt.NDArray[np.float64]
 
@@ -44,8 +45,8 @@ def curve_figure(curve: OverlapCurve) -> Figure:
     axes.set_xlabel("l2 radius over the values of the network's input (display range = [0, 1])")
     axes.set_ylabel(f"share of the reported top-{curve.spec.top_k} that stays")
     axes.set_title(
-        f"population, confidence {1 - curve.eta:g} per image, all points at once; sigma = {curve.spec.sigma:g}, "
-        f"{curve.spec.n_samples} copies",
+        f"population, probability >= 1 - {round_up(curve.eta)} per image, all points at once; "
+        f"sigma = {curve.spec.sigma:g}, {curve.spec.n_samples} copies",
         fontsize=9,
     )
     axes.legend(fontsize=8)

@@ -201,7 +201,7 @@ def test_against_another_image_says_whether_this_pair_is_covered(tmp_path, capsy
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     (tmp_path / "none.png").write_text("no image")
     words = {
-        "noisy": "covered at the population level, confidence 0.999 per image: the inputs differ by ",
+        "noisy": "covered at the population level, with probability >= 1 - 0.001 over the noise, per image: the ",
         "other": "not covered: the inputs differ by ",
         "none": "not compared, since it cannot be read: ",
     }

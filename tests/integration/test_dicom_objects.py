@@ -193,7 +193,13 @@ def test_the_report_states_the_records_numbers_and_never_more(
         close = [n for c, n, u, _ in found if (c, u) == (concept, unit) and n == pytest.approx(value, rel=1e-8)]
         assert close and max(close) <= value, concept
     (agreed,) = (inner for concept, _, _, inner in found if concept == "RADIUS_LABEL")
-    assert agreed == ["POPULATION", 0.99], "level, and 1 - eta in decimals"
+    assert sorted(agreed, key=str) == [0.99, "L2", "POPULATION"], "norm, level, and 1 - eta in decimals"
+    # A radius without its norm, or a bound without level and confidence, may be read as another number.
+    norms = {"L2", "L2_STORED", "L_INF", "RMS_GRAY", "RENYI", "NEYMAN_PEARSON", "PAIRS"}
+    assert not [(one, inner) for one, _, _, inner in found if one.startswith("RADIUS") and not norms & set(inner)]
+    bounds = {concept: inner for concept, _, _, inner in found if concept in ("LUNGS_AT_LEAST", "LUNGS_AT_MOST")}
+    assert len(bounds) == 2 and lungs["l2"] > 0
+    assert all(sorted(inner, key=str) == [0.99, "POPULATION", "WITHIN_MAP"] for inner in bounds.values())
     # An estimate says that it claims nothing.
     assert sum("PLUG_IN" in inner for concept, _, _, inner in found if concept == "RADIUS_MAP") >= 2
 
@@ -224,7 +230,17 @@ def test_an_abstaining_report_has_no_radius_of_the_map(tmp_path: Path, picture: 
     assert dciodvfy_errors(folder / "report.dcm") == []
     claimed = [name for name, _, _, inner in numbers(report) if name.startswith("RADIUS") and "POPULATION" in inner]
     assert claimed == []
+    # Nor a share of the cells that is certified to stay.
+    assert not {name for name, *_ in numbers(report)} & {"BETA", "OVERLAP"}
     assert b"Stability: abstain" in (folder / "contours.dcm").read_bytes()
+
+
+def test_printed_norms_are_rounded_up_and_a_beta_may_be_a_fraction(tmp_path: Path, picture: Picture) -> None:
+    made = record_with_lungs(beta="1/3")
+    made["ledger"][0] |= {"norm": 0.00001}
+    report = pydicom.dcmread(written(tmp_path, picture, made, ("sr",)) / "report.dcm")
+    assert [value for name, value, _, _ in numbers(report) if name == "BETA"] == [pytest.approx(1 / 3, rel=1e-8)]
+    assert b"(0.0001 standard deviations of the noise)" in (tmp_path / "report.dcm").read_bytes()
 
 
 def test_own_codes_fit_their_attributes() -> None:

@@ -209,7 +209,7 @@ def test_the_figure_shows_the_claims_as_steps_and_names_them() -> None:
     (axes,) = figure.axes
     assert "l2 radius" in axes.get_xlabel() and "network's input" in axes.get_xlabel()
     assert "top-12 that stays" in axes.get_ylabel()
-    assert "population, confidence 0.99 per image" in axes.get_title()
+    assert "population, probability >= 1 - 0.01 per image" in axes.get_title()
     lines = {line.get_label(): line for line in axes.lines}
     assert len(lines) == 5
     control = next(line for label, line in lines.items() if "fixed map" in label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from itertools import combinations
 
 import mpmath
@@ -372,3 +373,11 @@ def test_wrong_arguments_are_refused(changes: dict[str, float]) -> None:
     arguments = {"swaps": 2, "sigma": 1.0, "eta_pairs": 0.01, "eta_marginal": 0.01} | changes
     with pytest.raises(ValueError, match="must"):
         pairs_radius(votes, **arguments)
+
+
+def test_a_majority_is_shown_from_a_tenth_of_the_level_on_and_not_a_little_before() -> None:
+    """The tail at one half in whole numbers: a reversal may spend a tenth of the level, and no more."""
+    for n, wins in ((60, 45), (200, 140), (31, 27)):
+        tail = sum(math.comb(n, won) for won in range(wins, n + 1)) / 2**n
+        low, high = majority_bounds(np.array([wins, wins]), np.array([n, n]), level=[tail / 0.1005, tail / 0.0995])
+        assert low == 0 and high > 0.5, (n, wins)

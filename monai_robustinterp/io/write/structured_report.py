@@ -14,6 +14,8 @@ from pydicom.sr.coding import Code
 
 from monai_robustinterp._version import __version__
 from monai_robustinterp.certificates.ledger import applied, change_label
+from monai_robustinterp.certificates.overlap import exact_beta
+from monai_robustinterp.certificates.units import round_up_to
 from monai_robustinterp.io.derived.translation import MANUFACTURER
 from monai_robustinterp.io.write.codes import (
     CELLS,
@@ -89,16 +91,16 @@ def _finding(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
 def _map(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
     """What is certified of the map, level by level."""
     record, claim, rerun = source.record, source.record["claim"], source.record["rerun"]
-    eta = (claim["eta"],)
+    eta, native = (claim["eta"],), record.get("native", {}).get("l2") or 0
+    stay = [_number("BETA", float(exact_beta(claim["beta"]))), _number("OVERLAP", claim["overlap"], CELLS)]
     numbers = [
-        _number("BETA", float(claim["beta"])),
-        _number("OVERLAP", claim["overlap"], CELLS),
+        *(stay if claim["l_max"]["l2"] > 0 else []),
         _number("OVERLAP_CHANCE", claim["overlap_by_chance"], CELLS),
         _number("CONFIDENCE_ALL", _confidence(record["all_claims"]["eta"])),
         *_radius("RADIUS_MAP", claim["l_max"]["l2"], method=own("L2"), etas=eta),
         *_radius("RADIUS_MAP", claim["l_max"]["rms_gray_levels"], method=own("RMS_GRAY"), unit=GRAY_LEVELS, etas=eta),
         *_radius("RADIUS_MAP", claim["l_max"]["l_inf"], method=own("L_INF"), etas=eta),
-        *_radius("RADIUS_NATIVE", record.get("native", {}).get("l2") or 0, unit=STORED_UNITS, etas=eta),
+        *_radius("RADIUS_NATIVE", native, method=own("L2_STORED"), unit=STORED_UNITS, etas=eta),
         *_radius("RADIUS_RERUN", rerun["l2"], level="rerun", etas=(rerun["eta"], rerun["eta_rerun"])),
         *_radius("RADIUS_CEILING", claim["ceiling"]["l2"], level=None),
     ]
@@ -118,11 +120,13 @@ def _lungs(source: ObjectSource) -> Iterator[sr.MeasurementsAndQualitativeEvalua
     entry = next((entry for entry in source.record.get("regions", ()) if "alarm" in entry), None)
     failure = source.record.get("lungs", {}).get("failure")
     if entry is not None:
+        eta, place = (entry["eta"],), "WITHIN_MAP" if entry["l2"] > 0 else "AT_IMAGE"
+        where = {"level": _LEVELS["population"], "method": own(place)}
         numbers = [
             _number("LUNGS_OBSERVED", entry["observed"]),
-            _number("LUNGS_AT_LEAST", entry["at_least"]),
-            _number("LUNGS_AT_MOST", entry["at_most"], rounded=_UP),
-            *_radius("RADIUS_LUNGS", entry["radius_above_half"]["l2"], etas=(entry["eta"],)),
+            _claimed(_number("LUNGS_AT_LEAST", entry["at_least"], **where), eta),
+            _claimed(_number("LUNGS_AT_MOST", entry["at_most"], rounded=_UP, **where), eta),
+            *_radius("RADIUS_LUNGS", entry["radius_above_half"]["l2"], etas=eta),
         ]
         alarm = codes.SCT.Present if entry["alarm"] else codes.SCT.Absent
         yield _group(source, "lungs", numbers, [("CLAIM", entry["sentence"])], evaluations={own("ALARM"): alarm})
@@ -146,7 +150,7 @@ def _change(entry: Mapping[str, Any]) -> str:
     if entry["norm"] is None:
         return f"{name}: does not apply: {entry['reason']}"
     covered = "covered" if entry["covered"] else "not covered"
-    return f"{name}: {covered} ({entry['norm']:.4g} standard deviations of the noise)"
+    return f"{name}: {covered} ({round_up_to(entry['norm'], 4)} standard deviations of the noise)"
 
 
 def _group(
@@ -203,20 +207,24 @@ def _radius(
     method: Code | None = None,
     unit: Code = INPUT_UNITS,
 ) -> list[sr.Measurement]:
-    """A radius with its level and confidence; none where it is 0 or not bounded, of which the sentences tell."""
+    """A radius with its norm, level and confidence; none where it is 0 or not bounded, of which the sentences tell."""
     number = float(value)
     if not 0 < number < math.inf:
         return []
-    made = _number(name, number, unit, level=_LEVELS[level] if level else None, method=method)
-    if etas:
-        confidence = sr.NumContentItem(
-            name=own("CONFIDENCE"),
-            value=_confidence(*etas),
-            unit=codes.UCUM.NoUnits,
-            relationship_type=sr.RelationshipTypeValues.HAS_PROPERTIES,
-        )
-        made[0].ContentSequence = [*made[0].get("ContentSequence", []), confidence]
-    return [made]
+    made = _number(name, number, unit, level=_LEVELS[level] if level else None, method=method or own("L2"))
+    return [_claimed(made, etas) if etas else made]
+
+
+def _claimed(made: sr.Measurement, etas: tuple[float, ...]) -> sr.Measurement:
+    """A number with the confidence that it holds with."""
+    confidence = sr.NumContentItem(
+        name=own("CONFIDENCE"),
+        value=_confidence(*etas),
+        unit=codes.UCUM.NoUnits,
+        relationship_type=sr.RelationshipTypeValues.HAS_PROPERTIES,
+    )
+    made[0].ContentSequence = [*made[0].get("ContentSequence", []), confidence]
+    return made
 
 
 def _confidence(*etas: float) -> float:
