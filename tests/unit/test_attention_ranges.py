@@ -20,8 +20,8 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
 from monai_robustinterp.networks.findings import Findings
-from monai_robustinterp.noise.counter import CounterNoise
 from monai_robustinterp.noise.changes import make_semantic_noise
+from monai_robustinterp.noise.counter import CounterNoise
 from monai_robustinterp.noise.gray_changes import BrightnessNoise, ContrastNoise, GammaNoise, SlopeNoise
 from monai_robustinterp.noise.semantic import SemanticNoise
 from monai_robustinterp.noise.shift_changes import ShiftDownNoise, ShiftNoise

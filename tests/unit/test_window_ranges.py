@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.cases import collected
-from tests.support.dicom_factory import make_dx
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.reader import ChestXRayReader
 from monai_robustinterp.noise.changes import make_semantic_noise
 from monai_robustinterp.noise.window_changes import Window, WindowCenterNoise, WindowWidthNoise
+from tests.support.cases import collected
+from tests.support.dicom_factory import make_dx
 
 CENTER, WIDTH = 1900.5, 2750.0
 
