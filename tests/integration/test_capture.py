@@ -13,12 +13,12 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import SaliencyBundle, SecondaryCaptureWriter, certify_image, load_bundle, save
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.io.write.result import result_meta
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import bundle_folder, shipped_bundle
@@ -31,6 +30,7 @@ from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.lists import CohortSummary
 from monai_robustinterp.run.lock import output_folder
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp import SaliencyBundle, certify_image, load_bundle, save
 from monai_robustinterp.audit import read_record, verify
@@ -30,6 +29,7 @@ from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import caption_lines
 from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR
 from monai_robustinterp.visualize.overlay import outline
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 from tests.support.lungs import LEFT, RIGHT, boxed
 from tests.support.networks import TinyClassifier
