@@ -254,7 +254,7 @@ def _tally(film: Film, recipe: Recipe, copies: _Copies, spec: SmoothingSpec) -> 
         digest=digest,
         stream=CounterNoise(seed=spec.seed, image_hash=digest, protocol=SEMANTIC_PROTOCOL),
         noise=copies,
-        attribute=partial(attribute_copies, recipe.interpreter, target=spec.target),
+        attribute=partial(attribute_copies, recipe.interpreter, targets=[spec.target]),
         finds=lambda logits: recipe.findings.finds(logits, spec.target),
         top_k=spec.top_k,
         cell_size=spec.cell_size,

@@ -14,6 +14,7 @@ from monai_robustinterp.certificates.overlap import exact_beta
 from monai_robustinterp.certificates.region import ALARM_RADIUS
 from monai_robustinterp.certificates.units import readable
 from monai_robustinterp.cli.arguments import (
+    EVERY_FINDING,
     add_classifier_arguments,
     classifier_overrides,
     confidence,
@@ -34,7 +35,7 @@ from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OUTPUTS, Captur
 from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
-from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
+from monai_robustinterp.run.lists import NOTHING_FOUND, SAME_FILM, CohortSummary, ImageResult
 from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.types import Precision
 
@@ -45,6 +46,11 @@ _LUNGS_LEGEND = (
     "most votes are expected outside the lungs. Certified by itself says nothing about where the map looks."
 )
 
+_FINDINGS_LEGEND = (
+    "Findings of one image share its confidence: eta is split over them, and each kind of claim (map, decision, second "
+    "run, regions) holds for all of them together."
+)
+
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
 
@@ -52,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments; a value that is not given is the bundle's."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    add_classifier_arguments(parser)
+    add_classifier_arguments(
+        parser,
+        targets="a name, an index, 'predicted', or 'found': every finding of the image, each with its part of eta",
+    )
     parser.add_argument(
         "--interpreter",
         type=interpreter,
@@ -195,6 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
             bundle=bundle,
             regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
+            every_finding=arguments.target == EVERY_FINDING,
             overwrite=arguments.overwrite,
             options=options,
             show_progress=not arguments.quiet,
@@ -240,6 +250,8 @@ def table(summary: CohortSummary) -> str:
     )
     if lungs:
         lines.append(_LUNGS_LEGEND)
+    if any("/" in result.folder for result in summary.results):
+        lines.append(_FINDINGS_LEGEND)
     lines += [
         f"{result.number:>3}  against the other image: {result.against}" for result in summary.results if result.against
     ]
@@ -259,7 +271,7 @@ def table(summary: CohortSummary) -> str:
 
 
 def _row(result: ImageResult, *, lungs: bool) -> str:
-    if result.status in ("refused", SAME_FILM):
+    if result.status in ("refused", SAME_FILM, NOTHING_FOUND):
         return f"{result.number:>3}  {'refused: ' if result.status == 'refused' else ''}{result.reason}"
     label, renyi, l_max, ceiling, rerun = (
         f"{readable(l2 or 0.0):>7}"
@@ -275,7 +287,7 @@ def _row(result: ImageResult, *, lungs: bool) -> str:
     note = f"  ({remarks})" if remarks else ""
     status = f"{result.status}, ALARM" if result.alarm else result.status
     return (
-        f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
+        f"{result.number:>3}  {result.folder.partition('/')[0]:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
         f"{result.n_samples:>6} {result.label_agreement:>6.3f} {radii}  {status}{note}"
     )
 

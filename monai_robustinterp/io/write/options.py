@@ -23,7 +23,7 @@ class OutputOptions:
     """How results are written.
 
     Attributes:
-        outputs: of :data:`OUTPUTS`; "sc" is overlay.dcm.
+        outputs: of :data:`OUTPUTS`; "sc" is overlay.dcm. Without any there are certificate, votes and preview.
         capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
         transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
         reference: DICOM header whose patient and study the captures of other formats join.
@@ -43,11 +43,10 @@ class OutputOptions:
     deidentify_key: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.outputs if name not in OUTPUTS]
-        if unknown or not self.outputs:
+        if any(name not in OUTPUTS for name in self.outputs):
             raise InputRefused(
-                f"the outputs are {', '.join(self.outputs) or 'none'}; they must be one or more of "
-                f"{', '.join(OUTPUTS)}, with commas between them."
+                f"the outputs are {', '.join(self.outputs) or 'none'}; they must be of {', '.join(OUTPUTS)}, with "
+                "commas between them."
             )
         if "pseudocolor" in self.outputs and "pm" not in self.outputs:
             raise InputRefused("pseudocolor shows the parametric map in color, and needs it: choose the output pm too.")
