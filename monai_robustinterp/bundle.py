@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import warnings
@@ -68,6 +69,12 @@ class SaliencyBundle:
         self.preprocessing.log_stats = False
         self._weights = (network, network_sha256(network), file_sha256(weights))
         self._config_sha256 = file_sha256(self.root / _CONFIG)
+
+    def with_inferer(self, inferer: CertifiedSaliencyInferer) -> SaliencyBundle:
+        """The same classifier, certified in another way."""
+        made = copy.copy(self)
+        made.inferer = inferer
+        return made
 
     def preprocessed(self, loaded: Mapping[str, Any]) -> Any:
         """The network's input [1, H, W] of what the first transform loaded.

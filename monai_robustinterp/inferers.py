@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,9 +24,10 @@ from monai_robustinterp.io.write.result import result_meta
 from monai_robustinterp.networks.denoised import Denoiser
 from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.networks.provenance import provenance
+from monai_robustinterp.smoothing.case import single_channel
 from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.smoothing.input_check import InputStatistics
-from monai_robustinterp.smoothing.recipe import Progress, Recipe, single_channel
+from monai_robustinterp.smoothing.recipe import Enough, Progress, Recipe
 from monai_robustinterp.types import Activation, Region, SmoothingSpec, VoteMap
 
 
@@ -225,19 +227,64 @@ class CertifiedSaliencyInferer(Inferer):
             ValueError: as there.
             NonFiniteMapError: as there; one image that cannot be voted ends the run of all.
         """
-        images, claim = list(images), self._claim(until_radius)
+        images = list(images)
+        enough = self._enough(images, until_radius)
+        return self.recipe.vote(images, network, progress, regions=regions, enough=enough)
+
+    def vote_each(
+        self,
+        image: torch.Tensor,
+        network: nn.Module,
+        targets: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        until_radius: float | None = None,
+    ) -> list[tuple[VoteMap, SmoothingSpec]]:
+        """Streams the votes for several findings of one image from the same copies; eta is split over them.
+
+        Args:
+            image: as in :meth:`vote`.
+            network: as there.
+            targets: indices of the findings' logits, fixed before the noise, such as those of ``recipe.found``.
+            progress: as there.
+            regions: as there.
+            until_radius: as there, for each finding.
+
+        Returns:
+            Of each finding what :meth:`vote` of its inferer (:meth:`of_each`) gives.
+
+        Raises:
+            InputRefused: as there.
+            ValueError: as there, or without a finding.
+            NonFiniteMapError: as there.
+        """
+        enough = self.of_each(targets)[0]._enough([image], until_radius)
+        return self.recipe.vote_each(image, network, targets, progress, regions=regions, enough=enough)
+
+    def of_each(self, targets: Sequence[int]) -> list[CertifiedSaliencyInferer]:
+        """An inferer for each of several findings of one image, with its target and its part of eta."""
+        each = []
+        for target in targets:
+            one = copy.copy(self)
+            one.claim, one.recipe = self.claim.of_each(len(targets)), dataclasses.replace(self.recipe, target=target)
+            each.append(one)
+        return each
+
+    def _enough(self, images: Sequence[torch.Tensor], until_radius: float | None) -> Enough:
+        """Whether decision and map are both certified up to the radius that was asked for."""
+        claim = self._claim(until_radius)
         for image in images:
             # A claim that is none is refused before any work.
             swap_count(self.recipe.top_k, claim.beta, self.recipe.check_grid(single_channel(image)))
 
         def enough(votes: VoteMap, spec: SmoothingSpec) -> bool:
-            """Whether decision and map are both certified up to the radius that was asked for."""
             if claim.until_radius is None:
                 return False
             certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
             return min(certificate.l_max, certificate.label.l2) >= claim.until_radius
 
-        return self.recipe.vote(images, network, progress, regions=regions, enough=enough)
+        return enough
 
     def result(
         self,

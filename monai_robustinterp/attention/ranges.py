@@ -307,7 +307,7 @@ def _tally(film: Film, recipe: Recipe, copies: _Copies, spec: SmoothingSpec) -> 
         digest=digest,
         stream=CounterNoise(seed=spec.seed, image_hash=digest, protocol=SEMANTIC_PROTOCOL),
         noise=copies,
-        attribute=partial(recipe.attribute, target=spec.target),
+        attribute=partial(recipe.attribute, targets=[spec.target]),
         finds=lambda logits: recipe.findings.finds(logits, spec.target),
         top_k=spec.top_k,
         cell_size=spec.cell_size,

@@ -113,6 +113,15 @@ def of_all_claims(eta: float, *, curve: bool) -> str:
     return f"All claims of this record{beside} hold together with probability >= 1 - {raised(eta)}, per image."
 
 
+def of_the_split(findings: int, eta: float) -> str:
+    """What holds for all findings of an image together."""
+    return (
+        f"Findings of the network in this image: {findings}. eta is split over them in equal parts: each kind of claim "
+        "(map, decision, second run, regions) holds for all of them together with probability >= 1 - "
+        f"{raised(eta)}, per image."
+    )
+
+
 def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: float) -> str:
     """Status of the rerun level, whose fresh run has the same eta as the first."""
     if not l2 > 0:

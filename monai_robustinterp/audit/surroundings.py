@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from monai_robustinterp.audit import sentences
@@ -34,22 +35,42 @@ _NO_RADIUS = "no radius in stored units: "
 
 def finding(case: Case) -> dict[str, Leaf]:
     """Expectation of ``finding``: the score is the softmax or the sigmoid of the stored logit."""
-    votes, target = case.votes, case.votes.spec["target"]
-    logits = [MP.mpf(logit) for logit in votes.logits]
-    softmax = MP.exp(logits[target]) / sum(MP.exp(logit) for logit in logits)
-    sigmoid = 1 / (1 + MP.exp(-logits[target]))
-    largest = max(logits) == logits[target] and target == logits.index(max(logits))
-    readings = [(near(softmax), largest), (near(sigmoid), logits[target] > 0)]
-    entry = case.record.get("finding")
-    found = entry.get("score") if isinstance(entry, Mapping) else None
-    fitting = [reading for reading in readings if not reading[0].problem(found)] or readings[:1]
-    decided = votes.decision in [decision for _, decision in fitting]
+    votes, fitting = case.votes, _readings(case)
+    decided = votes.decision in [reading.decision for reading in fitting]
     return {
         "name": HashOnly(str),
-        "score": fitting[0][0],
+        "score": fitting[0].score,
         "decision": Same(votes.decision) if decided else Judged("the logits of the clean image say the opposite"),
         "label_agreement": near(MP.mpf(votes.agreeing_copies) / votes.n_samples),
     }
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The logits of the clean image as those of exclusive classes, or of independent findings.
+
+    Attributes:
+        score: of the target.
+        decision: whether the target is found.
+        found: how many are.
+    """
+
+    score: Leaf
+    decision: bool
+    found: int
+
+
+def _readings(case: Case) -> list[_Reading]:
+    """The readings that the recorded score fits; the first one if none does."""
+    target, logits = case.votes.spec["target"], [MP.mpf(logit) for logit in case.votes.logits]
+    softmax = MP.exp(logits[target]) / sum(MP.exp(logit) for logit in logits)
+    sigmoid = 1 / (1 + MP.exp(-logits[target]))
+    largest = max(logits) == logits[target] and target == logits.index(max(logits))
+    exclusive = _Reading(near(softmax), largest, 1)
+    independent = _Reading(near(sigmoid), bool(logits[target] > 0), sum(bool(logit > 0) for logit in logits))
+    entry = case.record.get("finding")
+    score = entry.get("score") if isinstance(entry, Mapping) else None
+    return [one for one in (exclusive, independent) if not one.score.problem(score)] or [exclusive]
 
 
 def votes(case: Case) -> dict[str, Any]:
@@ -132,6 +153,22 @@ def lungs(case: Case) -> dict[str, Leaf]:
         "sha256": HashOnly(str, form="([0-9a-f]{64})?"),
         "confidence": HashOnly(float, no_share),
         "failure": Same(None) if has_segmented_lungs(case) else HashOnly(str),
+    }
+
+
+def split(case: Case) -> dict[str, Leaf]:
+    """Expectation of ``split``: the parts of all findings do not exceed their eta.
+
+    How many there are follows from the stored logits: those above 0, or one of exclusive classes.
+    """
+    findings, eta = case.number("split", "findings"), case.number("split", "eta")
+    agree = case.votes.decision and findings in [reading.found for reading in _readings(case)]
+    other = "" if agree else "the logits of the clean image say otherwise"
+    exceeded = "" if findings * MP.mpf(case.eta) <= MP.mpf(eta) < 1 else "the parts of eta exceed it, or it is none"
+    return {
+        "findings": HashOnly(int, other),
+        "eta": HashOnly(float, exceeded),
+        "sentence": Same(sentences.of_the_split(int(findings), eta)),
     }
 
 

@@ -120,6 +120,8 @@ def _expected(case: Case) -> dict[str, Any]:
         "provenance": _all_same(votes.provenance),
         "content_sha256": Same(surroundings.content_sha256(case.record)),
     }
+    if "split" in case.record:
+        expected["split"] = surroundings.split(case)
     if votes.regions:
         expected["regions"] = regions(case)
     if "lungs" in case.record or surroundings.has_segmented_lungs(case):

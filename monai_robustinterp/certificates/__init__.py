@@ -9,6 +9,7 @@ from monai_robustinterp.certificates.certificate import Radius as Radius
 from monai_robustinterp.certificates.certificate import Status as Status
 from monai_robustinterp.certificates.certify import certify_votes as certify_votes
 from monai_robustinterp.certificates.confidence import mass_weighted_bounds as mass_weighted_bounds
+from monai_robustinterp.certificates.findings import CertifiedFindings as CertifiedFindings
 from monai_robustinterp.certificates.label import certify_label as certify_label
 from monai_robustinterp.certificates.label import label_and_map as label_and_map
 from monai_robustinterp.certificates.neyman_pearson import neyman_pearson_radius as neyman_pearson_radius

@@ -15,6 +15,7 @@ from monai_robustinterp.certificates.overlap import BetaLike
 from monai_robustinterp.certificates.region import region_statements
 from monai_robustinterp.certificates.rerun import rerun_radius
 from monai_robustinterp.certificates.serialize import certificate_to_json
+from monai_robustinterp.certificates.split import Split
 from monai_robustinterp.certificates.units import round_up, sum_up
 from monai_robustinterp.files import sealed
 from monai_robustinterp.types import SmoothingSpec, VoteMap
@@ -30,17 +31,24 @@ class Claim:
             regions together.
         until_radius: the radius at which sampling was to stop, if it had looks.
         until_covers: name of the change of the image that this radius covers, if it was asked for that.
+        split: the findings of the image that share an eta, of which this one is a part; None for one by itself.
     """
 
     beta: BetaLike
     eta: float
     until_radius: float | None = None
     until_covers: str | None = None
+    split: Split | None = None
 
     @property
     def stops_early(self) -> bool:
         """Whether sampling may stop at a look."""
         return self.until_radius is not None or self.until_covers is not None
+
+    def of_each(self, findings: int) -> Claim:
+        """The claim on each of so many findings of one image."""
+        split = Split(findings=findings, eta=self.eta)
+        return dataclasses.replace(self, eta=split.part, split=split)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,8 @@ def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str
     }
     if votes.regions:
         record["regions"] = region_statements(votes, spec, eta=eta, l2=certificate.l_max)
+    if claim.split is not None:
+        record["split"] = claim.split.to_json()
     if spec.looks:
         record["sampling"] = _sampling(spec, claim)
     return record

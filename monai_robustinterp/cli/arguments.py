@@ -115,14 +115,25 @@ def _value(text: str) -> Any:
     return found
 
 
-def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds those that choose classifier, finding and device."""
+EVERY_FINDING = "found"
+"""Target of ``certify`` for every finding of the image."""
+
+
+def add_classifier_arguments(
+    parser: argparse.ArgumentParser, *, targets: str = "a name, an index, or 'predicted'"
+) -> None:
+    """Adds those that choose classifier, finding and device.
+
+    Args:
+        parser: of a command.
+        targets: what its target may be, for the help.
+    """
     parser.add_argument(
         "--bundle",
         metavar="DIR",
         help="MONAI bundle of the classifier (trusted: it is code), or the name of a shipped one; ./NAME is a folder",
     )
-    parser.add_argument("--target", metavar="NAME", help="finding to explain: a name, an index, or 'predicted'")
+    parser.add_argument("--target", metavar="NAME", help=f"finding to explain: {targets}")
     parser.add_argument("--device", type=_device, help="torch device, such as cpu or cuda:0")
 
 
@@ -136,7 +147,12 @@ def classifier_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     # A name goes into the configuration as text; a leading $, @ or % would be evaluated by MONAI.
     if target is not None and target[:1] in "$@%":
         raise InputRefused(f"target {target!r} is no name of a finding.")
-    if target == "predicted":
+    if target == EVERY_FINDING and arguments.command != "certify":
+        raise InputRefused(
+            "--target found is of certify alone, and this command explains one target: give it a name, an index, or "
+            "'predicted'."
+        )
+    if target in ("predicted", EVERY_FINDING):
         target = "$None"
     elif target is not None and target.isdecimal():
         target = int(target)

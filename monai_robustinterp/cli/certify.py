@@ -14,6 +14,7 @@ from monai_robustinterp.certificates.overlap import exact_beta, required_overlap
 from monai_robustinterp.certificates.region import ALARM_RADIUS
 from monai_robustinterp.certificates.units import readable, round_down, round_up, sum_up
 from monai_robustinterp.cli.arguments import (
+    EVERY_FINDING,
     add_classifier_arguments,
     classifier_overrides,
     confidence,
@@ -31,11 +32,11 @@ from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_re
 from monai_robustinterp.inferers import CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.derived.deidentified import read_key
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, check_outputs
-from monai_robustinterp.io.write.overlay import Capture, read_reference
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OUTPUTS, Capture, OutputOptions
+from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
-from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
+from monai_robustinterp.run.lists import NOTHING_FOUND, SAME_FILM, CohortSummary, ImageResult
 from monai_robustinterp.smoothing.denoising import DenoiserGradient
 from monai_robustinterp.types import Precision
 
@@ -46,6 +47,11 @@ _LUNGS_LEGEND = (
     "most votes are expected outside the lungs. Certified by itself says nothing about where the map looks."
 )
 
+_FINDINGS_LEGEND = (
+    "Findings of one image share its confidence: eta is split over them, and each kind of claim (map, decision, second "
+    "run, regions) holds for all of them together."
+)
+
 HELP = "Certify the saliency of chest X-rays (DICOM, NIfTI, PNG, JPEG; files or folders)."
 
 
@@ -53,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments; a value that is not given is the bundle's."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    add_classifier_arguments(parser)
+    add_classifier_arguments(
+        parser,
+        targets="a name, an index, 'predicted', or 'found': every finding of the image, each with its part of eta",
+    )
     parser.add_argument(
         "--interpreter",
         type=interpreter,
@@ -91,7 +100,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs",
         type=lambda text: tuple(text.split(",")),
-        default=DEFAULT_OUTPUTS,
+        default=DEFAULT_OPTIONS.outputs,
         metavar="NAME,NAME...",
         help=f"files beside certificate, votes and preview: {', '.join(OUTPUTS)} (default: sc)",
     )
@@ -181,7 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
-        check_outputs(arguments.outputs)
+        options = _output_options(arguments)
         if arguments.until_covers is not None:
             change_named(arguments.until_covers)
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
@@ -190,19 +199,15 @@ def run(arguments: argparse.Namespace) -> int:
                 "--max-samples is the end of early stopping and needs --until-radius or --until-covers; --samples "
                 "sets a fixed number."
             )
-        reference = None if arguments.reference is None else read_reference(arguments.reference)
         summary = certify_cohort(
             arguments.inputs,
             arguments.output,
             bundle=bundle,
             regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
+            every_finding=arguments.target == EVERY_FINDING,
             overwrite=arguments.overwrite,
-            capture=arguments.capture,
-            reference=reference,
-            transfer_syntax=arguments.transfer_syntax,
-            outputs=arguments.outputs,
-            deidentify_key=None if arguments.deidentify is None else read_key(arguments.deidentify),
+            options=options,
             show_progress=not arguments.quiet,
         )
     except (InputRefused, OSError) as error:
@@ -217,6 +222,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"\nResults: {shown_path(arguments.output)}/ (summary.json; index.json maps the folders to their sources)"
         )
     return 1 if summary.refused else 0
+
+
+def _output_options(arguments: argparse.Namespace) -> OutputOptions:
+    return OutputOptions(
+        outputs=arguments.outputs,
+        capture=arguments.capture,
+        transfer_syntax=arguments.transfer_syntax,
+        reference=None if arguments.reference is None else read_reference(arguments.reference),
+        deidentify_key=None if arguments.deidentify is None else read_key(arguments.deidentify),
+    )
 
 
 def table(summary: CohortSummary) -> str:
@@ -237,6 +252,8 @@ def table(summary: CohortSummary) -> str:
     )
     if lungs:
         lines.append(_LUNGS_LEGEND)
+    if any("/" in result.folder for result in summary.results):
+        lines.append(_FINDINGS_LEGEND)
     lines += [
         f"{result.number:>3}  against the other image: {result.against}" for result in summary.results if result.against
     ]
@@ -268,7 +285,7 @@ def claimed(inferer: CertifiedSaliencyInferer) -> str:
 
 
 def _row(result: ImageResult, *, lungs: bool) -> str:
-    if result.status in ("refused", SAME_FILM):
+    if result.status in ("refused", SAME_FILM, NOTHING_FOUND):
         return f"{result.number:>3}  {'refused: ' if result.status == 'refused' else ''}{result.reason}"
     label, renyi, l_max, ceiling, rerun = (
         f"{readable(l2 or 0.0):>7}"
@@ -284,7 +301,7 @@ def _row(result: ImageResult, *, lungs: bool) -> str:
     note = f"  ({remarks})" if remarks else ""
     status = f"{result.status}, ALARM" if result.alarm else result.status
     return (
-        f"{result.number:>3}  {result.folder:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
+        f"{result.number:>3}  {result.folder.partition('/')[0]:<21} {result.finding[:24]:<24} {result.score:>5.2f} "
         f"{result.n_samples:>6} {round_down(result.label_agreement or 0.0, 3):>6} {radii}  {status}{note}"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,7 +21,8 @@ class Attribution:
     """Interpretation of a batch.
 
     Attributes:
-        maps: float [B, 1, H, W], raw values, larger = more important; not normalized.
+        maps: float [B, 1, H, W], raw values, larger = more important; not normalized. Of several targets
+            [B, targets, H, W].
         logits: float [B, classes] of the same forward pass.
     """
 
@@ -81,6 +82,22 @@ class Interpreter(ABC):
             ValueError: if the network's output is not [B, classes], the target is none of them, or no gradient flows.
         """
 
+    def attribute_each(self, network: nn.Module, inputs: torch.Tensor, targets: Sequence[int]) -> Attribution:
+        """Interprets a batch for several targets: the maps of :meth:`attribute`, [B, targets, H, W].
+
+        A method that can takes them from one forward pass; the others make one a target.
+
+        Args:
+            network: as there.
+            inputs: as there.
+            targets: indices of the explained logits, one at least.
+
+        Raises:
+            ValueError: as there.
+        """
+        each = [self.attribute(network, inputs, target) for target in targets]
+        return Attribution(maps=torch.cat([one.maps for one in each], dim=1), logits=each[0].logits)
+
 
 def _function_name(value: object) -> str:
     if not callable(value):
@@ -88,18 +105,20 @@ def _function_name(value: object) -> str:
     return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__name__)}"
 
 
-def attribute_copies(interpreter: Interpreter, network: nn.Module, copies: torch.Tensor, target: int) -> Attribution:
+def attribute_copies(
+    interpreter: Interpreter, network: nn.Module, copies: torch.Tensor, targets: Sequence[int]
+) -> Attribution:
     """Interprets noisy copies, each by the same function: together, or one by one where round-off would grow.
 
     Args:
         interpreter: the method.
         network: as for :meth:`Interpreter.attribute`.
         copies: float [B, C, H, W].
-        target: as there.
+        targets: as for :meth:`Interpreter.attribute_each`.
     """
     if not interpreter.amplifies_round_off:
-        return interpreter.attribute(network, copies, target)
-    each = [interpreter.attribute(network, copy[None], target) for copy in copies]
+        return interpreter.attribute_each(network, copies, targets)
+    each = [interpreter.attribute_each(network, copy[None], targets) for copy in copies]
     return Attribution(maps=torch.cat([one.maps for one in each]), logits=torch.cat([one.logits for one in each]))
 
 

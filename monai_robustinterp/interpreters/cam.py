@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
+from monai_robustinterp.interpreters.passes import target_logits
 from monai_robustinterp.interpreters.pooled_head import pooled_features, weighted_sum
 
 
@@ -33,6 +35,15 @@ class CAM(Interpreter):
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`; ValueError too if the network has no such head."""
-        features, logits, head = pooled_features(network, inputs, target, target_layer=self.target_layer)
-        maps = weighted_sum(features, head.weight[target].expand(len(inputs), -1), inputs)
-        return Attribution(maps=maps, logits=logits.detach())
+        return self.attribute_each(network, inputs, [target])
+
+    def attribute_each(self, network: nn.Module, inputs: torch.Tensor, targets: Sequence[int]) -> Attribution:
+        """See :meth:`Interpreter.attribute_each`: of a named layer from one forward pass."""
+        if self.target_layer is None and len(targets) > 1:
+            # The last layer on which a logit depends may be another one for each.
+            return super().attribute_each(network, inputs, targets)
+        features, logits, head = pooled_features(network, inputs, targets[0], target_layer=self.target_layer)
+        for target in targets[1:]:
+            target_logits(logits, target)
+        maps = [weighted_sum(features, head.weight[target].expand(len(inputs), -1), inputs) for target in targets]
+        return Attribution(maps=torch.cat(maps, dim=1), logits=logits.detach())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
-from monai_robustinterp.interpreters.layer_output import layer_gradient, positive_map
+from monai_robustinterp.interpreters.layer_output import layer_gradients, positive_map
 from monai_robustinterp.interpreters.spatial import Reshape, check_reshape
 
 
@@ -33,8 +34,19 @@ class GradCAM(Interpreter):
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        activation, gradient, logits = layer_gradient(
-            network, inputs, target, target_layer=self.target_layer, reshape=self.reshape
+        return self.attribute_each(network, inputs, [target])
+
+    def attribute_each(self, network: nn.Module, inputs: torch.Tensor, targets: Sequence[int]) -> Attribution:
+        """See :meth:`Interpreter.attribute_each`: of a named layer from one forward pass, and a backward one a target.
+
+        The backward passes end at the layer.
+        """
+        if self.target_layer is None and len(targets) > 1:
+            # The last layer on which a logit depends may be another one for each.
+            return super().attribute_each(network, inputs, targets)
+        activation, gradients, logits = layer_gradients(
+            network, inputs, targets, target_layer=self.target_layer, reshape=self.reshape
         )
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        return Attribution(maps=positive_map(activation, weights, inputs), logits=logits)
+        weights = [gradient.mean(dim=(2, 3), keepdim=True) for gradient in gradients]
+        maps = [positive_map(activation, weight, inputs) for weight in weights]
+        return Attribution(maps=torch.cat(maps, dim=1), logits=logits)

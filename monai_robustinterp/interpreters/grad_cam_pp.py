@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.base import Attribution, Interpreter
-from monai_robustinterp.interpreters.layer_output import layer_gradient, positive_map
+from monai_robustinterp.interpreters.layer_output import layer_gradients, positive_map
 from monai_robustinterp.interpreters.spatial import Reshape, check_reshape
 
 
@@ -41,8 +41,8 @@ class GradCAMpp(Interpreter):
 
     def attribute(self, network: nn.Module, inputs: torch.Tensor, target: int) -> Attribution:
         """See :meth:`Interpreter.attribute`."""
-        activation, gradient, logits = layer_gradient(
-            network, inputs, target, target_layer=self.target_layer, reshape=self.reshape
+        activation, (gradient,), logits = layer_gradients(
+            network, inputs, [target], target_layer=self.target_layer, reshape=self.reshape
         )
         # alpha shortened by g^2, whose float32 would be 0 for gradients below 1e-23.
         denominator = 2 + gradient * activation.sum(dim=(2, 3), keepdim=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from monai_robustinterp.interpreters.context.hooks import find_layer, recorded_output
-from monai_robustinterp.interpreters.passes import logit_gradient, target_logits
+from monai_robustinterp.interpreters.passes import logit_gradients, target_logits
 from monai_robustinterp.interpreters.spatial import Reshape, as_channels, chosen_layer
 
 
@@ -53,29 +55,30 @@ def layer_output(
     return output, logits
 
 
-def layer_gradient(
-    network: nn.Module, inputs: torch.Tensor, target: int, *, target_layer: str | None, reshape: Reshape
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A layer's channels, the gradient of each copy's target logit with respect to them, and the logits, detached.
+def layer_gradients(
+    network: nn.Module, inputs: torch.Tensor, targets: Sequence[int], *, target_layer: str | None, reshape: Reshape
+) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+    """A layer's channels, the gradients of each copy's target logits with respect to them, and the logits, detached.
 
     Args:
         network: as for :func:`layer_output`.
         inputs: as there.
-        target: as there.
-        target_layer: as there; None finds :func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer`.
+        targets: indices of the explained logits.
+        target_layer: as there; None finds :func:`~monai_robustinterp.interpreters.spatial.last_spatial_layer` of the
+            first target.
         reshape: as there.
 
     Returns:
-        Float [B, K, h, w] twice, and [B, classes].
+        Float [B, K, h, w], as much a target, and [B, classes].
 
     Raises:
         ValueError: as there, and if the network let no gradient through.
     """
-    layer = chosen_layer(network, inputs, target, target_layer=target_layer, reshape=reshape)
+    layer = chosen_layer(network, inputs, targets[0], target_layer=target_layer, reshape=reshape)
     images = inputs.detach().requires_grad_()
-    output, logits = layer_output(network, images, target, target_layer=layer, reshape=reshape)
-    gradient = logit_gradient(logits, target, output)
-    channels, slopes = (as_channels(one, reshape, size=inputs.shape[-2:]) for one in (output.detach(), gradient))
+    output, logits = layer_output(network, images, targets[0], target_layer=layer, reshape=reshape)
+    gradients = logit_gradients(logits, targets, output)
+    channels, *slopes = (as_channels(one, reshape, size=inputs.shape[-2:]) for one in (output.detach(), *gradients))
     return channels, slopes, logits.detach()
 
 

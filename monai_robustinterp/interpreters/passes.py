@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -45,29 +47,40 @@ def check_gradient(logits: torch.Tensor) -> None:
         )
 
 
-def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> torch.Tensor:
-    """Gradient of each copy's target logit with respect to its own part of ``source``.
+def logit_gradients(logits: torch.Tensor, targets: Sequence[int], source: torch.Tensor) -> list[torch.Tensor]:
+    """Gradient of each copy's target logits with respect to its own part of ``source``, a backward pass a target.
 
     Args:
         logits: float [B, classes]; copies do not depend on each other.
-        target: index of the explained logit.
-        source: the input, or a layer's output, [B, ...]; the gradient has its shape.
+        targets: indices of the explained logits.
+        source: the input, or a layer's output, [B, ...]; the gradients have its shape.
 
     Raises:
-        ValueError: if the network let no gradient through.
+        ValueError: if a target is out of range, or the network let no gradient through.
     """
     check_gradient(logits)
-    (gradient,) = torch.autograd.grad(logits[:, target].sum(), source, allow_unused=True)
-    if gradient is None:
-        raise ValueError(
-            "the explained logit does not depend on the layer that was chosen, or on the input: choose a layer that "
-            "the logits come from."
+    gradients: list[torch.Tensor] = []
+    for target in targets:
+        explained = target_logits(logits, target)[:, target].sum()
+        (gradient,) = torch.autograd.grad(
+            explained, source, allow_unused=True, retain_graph=len(gradients) < len(targets) - 1
         )
-    return gradient
+        if gradient is None:
+            raise ValueError(
+                "the explained logit does not depend on the layer that was chosen, or on the input: choose a layer "
+                "that the logits come from."
+            )
+        gradients.append(gradient)
+    return gradients
+
+
+def logit_gradient(logits: torch.Tensor, target: int, source: torch.Tensor) -> torch.Tensor:
+    """:func:`logit_gradients` of one target."""
+    return logit_gradients(logits, [target], source)[0]
 
 
 def input_gradient(network: nn.Module, inputs: torch.Tensor, target: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of each copy's target logit with respect to its input, and the logits, by one pass.
+    """:func:`input_gradients` of one target.
 
     Args:
         network: as for :meth:`~monai_robustinterp.interpreters.base.Interpreter.attribute`.
@@ -80,7 +93,27 @@ def input_gradient(network: nn.Module, inputs: torch.Tensor, target: int) -> tup
     Raises:
         ValueError: as there.
     """
+    (gradient,), logits = input_gradients(network, inputs, [target])
+    return gradient, logits
+
+
+def input_gradients(
+    network: nn.Module, inputs: torch.Tensor, targets: Sequence[int]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Gradient of each copy's target logits with respect to its input, and the logits, by one forward pass.
+
+    Args:
+        network: as for :meth:`~monai_robustinterp.interpreters.base.Interpreter.attribute`.
+        inputs: as there.
+        targets: as for :meth:`~monai_robustinterp.interpreters.base.Interpreter.attribute_each`.
+
+    Returns:
+        Float [B, C, H, W] a target, and [B, classes], detached.
+
+    Raises:
+        ValueError: as there.
+    """
     inputs = inputs.detach().requires_grad_()
     # A clone: a network that works in place may not overwrite a leaf.
-    logits = target_logits(network(inputs.clone()), target)
-    return logit_gradient(logits, target, inputs), logits.detach()
+    logits = target_logits(network(inputs.clone()), targets[0])
+    return logit_gradients(logits, targets, inputs), logits.detach()

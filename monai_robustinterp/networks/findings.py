@@ -59,6 +59,12 @@ class Findings:
         """Whether the network finds the target, bool [B]: arg-max, or logit > 0 for independent findings."""
         return logits[:, target] > 0 if self.activation == "sigmoid" else logits.argmax(dim=1) == target
 
+    def found(self, logits: npt.NDArray[np.float32]) -> tuple[int, ...]:
+        """The targets that the network finds in one image, logits [classes]: the arg-max, or all logits > 0."""
+        if self.activation == "softmax":
+            return (int(logits.argmax()),)
+        return tuple(int(target) for target in np.flatnonzero(logits > 0))
+
     def check(self, logits: torch.Tensor) -> None:
         """Refuses logits [B, classes] of which there are too few to decide anything.
 

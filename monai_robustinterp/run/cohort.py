@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from monai_robustinterp.bundle import SaliencyBundle
-from monai_robustinterp.certificates.ledger import applied, reached
-from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, check_source
-from monai_robustinterp.io.write.overlay import Capture, Reference
-from monai_robustinterp.io.write.result import save as save_result
-from monai_robustinterp.run.against import OtherImage, read_other
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OutputOptions
+from monai_robustinterp.io.write.outputs import check_source
+from monai_robustinterp.run.against import read_other
+from monai_robustinterp.run.every_finding import EveryFinding
 from monai_robustinterp.run.inputs import find_images
-from monai_robustinterp.run.kept import earlier_runs, kept_result
-from monai_robustinterp.run.lists import SAME_FILM, SUMMARY, CohortSummary, ImageResult, Lists
+from monai_robustinterp.run.lists import SUMMARY, CohortSummary, ImageResult, Lists
 from monai_robustinterp.run.lock import output_folder
 from monai_robustinterp.run.read_ahead import ImageRun, ReadAhead
+from monai_robustinterp.run.rows import rows
+from monai_robustinterp.run.work import OneTarget
 
 
 def certify_cohort(
@@ -32,12 +29,9 @@ def certify_cohort(
     regions: Sequence[RegionSource] = (),
     changes: Sequence[Change] = NAMED,
     against: str | Path | None = None,
+    every_finding: bool = False,
     overwrite: bool = False,
-    capture: Capture = "canvas",
-    reference: Reference | None = None,
-    transfer_syntax: str = "explicit",
-    outputs: Sequence[str] = DEFAULT_OUTPUTS,
-    deidentify_key: bytes | None = None,
+    options: OutputOptions = DEFAULT_OPTIONS,
     show_progress: bool = True,
     raise_if_refused: bool = False,
 ) -> CohortSummary:
@@ -54,14 +48,13 @@ def certify_cohort(
         regions: of every image, whose share of the votes is certified.
         changes: of every image, which the ledger tells of.
         against: another image file, of which the results say whether the claim covers it.
+        every_finding: certify every finding of each image in place of the bundle's target, as
+            :func:`~monai_robustinterp.run.every_finding.certify_findings` does. An image without findings is a result
+            that says so.
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
             this run would make the same one, and the image is refused if not. Where a replaced result did not certify
             the image and was made with other settings, the new record names it under ``selection``.
-        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
-        reference: DICOM header whose patient and study captures of other formats join.
-        transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
-        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; those that a kept result lacks are added.
-        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs; not with ``reference``.
+        options: which outputs, and how they are written; outputs that a kept result lacks are added.
         show_progress: a progress bar on stderr.
         raise_if_refused: raise in the end, for hosts that look at nothing but the exit code.
 
@@ -69,11 +62,8 @@ def certify_cohort(
         The summary; a refused input is a result with its reason and stops nothing.
 
     Raises:
-        InputRefused: if the output is no folder, a choice of files is refused, or with ``raise_if_refused``.
+        InputRefused: if the output is no folder, or with ``raise_if_refused``.
     """
-    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
-    written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
-    written |= {"capture": capture, "deidentify_key": deidentify_key}
     other = None if against is None else read_other(against, bundle)
     output = _folder(Path(output_dir))
     found = find_images(inputs)
@@ -87,27 +77,27 @@ def certify_cohort(
         lists.begin()
 
         def done(image: ImageRun) -> None:
-            result = _result(image, before=lists.first - 1, other=other)
-            summary.results.append(result)
+            results = rows(image, before=lists.first - 1, other=other)
+            summary.results += results
             # Once where the same file was given twice.
-            if image.votes is not None and result.folder:
-                summary.reported.add(image.votes[0])
-            others = result.kept or (not result.folder and not image.same_as)
+            if image.results is not None and results[0].folder:
+                for record, votes in zip(image.results.records, image.results.votes):
+                    summary.reported.add(votes, target=record["spec"]["target"])
+            others = results[0].kept or (not results[0].folder and not image.same_as)
             if image.folder and others and (output / image.folder).is_dir():
                 lists.earlier[image.folder] = str(image.path.absolute())
             if lists_are_due(len(summary.results)):
                 lists.write()
 
+        work = (EveryFinding if every_finding else OneTarget)(bundle=bundle, changes=changes, options=options)
         run = ReadAhead(
             bundle=bundle,
             regions=regions,
             changes=changes,
             output=output,
             overwrite=overwrite,
-            admit=lambda ready: check_source(ready.image.meta, outputs, reference=reference),
-            save=partial(save_result, **written),
-            keep=partial(kept_result, bundle=bundle, changes=changes, **written),
-            earlier=partial(earlier_runs, bundle=bundle),
+            admit=lambda ready: check_source(ready.image.meta, options),
+            work=work,
             done=done,
         )
         try:
@@ -127,61 +117,6 @@ def _folder(output: Path) -> Path:
     if output.exists() and not output.is_dir():
         raise InputRefused("the output is a file; it must be a folder, which is made if it is missing.")
     return output
-
-
-def _result(image: ImageRun, *, before: int, other: OtherImage | None) -> ImageResult:
-    number, record = before + image.number, image.record
-    if image.same_as:
-        reason = f"the same film as {before + image.same_as}."
-        return ImageResult(number=number, status=SAME_FILM, reason=reason, elapsed_s=image.elapsed_s)
-    if record is None or image.votes is None:
-        return ImageResult(number=number, status="refused", reason=image.reason, elapsed_s=image.elapsed_s)
-    certificate, finding, of_input = certificate_from_json(record), record["finding"], image.votes[0].input_warnings
-    ledger = record.get("ledger", [])
-    return ImageResult(
-        number=number,
-        folder=image.folder,
-        status=certificate.status.label,
-        kept=image.kept,
-        reason=certificate.sentence,
-        finding=finding["name"],
-        score=finding["score"],
-        label_agreement=finding["label_agreement"],
-        label_radius=certificate.label.l2,
-        l_max=certificate.l_max,
-        ceiling=certificate.ceiling,
-        ceiling_share=certificate.ceiling_share,
-        rerun_radius=record["rerun"]["l2"],
-        covered_changes=sum(entry["covered"] for entry in ledger),
-        tested_changes=len(applied(ledger)),
-        reached_changes=tuple(reached(ledger)),
-        **_of_the_lungs(record),
-        against=other.compared(certificate, image.prepared.image) if other and image.prepared else "",
-        plug_in_renyi=certificate.radius("plug-in", "renyi").l2,
-        plug_in_neyman_pearson=certificate.radius("plug-in", "neyman-pearson").l2,
-        renyi=certificate.radius("population", "renyi").l2,
-        neyman_pearson=certificate.radius("population", "neyman-pearson").l2,
-        n_samples=certificate.spec.n_samples,
-        max_samples=max(certificate.spec.looks, default=certificate.spec.n_samples),
-        warnings="; ".join(text for text in (record["source"]["warnings"], *of_input) if text),
-        notes=" ".join(note for note in certificate.notes if note not in of_input),
-        elapsed_s=image.elapsed_s,
-    )
-
-
-def _of_the_lungs(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line of the summary says of the lungs."""
-    failure = {"lungs_failure": record.get("lungs", {}).get("failure") or ""}
-    for entry in record.get("regions", ()):
-        if "alarm" in entry:
-            return failure | {
-                "lungs_observed": entry["observed"],
-                "lungs_at_least": entry["at_least"],
-                "lungs_at_most": entry["at_most"],
-                "lungs_radius": entry["radius_above_half"]["l2"],
-                "alarm": entry["alarm"],
-            }
-    return failure
 
 
 def lists_are_due(results: int) -> bool:

@@ -120,7 +120,9 @@ def _may_be_image(path: Path) -> bool:
 
 
 def _is_result(folder: Path) -> bool:
-    return folder.name.startswith(RESULT_PREFIX) and os.path.exists(folder / "certificate.json")
+    # Names of io/write/result.py and io/write/findings.py.
+    of_results = ("certificate.json", "findings.json")
+    return folder.name.startswith(RESULT_PREFIX) and any(os.path.exists(folder / name) for name in of_results)
 
 
 def _no_film(path: Path, *, medium: bool) -> str:

@@ -19,16 +19,17 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
+from monai_robustinterp.io.write.findings import FINDINGS_NAME
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import missing_outputs, other_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Capture, Reference
 from monai_robustinterp.io.write.result import CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import Prepared, picture_of
-from monai_robustinterp.smoothing.recipe import single_channel
+from monai_robustinterp.smoothing.case import single_channel
 from monai_robustinterp.types import SmoothingSpec, VoteMap
 
-_ADVICE = "pass --overwrite to replace them, or choose another output folder."
+ADVICE = "pass --overwrite to replace them, or choose another output folder."
 _OF_SPEED = "batch_size"  # moves round-off only, and the search for it may find another one
 
 
@@ -48,16 +49,7 @@ class KeptResult:
 
 
 def kept_result(
-    folder: Path,
-    prepared: Prepared,
-    *,
-    bundle: SaliencyBundle,
-    changes: Sequence[Change],
-    capture: Capture,
-    reference: Reference | None,
-    transfer_syntax: str,
-    outputs: Sequence[str],
-    deidentify_key: bytes | None = None,
+    folder: Path, prepared: Prepared, *, bundle: SaliencyBundle, changes: Sequence[Change], options: OutputOptions
 ) -> KeptResult:
     """The result in ``folder``, if it is whole and what this run would make; outputs that it lacks are added.
 
@@ -66,51 +58,32 @@ def kept_result(
         prepared: the image as this run reads it.
         bundle: of this run.
         changes: of this run's ledger.
-        capture: which picture this run makes.
-        reference: of this run's captures.
-        transfer_syntax: of this run's captures.
-        outputs: of this run.
-        deidentify_key: of this run.
+        options: of this run.
 
     Raises:
         InputRefused: if it is not whole, or was made in another way; the message says in which.
     """
+    if (folder / FINDINGS_NAME).exists():
+        raise InputRefused(
+            f"results of this file exist in {folder.name} and are of every finding, not of one target: {ADVICE}"
+        )
     try:
         found = _read(folder)
-        missing = missing_outputs(folder, outputs)
-        written = other_outputs(
-            folder,
-            prepared.image.meta,
-            found.record,
-            [name for name in outputs if name not in missing],
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-        )
+        written = other_outputs(folder, prepared.image.meta, found.record, options)
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
             f"results of this file exist in {folder.name} and are of an earlier format, not whole or were changed: "
-            f"{_ADVICE}"
+            f"{ADVICE}"
         ) from None
     differences = [*_differences(found, prepared, bundle), *_other_changes(found.record, changes), *written]
     if differences:
         raise InputRefused(
-            f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
+            f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {ADVICE}"
         )
+    missing = missing_outputs(folder, options.outputs)
     if missing:
         picture = picture_of(prepared, bundle, found.votes, cell_size=found.spec.cell_size)
-        save_outputs(
-            picture,
-            found.record,
-            missing,
-            at=folder.joinpath,
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-            overwrite=True,
-        )
+        save_outputs(picture, found.record, options, at=folder.joinpath, only=missing, overwrite=True)
     return found
 
 
@@ -118,34 +91,43 @@ def earlier_runs(folder: Path, prepared: Prepared, *, bundle: SaliencyBundle) ->
     """Runs of the image with other settings that did not certify it, the first one first.
 
     A run after them is selected by what they gave: certifying until something is certified voids the confidence. A
-    result that cannot be read tells nothing, and neither does one that was removed.
+    result that cannot be read tells nothing, and neither does one that was removed. Of results of every finding that of
+    the same target counts; if there is none, all do.
 
     Args:
-        folder: of a result of the same file, which is to be replaced.
+        folder: of results of the same file, which are to be replaced.
         prepared: the image as this run reads it.
         bundle: of this run.
 
     Returns:
         Those that the result there names itself, and that one if it abstains and was made with other settings.
     """
-    try:
-        found = _read(folder)
-        record, before = found.record, tuple(found.record["selection"])
-        differences = _differences(found, prepared, bundle)
-    except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
-        return ()
+    there: list[tuple[int, list[dict[str, Any]]]] = []
+    for one in (folder, *sorted(path.parent for path in folder.glob(f"*/{CERTIFICATE_NAME}"))):
+        try:
+            found = _read(one)
+            there.append((found.spec.target, _runs(found, _differences(found, prepared, bundle))))
+        except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
+            continue
+    same = [runs for target, runs in there if target == bundle.inferer.recipe.target]
+    runs = [run for runs in same or [runs for _, runs in there] for run in runs]
+    return tuple({run["content_sha256"]: run for run in runs}.values())
+
+
+def _runs(found: KeptResult, differences: Sequence[str]) -> list[dict[str, Any]]:
+    record = found.record
     if record["status"] == Status.CERTIFIED.label or not differences:
-        return before
-    return (
-        *before,
+        return list(record["selection"])
+    return [
+        *record["selection"],
         {
             "status": record["status"],
             "n_samples": found.spec.n_samples,
             "seed": found.spec.seed,
             "content_sha256": record["content_sha256"],
-            "differences": differences,
+            "differences": list(differences),
         },
-    )
+    ]
 
 
 def _read(folder: Path) -> KeptResult:
@@ -164,7 +146,7 @@ def _read(folder: Path) -> KeptResult:
 
 def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) -> list[str]:
     """What this run would do otherwise, one phrase each."""
-    record, votes, image = found.record, found.votes, prepared.image
+    record, votes = found.record, found.votes
     recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
     target = int(votes.logits.argmax()) if recipe.target is None else recipe.target
     spec = recipe.spec(target)
@@ -192,15 +174,30 @@ def _differences(found: KeptResult, prepared: Prepared, bundle: SaliencyBundle) 
         "regions": [region.name for region in prepared.regions],
         "lungs": _segmenter(prepared.lungs_record),
     }
+    return [
+        *other_values(there, here, leave_out=(_OF_SPEED,)),
+        *other_inputs(record, votes.image_sha256, prepared, bundle),
+    ]
+
+
+def other_inputs(record: Mapping[str, Any], input_sha256: str, prepared: Prepared, bundle: SaliencyBundle) -> list[str]:
+    """What this run would make results of otherwise, one phrase each.
+
+    Args:
+        record: of a result, with ``source`` and ``provenance``.
+        input_sha256: of the network's input that it is of.
+        prepared: the image as this run reads it.
+        bundle: of this run.
+    """
+    image = prepared.image
     hashes = {
         "file": (record["source"]["file_sha256"], image.meta["file_sha256"]),
         "pixels": (record["source"]["pixel_sha256"], image.meta["pixel_sha256"]),
-        "network input": (votes.image_sha256, image_sha256(single_channel(image))),
+        "network input": (input_sha256, image_sha256(single_channel(image))),
     }
     made = provenance(bundle.network, image, bundle.files)
     return [
-        *_phrases(there, here, leave_out=(_OF_SPEED,)),
-        *_phrases(record["provenance"], made),
+        *other_values(record["provenance"], made),
         *(f"another {name}" for name, (old, new) in hashes.items() if old != new),
     ]
 
@@ -214,7 +211,8 @@ def _other_changes(record: Mapping[str, Any], changes: Sequence[Change]) -> list
     return [] if there == [change.label for change in changes] else ["another list of changes in the ledger"]
 
 
-def _phrases(there: Mapping[str, Any], here: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
+def other_values(there: Mapping[str, Any], here: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
+    """Settings that differ, one phrase each."""
     names = sorted({*there, *here} - {*leave_out})
     changed = [name for name in names if there.get(name) != here.get(name)]
     return [

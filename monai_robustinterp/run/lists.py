@@ -22,17 +22,23 @@ from monai_robustinterp.run.reported import ReportedSets
 SAME_FILM = "same film"
 """Status of a file that was there before in the same run."""
 
+NOTHING_FOUND = "nothing found"
+"""Status of an image in which the network finds nothing, where every finding was to be certified."""
+
 SUMMARY, INDEX = "summary.json", "index.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """One line of the summary. It names no file: ``index.json`` maps ``folder`` and ``number`` to the source.
+    """One line of the summary: an image, or a finding of it.
+
+    It names no file: ``index.json`` maps ``folder`` and ``number`` to the source.
 
     Attributes:
         number: position in the run, from 1; behind those of runs that began before it and had not ended.
-        folder: name of the result folder; empty if refused.
-        status: "refused", "same film", or the certificate's: "certified" (map and decision), "map only", "abstain", ...
+        folder: name of the result folder; empty if refused. Of one of several findings "FOLDER/FINDING".
+        status: "refused", "same film", "nothing found", or the certificate's: "certified" (map and decision),
+            "map only", "abstain", ...
         kept: whether an earlier run made the result.
         reason: why it was refused, which image is the same film, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
@@ -99,7 +105,7 @@ class CohortSummary:
 
     Attributes:
         inputs: how many inputs there are; fewer results mean that the run is not complete.
-        results: one an input, in order.
+        results: one an input, or one a finding of it, in order.
         passed_over: how many files in the given folders are no films, by what they are.
         max_samples: copies at which the sampling of an image ends in any case.
         reported: the reported sets, for what different films share.
@@ -185,7 +191,11 @@ class Lists:
         }
         _replace(self.output / SUMMARY, content)
         paths = {result.number: str(self.sources[result.number - self.first].absolute()) for result in summary.results}
-        made = {result.folder: paths[result.number] for result in summary.results if result.folder and not result.kept}
+        made = {
+            result.folder.partition("/")[0]: paths[result.number]
+            for result in summary.results
+            if result.folder and not result.kept
+        }
         # A run that was killed may have left results that its index does not have.
         index["folders"] = {**self.earlier, **index["folders"], **made}
         index["last_run"] |= {str(number): path for number, path in paths.items()}
@@ -205,8 +215,9 @@ class Lists:
 
 
 def _totals(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    certified, refused, same = (
-        sum(result["status"] == status for result in results) for status in ("certified", "refused", SAME_FILM)
+    certified, refused, same, nothing = (
+        sum(result["status"] == status for result in results)
+        for status in ("certified", "refused", SAME_FILM, NOTHING_FOUND)
     )
     passed_over: Counter[str] = Counter()
     for run in runs:
@@ -214,11 +225,12 @@ def _totals(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, An
     inputs = sum(run["inputs"] for run in runs)
     return {
         "inputs": inputs,
-        "complete": len(results) == inputs,
+        "complete": len({result["number"] for result in results}) == inputs,
         "certified": certified,
-        "abstained": len(results) - certified - refused - same,
+        "abstained": len(results) - certified - refused - same - nothing,
         "refused": refused,
         "same_film": same,
+        "nothing_found": nothing,
         "kept": sum(result["kept"] for result in results),
         "alarms": sum(result["alarm"] is True for result in results),
         "ignored_files": passed_over.total(),

@@ -13,17 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle
-from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.certificates.ledger import MeasuredChange
 from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.files import atomic_folder
@@ -32,10 +30,9 @@ from monai_robustinterp.geometry.regions import RegionSource
 from monai_robustinterp.io.read.decoder import stop_reading
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
-from monai_robustinterp.run.kept import KeptResult
 from monai_robustinterp.run.pipeline import Prepared
+from monai_robustinterp.run.work import Results, Taken, Work
 from monai_robustinterp.smoothing.recipe import Progress
-from monai_robustinterp.types import SmoothingSpec, VoteMap
 
 MAX_BEHIND = 2
 """Images at most that have their votes and wait for their files while the network works on another one."""
@@ -51,9 +48,9 @@ class ImageRun:
         folder: name of its result folder; "" before it is known.
         prepared: after reading.
         changes: of the source image, measured after reading.
-        votes: after the network, with how they were taken; those of a result that was kept.
-        record: content of its certificate.json, after writing; None if it was refused.
-        kept: whether an earlier run made the result, or the same file before it in this one.
+        taken: its votes, after the network.
+        results: what its folder holds, after writing; None if it was refused.
+        kept: whether an earlier run made the results, or the same file before it in this one.
         reason: why it was refused; "" if it was not.
         same_as: number of an image of this run that is the same file and has its result; 0 if there is none.
         elapsed_s: seconds that the threads worked on it; the time that it waited for them does not count.
@@ -64,8 +61,8 @@ class ImageRun:
     folder: str = ""
     prepared: Prepared | None = None
     changes: tuple[MeasuredChange, ...] = ()
-    votes: tuple[VoteMap, SmoothingSpec] | None = None
-    record: dict[str, Any] | None = None
+    taken: Taken | None = None
+    results: Results | None = None
     kept: bool = False
     reason: str = ""
     same_as: int = 0
@@ -94,9 +91,7 @@ class ReadAhead:
         output: an existing folder, for a result folder an image.
         overwrite: replace results of an earlier run of the same file.
         admit: refuses an image, before the noise, of which not all that was asked for could be written.
-        save: writes a result into an empty folder.
-        keep: reads a result of the same file that is there; it refuses one that this run would not make.
-        earlier: runs of the image that did not certify it, by a result that is to be replaced.
+        work: what is made of each image.
         done: takes each image when its files are written or it is refused, in order, in the thread that writes.
         written: result folders of this run, and the number of the image of each.
     """
@@ -107,9 +102,7 @@ class ReadAhead:
     output: Path
     overwrite: bool
     admit: Callable[[Prepared], None]
-    save: Callable[[CertifiedResult, Path], None]
-    keep: Callable[[Path, Prepared], KeptResult]
-    earlier: Callable[[Path, Prepared], tuple[dict[str, Any], ...]]
+    work: Work
     done: Callable[[ImageRun], None]
     written: dict[str, int] = field(default_factory=dict)
 
@@ -159,9 +152,6 @@ class ReadAhead:
             ready = pipeline.prepare(image.path, self.bundle, regions=self.regions, changes=self.changes)
             self.admit(ready)
             image.folder = f"{RESULT_PREFIX}{ready.image.meta['file_sha256'][:16]}"
-            if self.overwrite:
-                # Read before the noise: what it replaces is gone afterwards.
-                ready = replace(ready, earlier=self.earlier(self.output / image.folder, ready))
             image.prepared = ready
             self._keep_existing(image, ready)
             if not image.kept:
@@ -175,24 +165,24 @@ class ReadAhead:
         with image.step():
             self._keep_existing(image, ready)
             if not image.kept:
-                image.votes = pipeline.vote(ready, self.bundle, progress)
+                replaced = self.output / image.folder if self.overwrite else None
+                image.taken = self.work.vote(ready, progress, replaced=replaced)
 
     def _write(self, image: ImageRun) -> None:
-        if image.prepared is not None and image.votes is not None and not image.kept:
+        if image.prepared is not None and image.taken is not None and not image.kept:
             with image.step():
-                self._finish(image, image.prepared, *image.votes)
+                self._finish(image, image.prepared, image.taken)
         self.done(image)
 
-    def _finish(self, image: ImageRun, ready: Prepared, votes: VoteMap, spec: SmoothingSpec) -> None:
-        result = pipeline.finish(ready, self.bundle, votes=votes, spec=spec, changes=image.changes)
+    def _finish(self, image: ImageRun, ready: Prepared, taken: Taken) -> None:
         try:
             with atomic_folder(self.output / image.folder, overwrite=self.overwrite) as folder:
-                self.save(result, folder)
+                results = self.work.write(taken, folder, image.changes)
         except FileExistsError:
             # Another run into the same folder was faster.
             self._keep_existing(image, ready)
         else:
-            image.record = result.record
+            image.results = results
             self.written[image.folder] = image.number
 
     def _keep_existing(self, image: ImageRun, ready: Prepared) -> None:
@@ -204,8 +194,8 @@ class ReadAhead:
             raise InputRefused("the same film as one before it.")
         if self.overwrite or not (self.output / image.folder).exists():
             return
-        kept = self.keep(self.output / image.folder, ready)
-        image.kept, image.record, image.votes = True, kept.record, (kept.votes, kept.spec)
+        image.results = self.work.keep(self.output / image.folder, ready)
+        image.kept = True
         self.written[image.folder] = image.number
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_robustinterp.errors import out_of_memory
 from monai_robustinterp.files import atomic_write
-from monai_robustinterp.smoothing.tally import VoteTally, add_votes
+from monai_robustinterp.smoothing.tally import Tally, VoteTally, add_votes
 
 DEFAULT_BATCH_SIZE = 16
 """Where a search would cost more than it could save."""
@@ -31,7 +31,7 @@ _WORTH_IT = 1.03
 
 
 def fill(
-    tallies: Sequence[VoteTally],
+    tallies: Sequence[Tally],
     network: nn.Module,
     last: int,
     *,
@@ -76,8 +76,8 @@ def fill(
     return batch_size
 
 
-def _next_batch(tallies: Sequence[VoteTally], last: int, size: int) -> list[tuple[VoteTally, torch.Tensor]]:
-    parts = []
+def _next_batch(tallies: Sequence[Tally], last: int, size: int) -> list[tuple[Tally, torch.Tensor]]:
+    parts: list[tuple[Tally, torch.Tensor]] = []
     for tally in tallies:
         stop = min(last, tally.n_samples + size)
         if stop > tally.n_samples:
@@ -88,7 +88,7 @@ def _next_batch(tallies: Sequence[VoteTally], last: int, size: int) -> list[tupl
     return parts
 
 
-def _fits(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]], padding: int) -> bool:
+def _fits(network: nn.Module, parts: Sequence[tuple[Tally, torch.Tensor]], padding: int) -> bool:
     try:
         add_votes(network, parts, padding=padding)
     except RuntimeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -20,7 +20,7 @@ def attribute_denoised(
     interpreter: Interpreter,
     network: nn.Module,
     copies: torch.Tensor,
-    target: int,
+    targets: Sequence[int],
     *,
     denoise: Callable[[torch.Tensor], torch.Tensor],
     gradient: DenoiserGradient,
@@ -31,16 +31,16 @@ def attribute_denoised(
         interpreter: the method.
         network: in the state of :func:`~monai_robustinterp.interpreters.explaining`.
         copies: float [B, 1, H, W].
-        target: index of the explained logit.
+        targets: indices of the explained logits.
         denoise: of images [B, 1, H, W].
         gradient: which one.
     """
     if gradient == "through":
-        return attribute_copies(interpreter, Denoised(network, denoise), copies, target)
+        return attribute_copies(interpreter, Denoised(network, denoise), copies, targets)
     with torch.no_grad():
         parts = torch.split(copies, 1 if interpreter.amplifies_round_off else len(copies))
         denoised = torch.cat([denoise(part) for part in parts])
-    return attribute_copies(interpreter, network, denoised, target)
+    return attribute_copies(interpreter, network, denoised, targets)
 
 
 def check_denoiser(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
-from monai.data import MetaTensor
 from torch import nn
 
 from monai_robustinterp.interpreters import Interpreter, check_precision, explaining
@@ -18,10 +17,11 @@ from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import CounterNoise, image_sha256
 from monai_robustinterp.noise.shape import Noise, noise_of
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fastest_batch_size, fill
+from monai_robustinterp.smoothing.case import Case, Found, single_channel
 from monai_robustinterp.smoothing.denoising import DenoiserGradient, attribute_denoised, check_denoiser
 from monai_robustinterp.smoothing.input_check import InputStatistics, check_input
 from monai_robustinterp.smoothing.network_check import check_logits, first_logits
-from monai_robustinterp.smoothing.tally import VoteTally, check_finite_logits
+from monai_robustinterp.smoothing.tally import SharedTally, Tally, VoteTally, check_finite_logits
 from monai_robustinterp.types import (
     MAX_CELLS,
     NOISE_PROTOCOL,
@@ -39,37 +39,6 @@ Progress = Callable[[int], object]
 Enough = Callable[[VoteMap, SmoothingSpec], bool]
 
 _SEARCH_PROTOCOL = "batch-search/1"
-
-
-@dataclasses.dataclass
-class Case:
-    """One image on its way.
-
-    Attributes:
-        spec: how its copies are taken; its number of copies is that of the last look.
-        tally: its counts.
-        logits: of the clean image, float [1, classes].
-        input_warnings: of the image.
-        votes: what the last look at the tally gave.
-    """
-
-    spec: SmoothingSpec
-    tally: VoteTally
-    logits: torch.Tensor
-    input_warnings: tuple[str, ...]
-    votes: VoteMap = dataclasses.field(init=False)
-
-    def look(self, batch_size: int) -> None:
-        """Waits for the device and takes down the counts.
-
-        Args:
-            batch_size: of the copies.
-
-        Raises:
-            NonFiniteMapError: if a map or a logit of a copy is NaN or infinite.
-        """
-        self.votes = self.tally.votes(self.logits, self.input_warnings)
-        self.spec = dataclasses.replace(self.spec, n_samples=self.tally.n_samples, batch_size=batch_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,6 +141,12 @@ class Recipe:
                 (:func:`~monai_robustinterp.smoothing.input_check.check_input`), or the denoiser is none for it.
             ValueError: if the image is not [1, H, W] and finite, the cells do not fit, or as :meth:`clean_logits`.
         """
+        return self._cases(image, network, regions=regions)[0]
+
+    def _cases(
+        self, image: torch.Tensor, network: nn.Module, *, targets: Sequence[int] = (), regions: Sequence[Region]
+    ) -> list[Case]:
+        """One case a target, from one look at the clean image; without targets of that of :meth:`clean_logits`."""
         # A clone made outside inference mode is an ordinary tensor, which autograd accepts.
         clean = single_channel(image).clone()
         keep = self.max_samples if keeps_copies(self.check_grid(clean), self.max_samples) else 0
@@ -179,7 +154,10 @@ class Recipe:
         if self.denoiser is not None:
             self.denoiser.check(clean, self.sigma, digest=image_sha256(clean))
         logits, target = self.clean_logits(clean, network)
-        return Case(self.spec(target), self.tally(clean, target, regions=regions, keep=keep), logits, found)
+        return [
+            Case(self.spec(one), self.tally(clean, one, regions=regions, keep=keep), logits, found)
+            for one in targets or (target,)
+        ]
 
     def check_input(self, clean: torch.Tensor) -> tuple[str, ...]:
         """Warnings of an image [1, H, W], which are raised as such too.
@@ -246,7 +224,7 @@ class Recipe:
             digest=digest,
             stream=CounterNoise(seed=self.seed, image_hash=digest, protocol=protocol),
             noise=self.noise,
-            attribute=partial(self.attribute, target=target),
+            attribute=partial(self.attribute, targets=[target]),
             finds=lambda logits: self.findings.finds(logits, target),
             top_k=self.top_k,
             cell_size=self.cell_size,
@@ -285,7 +263,55 @@ class Recipe:
             cases = [self.case(image, network, regions=regions) for image in images]
             batch_size = self._batch_size(network, cases)
             for together in self._groups(cases):
-                batch_size = self._take(network, together, batch_size, progress, enough)
+                batch_size = self._take(network, [[case] for case in together], batch_size, progress, enough)
+        return [(case.votes, case.spec) for case in cases]
+
+    def found(self, image: torch.Tensor, network: nn.Module) -> Found:
+        """What the network finds in an image: what :meth:`vote_each` is for.
+
+        Args:
+            image: as for :meth:`case`.
+            network: returns logits [B, classes]; it is left as it was.
+
+        Raises:
+            InputRefused: as :meth:`case`.
+            ValueError: as :meth:`clean_logits`.
+        """
+        with explaining(network, self.precision):
+            clean = single_channel(image).clone()
+            input_warnings = self.check_input(clean)
+            logits = self.clean_logits(clean, network)[0][0].float().cpu().numpy()
+        return Found(targets=self.findings.found(logits), logits=logits, input_warnings=input_warnings)
+
+    def vote_each(
+        self,
+        image: torch.Tensor,
+        network: nn.Module,
+        targets: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        enough: Enough | None = None,
+    ) -> list[tuple[VoteMap, SmoothingSpec]]:
+        """Streams the votes for several targets of one image, from the same copies: each as :meth:`vote` gives it.
+
+        A target whose sampling may stop leaves, and the others go on.
+
+        Args:
+            image: as for :meth:`case`.
+            network: as for :meth:`vote`.
+            targets: indices of the explained logits, one at least.
+            progress: as there; a copy counts once.
+            regions: as there.
+            enough: as there.
+
+        Raises:
+            ValueError: as there.
+            NonFiniteMapError: as there, for any of the targets.
+        """
+        with explaining(network, self.precision):
+            cases = self._cases(image, network, targets=targets, regions=regions)
+            self._take(network, [cases], self._batch_size(network, cases[:1]), progress, enough)
         return [(case.votes, case.spec) for case in cases]
 
     def stages(self, image: torch.Tensor, network: nn.Module, *, target: int, n_copies: int) -> Stages:
@@ -300,33 +326,41 @@ class Recipe:
         arrays = {"plain": plain, "copies": copies[:, 0], "maps": cells, "votes": top.mask.reshape(cells.shape)}
         return Stages(**{name: array.detach().cpu().numpy() for name, array in arrays.items()})
 
-    def attribute(self, network: nn.Module, copies: torch.Tensor, *, target: int) -> Attribution:
-        """Interprets noisy copies [B, 1, H, W], after the denoiser if there is one."""
+    def attribute(self, network: nn.Module, copies: torch.Tensor, *, targets: Sequence[int]) -> Attribution:
+        """Interprets noisy copies [B, 1, H, W] for each target, after the denoiser if there is one."""
         if self.denoiser is None:
-            return attribute_copies(self.interpreter, network, copies, target)
+            return attribute_copies(self.interpreter, network, copies, targets)
         denoise = partial(self.denoiser, sigma=self.sigma)
         return attribute_denoised(
-            self.interpreter, network, copies, target, denoise=denoise, gradient=self.denoiser_gradient
+            self.interpreter, network, copies, targets, denoise=denoise, gradient=self.denoiser_gradient
         )
 
     def _take(
         self,
         network: nn.Module,
-        cases: Sequence[Case],
+        images: Sequence[Sequence[Case]],
         batch_size: int,
         progress: Progress | None,
         enough: Enough | None,
     ) -> int:
-        tallies = [case.tally for case in cases]
+        """Takes the copies of images, of which each has a case a target; returns the batch size in the end."""
         for look in self.looks or (self.n_samples,):
+            tallies = [self._shared(cases) for cases in images]
             batch_size = fill(
                 tallies, network, look, batch_size=batch_size, padded=self.padded(network), progress=progress
             )
-            for case in cases:
+            for case in (case for cases in images for case in cases):
                 case.look(batch_size)
-            if enough is not None and enough(cases[0].votes, cases[0].spec):
-                break
+            if enough is not None:
+                open_cases = [[case for case in cases if not enough(case.votes, case.spec)] for cases in images]
+                images = [cases for cases in open_cases if cases]
         return batch_size
+
+    def _shared(self, cases: Sequence[Case]) -> Tally:
+        if len(cases) == 1:
+            return cases[0].tally
+        attribute = partial(self.attribute, targets=[case.spec.target for case in cases])
+        return SharedTally([case.tally for case in cases], attribute)
 
     def padded(self, network: nn.Module) -> bool:
         """Whether short batches are filled up, so that every copy goes through the same kernels."""
@@ -359,27 +393,3 @@ class Recipe:
 
 def _has_weights(network: nn.Module) -> bool:
     return next(network.parameters(), None) is not None
-
-
-def single_channel(image: torch.Tensor) -> torch.Tensor:
-    """The plain float32 tensor [1, H, W] of an image.
-
-    Raises:
-        TypeError: if it is no tensor.
-        ValueError: if it is not [1, H, W] and finite.
-    """
-    if not isinstance(image, torch.Tensor):
-        raise TypeError(
-            f"the image is a {type(image).__name__}; it must be a torch.Tensor [1, H, W]. Of a numpy array [H, W] pass "
-            "torch.from_numpy(array)[None]."
-        )
-    if image.ndim != 3 or image.shape[0] != 1:
-        raise ValueError(
-            f"the image has shape {tuple(image.shape)}; it must be [1, H, W]: one channel, before replication and "
-            "normalization, which belong into the network (networks.GrayscaleInput)."
-        )
-    plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-    plain = plain.detach().to(torch.float32)
-    if not bool(torch.isfinite(plain).all()):
-        raise ValueError("the preprocessed image has NaN or infinite values: check the file and the preprocessing.")
-    return plain

@@ -20,6 +20,23 @@ from monai_robustinterp.types import Region, VoteMap, packed_bytes
 Attribute = Callable[[nn.Module, torch.Tensor], Attribution]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counted:
+    """A batch of copies, counted.
+
+    Attributes:
+        counts: votes for each cell, int64 [c].
+        copies: of each kind (:attr:`VoteTally.copies`), int64 [5].
+        hits: of each copy in each region, int64 [B] a region.
+        ones: int64 [B].
+    """
+
+    counts: torch.Tensor
+    copies: torch.Tensor
+    hits: list[torch.Tensor]
+    ones: torch.Tensor
+
+
 class VoteTally:
     """Counts on the device of one image: votes, ties, decisions, hits of regions, and the votes of each copy if kept.
 
@@ -89,6 +106,14 @@ class VoteTally:
         Raises:
             ValueError: if there are more copies than were to be kept.
         """
+        self.add(self.counted(samples, attribution))
+
+    def counted(self, samples: torch.Tensor, attribution: Attribution) -> Counted:
+        """What :meth:`add` adds to the counts: all that needs memory is done here.
+
+        Raises:
+            ValueError: as :meth:`count`.
+        """
         if 0 < len(self.kept_votes) < self.n_samples + len(samples):
             raise ValueError(f"the votes of {len(self.kept_votes)} copies are kept, and these are more.")
         _, top = self.top_cells(samples, attribution.maps)
@@ -101,13 +126,15 @@ class VoteTally:
             # A batch that is taken again writes the same rows.
             self.kept_votes.index_copy_(0, samples, self._packed(top.mask))
             self.kept_found.index_copy_(0, samples, found.to(torch.uint8))
-        counts, ones = top.mask.sum(dim=0), torch.ones_like(samples)
-        # All that needs memory is done: a batch is counted as a whole or not at all.
-        self.n_samples += len(samples)
-        self.counts += counts
-        self.copies += copies
-        for row, found in zip(self.hits, hits):
-            row.scatter_add_(0, found, ones)
+        return Counted(counts=top.mask.sum(dim=0), copies=copies, hits=hits, ones=torch.ones_like(samples))
+
+    def add(self, counted: Counted) -> None:
+        """Adds a batch."""
+        self.n_samples += len(counted.ones)
+        self.counts += counted.counts
+        self.copies += counted.copies
+        for row, found in zip(self.hits, counted.hits):
+            row.scatter_add_(0, found, counted.ones)
 
     def check_finite(self) -> None:
         """Waits for the device, and refuses copies that cannot be voted.
@@ -169,7 +196,51 @@ class VoteTally:
         return torch.from_numpy(region.cells.ravel()).to(self.clean.device, torch.float32)
 
 
-def add_votes(network: nn.Module, parts: Sequence[tuple[VoteTally, torch.Tensor]], *, padding: int = 0) -> None:
+@dataclasses.dataclass(frozen=True)
+class SharedTally:
+    """Tallies of several targets of one image, whose copies are drawn and interpreted once for all of them.
+
+    Attributes:
+        tallies: of one image, noise and seed, with as many copies.
+        attribute: interprets copies [B, 1, H, W] with a network; the maps [B, targets, H, W] are in their order.
+    """
+
+    tallies: Sequence[VoteTally]
+    attribute: Attribute
+
+    @property
+    def n_samples(self) -> int:
+        """Copies counted."""
+        return self.tallies[0].n_samples
+
+    @property
+    def clean(self) -> torch.Tensor:
+        """See :class:`VoteTally`."""
+        return self.tallies[0].clean
+
+    def noisy(self, samples: torch.Tensor) -> torch.Tensor:
+        """See :meth:`VoteTally.noisy`."""
+        return self.tallies[0].noisy(samples)
+
+    def count(self, samples: torch.Tensor, attribution: Attribution) -> None:
+        """See :meth:`VoteTally.count`: of all targets or, where memory ends, of none."""
+        counted = [
+            tally.counted(samples, Attribution(maps=maps[:, None], logits=attribution.logits))
+            for tally, maps in zip(self.tallies, attribution.maps.unbind(dim=1))
+        ]
+        for tally, batch in zip(self.tallies, counted):
+            tally.add(batch)
+
+    def check_finite(self) -> None:
+        """See :meth:`VoteTally.check_finite`."""
+        for tally in self.tallies:
+            tally.check_finite()
+
+
+Tally = VoteTally | SharedTally
+
+
+def add_votes(network: nn.Module, parts: Sequence[tuple[Tally, torch.Tensor]], *, padding: int = 0) -> None:
     """Counts copies of one or several images, interpreted in one batch.
 
     Args:

@@ -285,7 +285,9 @@ def test_the_table_has_the_ceiling_and_what_different_images_share() -> None:
     assert "0.1000  0.2000  50 %" in lines[2] and "0.2000  0.2000 100 %" in lines[3]
     assert "Different images" not in table(summary)
     for cells in ([5, 5, 0, 0], [5, 0, 5, 0]):
-        summary.reported.add(vote_map(cells, n_samples=5, top_k=2))
+        summary.reported.add(vote_map(cells, n_samples=5, top_k=2), target=1)
+    # Of another finding of the same films.
+    summary.reported.add(vote_map([5, 5, 0, 0], n_samples=5, top_k=2), target=0)
     assert "share 1.0 of 2 reported cells on average; two random sets share 1.0" in table(summary)
     assert summary.reported.shared() == {"cells": 1.0, "by_chance": 1.0, "top_k": 2, "films": 2}
 
@@ -461,17 +463,17 @@ def test_maps_without_information_are_reported_everywhere(tmp_path, capsys) -> N
 
 
 def test_a_result_of_a_faster_run_is_kept(tmp_path, monkeypatch) -> None:
-    from monai_robustinterp.run import cohort
+    from monai_robustinterp.run import work
 
-    save = cohort.save_result
+    save = work.save_result
 
-    def slow(explanation: object, folder: Path, **settings: object) -> None:
-        save(explanation, folder, **settings)
+    def slow(explanation: object, folder: Path, options: object) -> None:
+        save(explanation, folder, options)
         other = tmp_path / folder.name[1:].rsplit(".", 1)[0]
         other.mkdir()
         (other / "certificate.json").write_text("theirs")
 
-    monkeypatch.setattr(cohort, "save_result", slow)
+    monkeypatch.setattr(work, "save_result", slow)
     assert certify(SAMPLES / "kermany_NORMAL2-IM-1430-0001.jpeg", output=tmp_path) == 1
     assert "--overwrite" in results(tmp_path)[0]["reason"]
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())

@@ -348,7 +348,7 @@ def test_nothing_that_needs_memory_comes_after_the_first_count(monkeypatch, tiny
 
     def fails(*args: Any, **named: Any) -> torch.Tensor:
         caller = inspect.currentframe().f_back
-        if caller.f_code.co_name == "count" and not tally:
+        if caller.f_code.co_name == "counted" and not tally:
             tally.append(caller.f_locals["self"])
             assert tally[0].n_samples == 0 and not tally[0].counts.any()
             raise torch.OutOfMemoryError("out of memory")

@@ -26,7 +26,7 @@ from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bu
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.geometry.regions import parse_region
-from monai_robustinterp.run import cohort, pipeline, read_ahead
+from monai_robustinterp.run import cohort, pipeline, read_ahead, work
 from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
 from monai_robustinterp.run.read_ahead import ImageRun
 from tests.support.bundles import OPACITY
@@ -80,7 +80,7 @@ class Stages:
         for stage, owner, name in (
             ("read", pipeline, "prepare"),
             ("vote", CertifiedSaliencyInferer, "vote"),
-            ("write", cohort, "save_result"),
+            ("write", work, "save_result"),
         ):
             monkeypatch.setattr(owner, name, self._watched(stage, getattr(owner, name)))
 

@@ -37,6 +37,7 @@ _OWN = {
     "LUNGS_AT_LEAST": "Certified share of votes in the lungs, from below",
     "LUNGS_AT_MOST": "Certified share of votes in the lungs, from above",
     "BETA": "Share of the reported cells that is certified to stay",
+    "FINDINGS": "Findings of the classifier in this image",
     "OVERLAP": "Reported cells that are certified to stay",
     "OVERLAP_CHANCE": "Cells that two random sets of this size share on average",
     "CONFIDENCE": "Confidence in this claim over the noise, per image",
@@ -84,4 +85,5 @@ INPUT_UNITS = Code("{network input}", "UCUM", "network input, display range 0 to
 GRAY_LEVELS = Code("{gray level}", "UCUM", "gray levels of 255")
 STORED_UNITS = Code("{stored value}", "UCUM", "stored pixel values")
 CELLS = Code("{cells}", "UCUM", "cells")
+FINDINGS = Code("{findings}", "UCUM", "findings")
 CHANGES = Code("{changes}", "UCUM", "changes")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from functools import partial
 from typing import Any
 
 from highdicom import sr
@@ -20,6 +21,7 @@ from monai_robustinterp.io.derived.translation import MANUFACTURER
 from monai_robustinterp.io.write.codes import (
     CELLS,
     CHANGES,
+    FINDINGS,
     GRAY_LEVELS,
     INPUT_UNITS,
     SCHEME,
@@ -40,11 +42,31 @@ _DOWN, _UP = (Context(prec=9, rounding=rounding) for rounding in (ROUND_FLOOR, R
 
 def structured_report(source: ObjectSource) -> Dataset:
     """The claims of a record as coded measurements, each in its unit, and the record's own sentences."""
-    groups = [_finding(source), _map(source), *_lungs(source), *_ledger(source)]
+    return _report(source, _groups(source), f"Certified saliency report - {RESEARCH.lower()}")
+
+
+def findings_report(of_all: ObjectSource, each: Sequence[ObjectSource]) -> Dataset:
+    """One report of all findings of an image: what was found and holds for all of it together, then each finding.
+
+    Args:
+        of_all: with the record of the findings (:class:`~monai_robustinterp.certificates.findings.CertifiedFindings`).
+        each: results, one a finding.
+    """
+    groups = [_all_findings(of_all), *(group for source in each for group in _groups(source))]
+    return _report(of_all, groups, f"Certified findings report - {RESEARCH.lower()}")
+
+
+def _groups(source: ObjectSource) -> list[sr.MeasurementsAndQualitativeEvaluations]:
+    return [_finding(source), _map(source), *_lungs(source), *_ledger(source)]
+
+
+def _report(
+    source: ObjectSource, groups: Sequence[sr.MeasurementsAndQualitativeEvaluations], description: str
+) -> Dataset:
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(source)),
         procedure_reported=Code("399208008", "SCT", "Plain chest X-ray"),
-        imaging_measurements=groups,
+        imaging_measurements=list(groups),
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=None,
     )
@@ -57,7 +79,7 @@ def structured_report(source: ObjectSource) -> Dataset:
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, SCHEME_NAME
     made.CodingSchemeIdentificationSequence = [scheme]
-    source.describe(made, f"Certified saliency report - {RESEARCH.lower()}", body_part=False)
+    source.describe(made, description, body_part=False)
     return made
 
 
@@ -71,6 +93,21 @@ def _observer(source: ObjectSource) -> sr.ObserverContext:
             model_name=MANUFACTURER,
         ),
     )
+
+
+def _all_findings(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
+    """What the classifier finds and what not, and what holds for all of it together."""
+    record = source.record
+    numbers = [
+        _number("FINDINGS", sum(entry["found"] for entry in record["findings"]), FINDINGS),
+        _number("CONFIDENCE", _confidence(record["eta"])),
+        _number("CONFIDENCE_ALL", _confidence(record["all_claims"]["eta"])),
+    ]
+    absent = [f"{entry['name']} ({entry['score']:.2f})" for entry in record["findings"] if not entry["found"]]
+    texts = [("CLAIM", record["sentence"]), ("CLAIM", record["all_claims"]["sentence"])]
+    texts += [("NOTE", f"Not found, and nothing is certified of it: {name}") for name in absent]
+    texts += [("RECORD_SHA256", source.record_sha256)]
+    return _group(source, "all findings", numbers, texts)
 
 
 def _finding(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
@@ -121,11 +158,11 @@ def _lungs(source: ObjectSource) -> Iterator[sr.MeasurementsAndQualitativeEvalua
     failure = source.record.get("lungs", {}).get("failure")
     if entry is not None:
         eta, place = (entry["eta"],), "WITHIN_MAP" if entry["l2"] > 0 else "AT_IMAGE"
-        where = {"level": _LEVELS["population"], "method": own(place)}
+        bound = partial(_number, level=_LEVELS["population"], method=own(place))
         numbers = [
             _number("LUNGS_OBSERVED", entry["observed"]),
-            _claimed(_number("LUNGS_AT_LEAST", entry["at_least"], **where), eta),
-            _claimed(_number("LUNGS_AT_MOST", entry["at_most"], rounded=_UP, **where), eta),
+            _claimed(bound("LUNGS_AT_LEAST", entry["at_least"]), eta),
+            _claimed(bound("LUNGS_AT_MOST", entry["at_most"], rounded=_UP), eta),
             *_radius("RADIUS_LUNGS", entry["radius_above_half"]["l2"], etas=eta),
         ]
         alarm = codes.SCT.Present if entry["alarm"] else codes.SCT.Absent
@@ -162,9 +199,12 @@ def _group(
     evaluations: Mapping[Code, Code] | None = None,
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """A group of TID 1501 on the finding, with sentences after its numbers."""
+    finding = source.record.get("finding", {}).get("name")
+    # Of several findings a group by itself would not say whose it is.
+    identifier = f"{finding}: {name}" if "split" in source.record else name
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=source.uid(f"tracking of {name}"), identifier=name),
-        finding_type=finding_concept(source.record["finding"]["name"]),
+        tracking_identifier=sr.TrackingIdentifier(uid=source.uid(f"tracking of {name}"), identifier=identifier),
+        finding_type=finding_concept(finding) if finding is not None else None,
         # Once, in the group of the finding: the settings are those of all of them.
         algorithm_id=_algorithm(source.record, in_full=name == "finding"),
         measurements=numbers,
@@ -182,20 +222,23 @@ def _group(
 
 def _algorithm(record: Mapping[str, Any], *, in_full: bool) -> sr.AlgorithmIdentification:
     """This package; in full with the settings that fix the certified function, the network's hash among them."""
+    return sr.AlgorithmIdentification(
+        name=MANUFACTURER,
+        version=__version__,
+        parameters=_parameters(record) if in_full else None,
+        family=codes.DCM.ArtificialIntelligence,
+    )
+
+
+def _parameters(record: Mapping[str, Any]) -> list[str]:
     spec = record["spec"]
     settings = ("interpreter", "sigma", "n_samples", "top_k", "cell_size", "target", "seed", "noise", "precision")
     network = record["provenance"].get("network_sha256")
-    parameters = [
+    return [
         f"{own('MODEL_SHA256').meaning} = {network or 'none: the network has no weights here'}",
         *(f"{name} = {spec[name]}" for name in settings),
         *(f"denoiser {key} = {value}" for key, value in spec["denoiser"].items()),
     ]
-    return sr.AlgorithmIdentification(
-        name=MANUFACTURER,
-        version=__version__,
-        parameters=parameters if in_full else None,
-        family=codes.DCM.ArtificialIntelligence,
-    )
 
 
 def _radius(
