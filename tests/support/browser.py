@@ -59,7 +59,7 @@ class Page:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def open(self, address: str, *, width: int, height: int) -> None:
+    def open(self, address: str, width: int, height: int) -> None:
         """Goes to an address in a window of so many pixels; the page may still be loading afterwards."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.ask("Page.navigate", url=address)
@@ -71,12 +71,12 @@ class Page:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def wait(self, script: str, *, within: float) -> Any:
+    def wait(self, script: str, within: float) -> Any:
         """Repeats an expression until it is true."""
         end = time.monotonic() + within
         while not (value := self.evaluate(script)):
-            assert time.monotonic() < end, f"not within {within} s: {script}\n" + "\n".join(self.log[-20:])
-            time.sleep(0.1)
+            assert time.monotonic() < end, "\n".join([f"not within {within} s: {script}", *self.log])
+            time.sleep(0.05)
         return value
 
     def click(self, x: float, y: float, *, times: int = 1) -> None:
