@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support.shared import require_folder
 # `make viewer_files` fetches @ohif/app from the npm registry; nothing of it is committed.
 FILES = Path(__file__).resolve().parents[2] / "viewer_files/package/dist"
 _WINDOW = (1600, 1000)
-_WITHIN_S = 60
+_WITHIN_S = 120
 _KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".wasm": "application/wasm"}
 _ARCHIVE = {
     "friendlyName": "archive",
@@ -70,9 +70,10 @@ _CENTER = "(({x, y, width, height}) => [x + width / 2, y + height / 2])(%s.getBo
 _BUTTON = "[...document.querySelectorAll('button')].find(one => one.innerText === %s)"
 # Where the centers of the film's first and last pixel lie in the window, as the viewport says.
 _CORNERS = """(() => {
-    const viewport = cornerstone.getEnabledElements()[0].viewport
+    const viewport = cornerstone.getEnabledElements()[0]?.viewport
+    const imageData = viewport?.getImageData?.()?.imageData
+    if (!imageData) return null
     const {x, y} = viewport.element.getBoundingClientRect()
-    const {imageData} = viewport.getImageData()
     const [columns, rows] = imageData.getDimensions()
     return [[0, 0, 0], [columns - 1, rows - 1, 0]].map(at => {
         const [left, top] = viewport.worldToCanvas(imageData.indexToWorld(at))
@@ -94,11 +95,9 @@ class Viewer:
     address: str
 
     def open(self, study: str, *, series: int) -> None:
-        """Shows a study, and waits until so many series are listed and its first image is there."""
+        """Shows a study, and waits until so many series are listed."""
         self.page.open(f"{self.address}/viewer?StudyInstanceUIDs={study}", *_WINDOW)
         self.page.wait(f"window.services?.displaySetService.getActiveDisplaySets().length === {series}", _WITHIN_S)
-        self.page.wait("cornerstone.getEnabledElements()[0]?.viewport.getImageData?.()", _WITHIN_S)
-        self.settled()
 
     def listed(self) -> dict[str, tuple[str, bool]]:
         """Modality of each series by its description, and whether the viewer warns that it cannot show it."""
@@ -108,29 +107,25 @@ class Viewer:
         )
         return {description: tuple(what) for description, what in found}
 
-    def show(self, words: str) -> npt.NDArray[np.uint8]:
-        """Double-clicks a series and waits until the picture stands still; returns the window [H, W, 3]."""
-        element = _SERIES % json.dumps(words)
-        self.page.wait(element + " !== undefined", _WITHIN_S)
-        self.page.click(*self.page.evaluate(_CENTER % element), times=2)
-        return self.settled()
+    def show(self, words: str) -> None:
+        """Double-clicks a series."""
+        self._click(_SERIES % json.dumps(words), times=2)
 
-    def press(self, label: str) -> npt.NDArray[np.uint8]:
+    def press(self, label: str) -> None:
         """Presses the button of that label."""
-        self.page.wait(_BUTTON % json.dumps(label) + " !== undefined", _WITHIN_S)
-        self.page.click(*self.page.evaluate(_CENTER % (_BUTTON % json.dumps(label))))
-        return self.settled()
+        self._click(_BUTTON % json.dumps(label))
 
-    def settled(self) -> npt.NDArray[np.uint8]:
-        """The window once nothing has moved in it for a second."""
-        last, since, end = self.window(), time.monotonic(), time.monotonic() + _WITHIN_S
-        while time.monotonic() - since < 1.0 or self.page.evaluate("document.body.innerText.includes('Loading ')"):
-            assert time.monotonic() < end, "\n".join(self.page.log)
-            time.sleep(0.3)
-            now = self.window()
-            if not np.array_equal(now, last):
-                last, since = now, time.monotonic()
-        return last
+    def until(self, found: Callable[[npt.NDArray[np.uint8]], bool]) -> npt.NDArray[np.uint8]:
+        """Waits until the window [H, W, 3] is as expected, and returns it."""
+        end = time.monotonic() + _WITHIN_S
+        while not found(window := self.window()):
+            assert time.monotonic() < end, "\n".join(["never seen", *self.page.log])
+            time.sleep(0.5)
+        return window
+
+    def _click(self, element: str, *, times: int = 1) -> None:
+        self.page.wait(f"{element} !== undefined", _WITHIN_S)
+        self.page.click(*self.page.evaluate(_CENTER % element), times=times)
 
     def window(self) -> npt.NDArray[np.uint8]:
         """What it shows now [H, W, 3]."""
@@ -138,8 +133,8 @@ class Viewer:
             return np.asarray(image.convert("RGB"))
 
     def on_film(self, window: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """The window at the centers of the film's pixels [rows, columns, 3]."""
-        (left, top), (right, bottom) = self.page.evaluate(_CORNERS)
+        """The window at the centers of the film's pixels [rows, columns, 3]; black while no film is there."""
+        (left, top), (right, bottom) = self.page.evaluate(_CORNERS) or ((0, 0), (0, 0))
         y = np.clip(np.floor(np.linspace(top, bottom, shape[0])), 0, window.shape[0] - 1).astype(int)
         x = np.clip(np.floor(np.linspace(left, right, shape[1])), 0, window.shape[1] - 1).astype(int)
         return window[y[:, None], x[None, :]]
@@ -179,12 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _KINDS.get(file.suffix, "application/octet-stream"), file.read_bytes())
 
     def _pass_on(self) -> None:
-        connection = http.client.HTTPConnection(self.behind.netloc)
         # With this host the archive's links lead back here.
         heads = {name: self.headers[name] for name in ("Accept", "Host") if name in self.headers}
-        connection.request("GET", self.path, headers=heads)
-        answer = connection.getresponse()
-        self._send(answer.status, answer.headers.get("Content-Type", "application/octet-stream"), answer.read())
+        with contextlib.closing(http.client.HTTPConnection(self.behind.netloc)) as connection:
+            connection.request("GET", self.path, headers=heads)
+            answer = connection.getresponse()
+            self._send(answer.status, answer.headers.get("Content-Type", "application/octet-stream"), answer.read())
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         # A page that is left does not wait for its answers.
