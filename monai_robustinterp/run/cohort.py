@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def certify_cohort(
 
         def done(image: ImageRun) -> None:
             result = _result(image, before=lists.first - 1, other=other)
+            result = replace(result, view=found.views.get(image.path, ""))
             summary.results.append(result)
             # Once where the same file was given twice.
             if image.votes is not None and result.folder:
