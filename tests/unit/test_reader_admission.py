@@ -44,7 +44,10 @@ CONCERNS: list[tuple[dict[str, Any], str]] = [
     ({"ViewPosition": "LLD"}, r"ViewPosition is LLD \(decubitus\)"),
     ({"ViewPosition": "LATERAL"}, "ViewPosition is lateral"),
     ({"ViewPosition": "", "ViewCodeSequence": LATERAL}, "ViewCodeSequence is lateral"),
-    ({"ViewPosition": None, "ViewCodeSequence": None, "PatientOrientation": ["P", "F"]}, "PatientOrientation is lateral"),
+    (
+        {"ViewPosition": None, "ViewCodeSequence": None, "PatientOrientation": ["P", "F"]},
+        "PatientOrientation is lateral",
+    ),
     ({"AnatomicRegionSequence": HAND}, "AnatomicRegionSequence has no code of the chest"),
     ({"BodyPartExamined": None, "AnatomicRegionSequence": HAND}, "AnatomicRegionSequence has no code of the chest"),
     ({"BodyPartExamined": "HAND"}, "BodyPartExamined is HAND"),
