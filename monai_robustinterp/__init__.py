@@ -23,6 +23,7 @@ from monai_robustinterp.errors import InputRefused as InputRefused
 from monai_robustinterp.inferers import CertifiedSaliencyInferer as CertifiedSaliencyInferer
 from monai_robustinterp.interpreters import INTERPRETERS as INTERPRETERS
 from monai_robustinterp.io import ChestXRayReader as ChestXRayReader
+from monai_robustinterp.io import OutputOptions as OutputOptions
 from monai_robustinterp.io import SecondaryCaptureWriter as SecondaryCaptureWriter
 from monai_robustinterp.io import load_votes as load_votes
 from monai_robustinterp.io import save as save

@@ -30,8 +30,8 @@ from monai_robustinterp.geometry.lungs import LungMask
 from monai_robustinterp.geometry.regions import MaskFile, RegionSource, parse_region
 from monai_robustinterp.interpreters import INTERPRETERS
 from monai_robustinterp.io.derived.deidentified import read_key
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, check_outputs
-from monai_robustinterp.io.write.overlay import Capture, read_reference
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OUTPUTS, Capture, OutputOptions
+from monai_robustinterp.io.write.overlay import read_reference
 from monai_robustinterp.io.write.secondary_capture import TRANSFER_SYNTAXES
 from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.lists import SAME_FILM, CohortSummary, ImageResult
@@ -90,7 +90,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs",
         type=lambda text: tuple(text.split(",")),
-        default=DEFAULT_OUTPUTS,
+        default=DEFAULT_OPTIONS.outputs,
         metavar="NAME,NAME...",
         help=f"files beside certificate, votes and preview: {', '.join(OUTPUTS)} (default: sc)",
     )
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR)
     try:
-        check_outputs(arguments.outputs)
+        options = _output_options(arguments)
         if arguments.until_covers is not None:
             change_named(arguments.until_covers)
         bundle = load_bundle(arguments.bundle, _overrides(arguments))
@@ -189,7 +189,6 @@ def run(arguments: argparse.Namespace) -> int:
                 "--max-samples is the end of early stopping and needs --until-radius or --until-covers; --samples "
                 "sets a fixed number."
             )
-        reference = None if arguments.reference is None else read_reference(arguments.reference)
         summary = certify_cohort(
             arguments.inputs,
             arguments.output,
@@ -197,11 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
             regions=[*(arguments.region or ()), *_lung_masks(arguments)],
             against=arguments.against,
             overwrite=arguments.overwrite,
-            capture=arguments.capture,
-            reference=reference,
-            transfer_syntax=arguments.transfer_syntax,
-            outputs=arguments.outputs,
-            deidentify_key=None if arguments.deidentify is None else read_key(arguments.deidentify),
+            options=options,
             show_progress=not arguments.quiet,
         )
     except (InputRefused, OSError) as error:
@@ -215,6 +210,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"\nResults: {shown_path(arguments.output)}/ (summary.json; index.json maps the folders to their sources)"
         )
     return 1 if summary.refused else 0
+
+
+def _output_options(arguments: argparse.Namespace) -> OutputOptions:
+    return OutputOptions(
+        outputs=arguments.outputs,
+        capture=arguments.capture,
+        transfer_syntax=arguments.transfer_syntax,
+        reference=None if arguments.reference is None else read_reference(arguments.reference),
+        deidentify_key=None if arguments.deidentify is None else read_key(arguments.deidentify),
+    )
 
 
 def table(summary: CohortSummary) -> str:

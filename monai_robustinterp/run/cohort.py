@@ -14,8 +14,8 @@ from monai_robustinterp.certificates.serialize import certificate_from_json
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.changes import NAMED, Change
 from monai_robustinterp.geometry.regions import RegionSource
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, check_source
-from monai_robustinterp.io.write.overlay import Capture, Reference
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OutputOptions
+from monai_robustinterp.io.write.outputs import check_source
 from monai_robustinterp.io.write.result import save as save_result
 from monai_robustinterp.run.against import OtherImage, read_other
 from monai_robustinterp.run.inputs import find_images
@@ -34,11 +34,7 @@ def certify_cohort(
     changes: Sequence[Change] = NAMED,
     against: str | Path | None = None,
     overwrite: bool = False,
-    capture: Capture = "canvas",
-    reference: Reference | None = None,
-    transfer_syntax: str = "explicit",
-    outputs: Sequence[str] = DEFAULT_OUTPUTS,
-    deidentify_key: bytes | None = None,
+    options: OutputOptions = DEFAULT_OPTIONS,
     show_progress: bool = True,
     raise_if_refused: bool = False,
 ) -> CohortSummary:
@@ -58,11 +54,7 @@ def certify_cohort(
         overwrite: replace results of an earlier run of the same file. Otherwise such a result is kept and counted if
             this run would make the same one, and the image is refused if not. Where a replaced result did not certify
             the image and was made with other settings, the new record names it under ``selection``.
-        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
-        reference: DICOM header whose patient and study captures of other formats join.
-        transfer_syntax: of the captures: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
-        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; those that a kept result lacks are added.
-        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs; not with ``reference``.
+        options: which outputs, and how they are written; outputs that a kept result lacks are added.
         show_progress: a progress bar on stderr.
         raise_if_refused: raise in the end, for hosts that look at nothing but the exit code.
 
@@ -70,11 +62,8 @@ def certify_cohort(
         The summary; a refused input is a result with its reason and stops nothing.
 
     Raises:
-        InputRefused: if the output is no folder, a choice of files is refused, or with ``raise_if_refused``.
+        InputRefused: if the output is no folder, or with ``raise_if_refused``.
     """
-    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
-    written: dict[str, Any] = {"reference": reference, "transfer_syntax": transfer_syntax, "outputs": outputs}
-    written |= {"capture": capture, "deidentify_key": deidentify_key}
     other = None if against is None else read_other(against, bundle)
     output = _folder(Path(output_dir))
     found = find_images(inputs)
@@ -106,9 +95,9 @@ def certify_cohort(
             changes=changes,
             output=output,
             overwrite=overwrite,
-            admit=lambda ready: check_source(ready.image.meta, outputs, reference=reference),
-            save=partial(save_result, **written),
-            keep=partial(kept_result, bundle=bundle, changes=changes, **written),
+            admit=lambda ready: check_source(ready.image.meta, options),
+            save=partial(save_result, options=options),
+            keep=partial(kept_result, bundle=bundle, changes=changes, options=options),
             earlier=partial(earlier_runs, bundle=bundle),
             done=done,
         )

@@ -19,8 +19,8 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
 from monai_robustinterp.geometry.changes import Change
 from monai_robustinterp.io.votes_npz import load_votes
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import missing_outputs, other_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Capture, Reference
 from monai_robustinterp.io.write.result import CERTIFICATE_NAME, PREVIEW_NAME, VOTES_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
@@ -48,16 +48,7 @@ class KeptResult:
 
 
 def kept_result(
-    folder: Path,
-    prepared: Prepared,
-    *,
-    bundle: SaliencyBundle,
-    changes: Sequence[Change],
-    capture: Capture,
-    reference: Reference | None,
-    transfer_syntax: str,
-    outputs: Sequence[str],
-    deidentify_key: bytes | None = None,
+    folder: Path, prepared: Prepared, *, bundle: SaliencyBundle, changes: Sequence[Change], options: OutputOptions
 ) -> KeptResult:
     """The result in ``folder``, if it is whole and what this run would make; outputs that it lacks are added.
 
@@ -66,28 +57,14 @@ def kept_result(
         prepared: the image as this run reads it.
         bundle: of this run.
         changes: of this run's ledger.
-        capture: which picture this run makes.
-        reference: of this run's captures.
-        transfer_syntax: of this run's captures.
-        outputs: of this run.
-        deidentify_key: of this run.
+        options: of this run.
 
     Raises:
         InputRefused: if it is not whole, or was made in another way; the message says in which.
     """
     try:
         found = _read(folder)
-        missing = missing_outputs(folder, outputs)
-        written = other_outputs(
-            folder,
-            prepared.image.meta,
-            found.record,
-            [name for name in outputs if name not in missing],
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-        )
+        written = other_outputs(folder, prepared.image.meta, found.record, options)
     except (AuditError, ValueError, KeyError, TypeError, AttributeError, OSError):
         raise InputRefused(
             f"results of this file exist in {folder.name} and are of an earlier format, not whole or were changed: "
@@ -98,19 +75,10 @@ def kept_result(
         raise InputRefused(
             f"results of this file exist in {folder.name} and were made otherwise ({'; '.join(differences)}): {_ADVICE}"
         )
+    missing = missing_outputs(folder, options.outputs)
     if missing:
         picture = picture_of(prepared, bundle, found.votes, cell_size=found.spec.cell_size)
-        save_outputs(
-            picture,
-            found.record,
-            missing,
-            at=folder.joinpath,
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-            overwrite=True,
-        )
+        save_outputs(picture, found.record, options, at=folder.joinpath, only=missing, overwrite=True)
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pydicom
 
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import save_outputs
 from tests.support.dicom_factory import make_dx
 from tests.support.objects import OBJECTS, picture_of_file, record_with_lungs
@@ -31,7 +32,8 @@ def retrieved(archive: Archive, study: str) -> dict[str, pydicom.Dataset]:
 
 def test_objects_come_back_from_an_archive_as_they_were(tmp_path: Path) -> None:
     film = make_dx(tmp_path / "film.dcm", rows=101, cols=77)
-    save_outputs(picture_of_file(film), record_with_lungs(), ("sc", *OBJECTS), at=tmp_path.joinpath)
+    options = OutputOptions(outputs=("sc", *OBJECTS))
+    save_outputs(picture_of_file(film), record_with_lungs(), options, at=tmp_path.joinpath)
     paths = sorted(tmp_path.glob("*.dcm"))
     assert len(paths) == 7
     sent = {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, paths)}

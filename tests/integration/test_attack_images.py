@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.attacks import attack_certificate, attack_plain
 from monai_robustinterp.attacks.maps import CellMap
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.noise.white import WhiteNoise
+from tests.support.bundles import OPACITY
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 # RMS of 2 of 255 gray levels a pixel.

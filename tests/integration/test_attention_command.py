@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.support.bundles import ATTENTION
 
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import ATTENTION
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
 

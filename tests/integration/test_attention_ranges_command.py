@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.support.bundles import ATTENTION, OPACITY
 
 from monai_robustinterp.attention import ranges
 from monai_robustinterp.audit import verify_ranges
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import sealed
+from tests.support.bundles import ATTENTION, OPACITY
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
 FEW = ("--samples", "48", "--confidence", "0.9", "--seed", "3")

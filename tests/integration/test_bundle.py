@@ -14,12 +14,12 @@ import pydicom
 import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp import CertifiedSaliency, InputRefused, SecondaryCaptureWriter, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.transforms import InvertSaliencyd
+from tests.support.bundles import OPACITY
 from tests.support.dciodvfy import dciodvfy_errors
 
 ROOT = Path(__file__).parents[2]

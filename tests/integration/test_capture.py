@@ -13,12 +13,12 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
-from monai_robustinterp import SaliencyBundle, SecondaryCaptureWriter, certify_image, load_bundle, save
+from monai_robustinterp import OutputOptions, SaliencyBundle, SecondaryCaptureWriter, certify_image, load_bundle, save
 from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.io.write.result import result_meta
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
@@ -52,7 +52,7 @@ def result(bundle, source) -> CertifiedResult:
 
 
 def written(result: CertifiedResult, folder: Path, **options: str) -> pydicom.Dataset:
-    save(result, folder, **options)
+    save(result, folder, OutputOptions(**options))
     assert dciodvfy_errors(folder / "overlay.dcm") == []
     capture = pydicom.dcmread(folder / "overlay.dcm")
     with Image.open(folder / "overlay.png") as png:
@@ -114,7 +114,7 @@ def test_the_command_and_the_writer_of_monai_take_the_option(result, source, tmp
     maps = MetaTensor(channels, meta={**picture.meta, **result_meta(result)})
     for capture, columns in (("source", 200), ("canvas", 2064)):
         folder = tmp_path / capture
-        writer = partial(SecondaryCaptureWriter, capture=capture)
+        writer = partial(SecondaryCaptureWriter, options=OutputOptions(capture=capture))
         SaveImage(output_dir=folder, output_ext=".dcm", writer=writer, print_log=False)(maps)
         (path,) = folder.rglob("*.dcm")
         assert pydicom.dcmread(path).Columns == columns and dciodvfy_errors(path) == []

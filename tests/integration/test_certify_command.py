@@ -15,7 +15,6 @@ import pydicom
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import CertifiedSaliencyInferer
 from monai_robustinterp.audit import verify
@@ -30,6 +29,7 @@ from monai_robustinterp.run.against import OtherImage
 from monai_robustinterp.run.cohort import CohortSummary, ImageResult, certify_cohort
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import further_lines
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx

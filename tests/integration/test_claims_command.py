@@ -9,12 +9,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import load_votes
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.certificates.curve import overlap_curve
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.records import SCHEMA
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import ChestXRayReader, load_bundle
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.interpreters import explaining, make_interpreter
 from monai_robustinterp.run.compare import compare, comparison_record
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import save_outputs
 from monai_robustinterp.run.cohort import certify_cohort
 from tests.support.dciodvfy import dciodvfy_errors
@@ -40,7 +42,8 @@ def written(
     folder: Path, source: Path, key: bytes = KEY, outputs: tuple[str, ...] = ("seg", "gsps")
 ) -> dict[str, pydicom.Dataset]:
     folder.mkdir()
-    save_outputs(picture_of_file(source), record_with_lungs(), outputs, at=folder.joinpath, deidentify_key=key)
+    options = OutputOptions(outputs=outputs, deidentify_key=key)
+    save_outputs(picture_of_file(source), record_with_lungs(), options, at=folder.joinpath)
     return {path.name: pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))}
 
 
@@ -86,14 +89,17 @@ def test_a_result_of_somebody_is_not_kept_as_one_of_nobody(tmp_path: Path) -> No
     bundle, source = small_bundle(), film(tmp_path / "in")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        options: dict[str, Any] = {"bundle": bundle, "show_progress": False, "outputs": ("sc", "sr")}
-        certify_cohort([source], tmp_path / "out", **options)
-        (refused,) = certify_cohort([source], tmp_path / "out", **options, deidentify_key=KEY).results
+        settings: dict[str, Any] = {"bundle": bundle, "show_progress": False}
+        somebody = OutputOptions(outputs=("sc", "sr"))
+        nobody = dataclasses.replace(somebody, deidentify_key=KEY)
+        certify_cohort([source], tmp_path / "out", **settings, options=somebody)
+        (refused,) = certify_cohort([source], tmp_path / "out", **settings, options=nobody).results
         assert "the capture joins another study; report.dcm is of another result" in refused.reason
-        certify_cohort([source], tmp_path / "out", **options, deidentify_key=KEY, overwrite=True)
-        assert certify_cohort([source], tmp_path / "out", **options, deidentify_key=KEY).kept == 1
-        with pytest.raises(InputRefused, match="choose one"):
-            certify_cohort([source], tmp_path / "out", **options, deidentify_key=KEY, reference=pydicom.Dataset())
+        certify_cohort([source], tmp_path / "out", **settings, options=nobody, overwrite=True)
+        assert certify_cohort([source], tmp_path / "out", **settings, options=nobody).kept == 1
+    with pytest.raises(InputRefused, match="choose one"):
+        dataclasses.replace(nobody, reference=pydicom.Dataset())
+    assert str(KEY) not in repr(nobody)
     assert "SECRET" not in json.dumps((tmp_path / "out" / "summary.json").read_text())
 
 

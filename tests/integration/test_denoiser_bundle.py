@@ -15,12 +15,12 @@ import pytest
 import torch
 from monai.bundle import verify_metadata
 from PIL import Image
-from tests.support.bundles import CERTIFY
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.bundle import load_denoiser
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.training import peak_ratios
+from tests.support.bundles import CERTIFY
 from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]

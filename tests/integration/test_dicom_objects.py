@@ -24,7 +24,8 @@ from monai_robustinterp.cli.main import main
 from monai_robustinterp.io.read.decoder import read_mask
 from monai_robustinterp.io.write import contour_state
 from monai_robustinterp.io.write.codes import _OWN, SCHEME
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, OUTPUTS, save_outputs
+from monai_robustinterp.io.write.options import OUTPUTS, OutputOptions
+from monai_robustinterp.io.write.outputs import save_outputs
 from monai_robustinterp.run.pipeline import picture_of, prepare
 from monai_robustinterp.types import VoteMap
 from monai_robustinterp.visualize.color_map import to_uint8
@@ -46,7 +47,7 @@ FILES = {
 
 def written(folder: Path, picture: Picture, record: dict[str, Any], outputs: tuple[str, ...] = OBJECTS) -> Path:
     folder.mkdir(exist_ok=True)
-    save_outputs(picture, record, outputs, at=folder.joinpath, capture="source")
+    save_outputs(picture, record, OutputOptions(outputs=outputs, capture="source"), at=folder.joinpath)
     return folder
 
 
@@ -350,10 +351,11 @@ def test_all_outputs_lie_on_the_same_pixels(tmp_path_factory: pytest.TempPathFac
                     assert meta["spacing_mm"] == pytest.approx(ready.image.meta["spacing_mm"])
 
 
-def certify(folder: Path, bundle: ri.SaliencyBundle, *inputs: Path, **options: Any) -> Any:
+def certify(folder: Path, bundle: ri.SaliencyBundle, *inputs: Path, outputs: tuple[str, ...]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ri.certify_cohort(inputs, folder, bundle=bundle, show_progress=False, **options)
+        options = OutputOptions(outputs=outputs)
+        return ri.certify_cohort(inputs, folder, bundle=bundle, show_progress=False, options=options)
 
 
 def test_a_kept_result_gets_the_outputs_that_it_lacks(tmp_path: Path, film: Path) -> None:
@@ -377,7 +379,7 @@ def test_a_kept_result_gets_the_outputs_that_it_lacks(tmp_path: Path, film: Path
     report.save_as(folder / "report.dcm")
     (refused,) = certify(tmp_path / "out", bundle, film, outputs=("sr",)).results
     assert "report.dcm is of another result" in refused.reason
-    assert certify(tmp_path / "out", bundle, film, outputs=DEFAULT_OUTPUTS).kept == 1
+    assert certify(tmp_path / "out", bundle, film, outputs=("sc",)).kept == 1
 
 
 def test_what_cannot_be_referred_to_is_refused_before_the_noise(tmp_path: Path, film: Path) -> None:

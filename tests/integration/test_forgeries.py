@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates import Claim, Origin, certified_result
@@ -26,6 +25,7 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import certify_image, prepare
 from monai_robustinterp.run.replay import replay
 from monai_robustinterp.types import SmoothingSpec, VoteMap
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.vote_factory import copy_bits
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from monai.transforms import Compose, MapTransform
 from PIL import Image
-from tests.support.bundles import OPACITY
 from torch import nn
 
 from monai_robustinterp import certify_cohort, load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

@@ -9,10 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.cli.main import main
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.lungs import LEFT, boxes_bundle
 
 IMAGE = Path(__file__).parents[2] / "sample_data" / "kermany_NORMAL2-IM-1430-0001.jpeg"

@@ -15,7 +15,6 @@ import pytest
 import torch
 from monai.networks.nets import ViT
 from monai.transforms import Compose, LoadImaged, Resized
-from tests.support.bundles import OPACITY
 from torch import nn
 
 from monai_robustinterp import (
@@ -31,6 +30,7 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import without_hooks
 from monai_robustinterp.run import pipeline
 from monai_robustinterp.transforms import ScaleDisplayRanged
+from tests.support.bundles import OPACITY
 from tests.support.shared import shared_data
 from tests.support.torchvision_densenet import chexnet, torchvision_forward, torchvision_state
 

@@ -18,13 +18,13 @@ from pydicom import config, uid
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
-from tests.support.bundles import OPACITY
 
 import monai_robustinterp
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 

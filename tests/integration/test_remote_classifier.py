@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.bundles import OPACITY
 from torch import nn
 
 from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
@@ -27,6 +26,7 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import INTERPRETERS, RISE, explaining, without_gradient
 from monai_robustinterp.networks import CallableClassifier
 from monai_robustinterp.run import pipeline
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.interpreters import make
 

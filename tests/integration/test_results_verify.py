@@ -10,13 +10,13 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, SaveImaged
-from tests.support.bundles import OPACITY
 
 import monai_robustinterp as ri
 from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.io.write.result import save_from_meta
 from monai_robustinterp.networks.provenance import network_sha256
 from monai_robustinterp.transforms import InvertSaliencyd
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"

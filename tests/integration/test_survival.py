@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import CERTIFY, OPACITY
 
-from monai_robustinterp import SaliencyBundle, load_bundle
+from monai_robustinterp import OutputOptions, SaliencyBundle, load_bundle
 from monai_robustinterp.bundle import bundle_folder, shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.errors import InputRefused
@@ -31,6 +30,7 @@ from monai_robustinterp.run.cohort import certify_cohort
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.run.lists import CohortSummary
 from monai_robustinterp.run.lock import output_folder
+from tests.support.bundles import CERTIFY, OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
@@ -196,8 +196,8 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
         ({"target": 0}, {}, "target 1 there, 0 here"),
         ({}, {"regions": [parse_region("zone:upper")]}, "regions"),
         ({}, {"changes": NAMED[1:]}, "another list of changes in the ledger"),
-        ({}, {"capture": "source"}, "the capture is another picture than source"),
-        ({}, {"transfer_syntax": "rle"}, "another transfer syntax than rle"),
+        ({}, {"options": OutputOptions(capture="source")}, "the capture is another picture than source"),
+        ({}, {"options": OutputOptions(transfer_syntax="rle")}, "another transfer syntax than rle"),
     ]
     with collected() as case:
         for overrides, settings, words in others:
@@ -210,7 +210,8 @@ def test_what_a_rerun_would_make_otherwise_is_named_and_nothing_is_replaced(tmp_
         with case("reference"):
             from monai_robustinterp.io.write.overlay import read_reference
 
-            (result,) = certify(images, output, bundle, reference=read_reference(reference)).results
+            options = OutputOptions(reference=read_reference(reference))
+            (result,) = certify(images, output, bundle, options=options).results
             assert "the capture joins another study" in result.reason
     assert {path: path.read_bytes() for path in output.glob("cxr-*/*")} == before
     certificate = next(output.glob("cxr-*/certificate.json"))

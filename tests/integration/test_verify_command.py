@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.bundles import CERTIFY, OPACITY
 
 from monai_robustinterp.bundle import shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.files import json_bytes, sealed
+from tests.support.bundles import CERTIFY, OPACITY
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
 OPTIONS = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp import ChestXRayReader, SaliencyBundle, load_bundle
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_gray
+from tests.support.bundles import OPACITY
 from tests.support.networks import TinyClassifier
 from tests.support.records import make_masks, make_record, make_run
 

@@ -20,7 +20,6 @@ import pytest
 import torch
 from monai.transforms.post import dictionary as monai_post
 from PIL import Image
-from tests.support.bundles import OPACITY
 from tqdm import tqdm
 
 from monai_robustinterp import CertifiedSaliencyInferer, SaliencyBundle, load_bundle, save
@@ -30,6 +29,7 @@ from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.run import cohort, pipeline, read_ahead
 from monai_robustinterp.run.cohort import CohortSummary, certify_cohort
 from monai_robustinterp.run.read_ahead import ImageRun
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 from tests.support.networks import TinyClassifier
 

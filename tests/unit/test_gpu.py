@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp import CertifiedSaliencyInferer, load_bundle
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.smoothing.batching import fill
 from monai_robustinterp.smoothing.tally import add_votes
+from tests.support.bundles import OPACITY
 
 pytestmark = pytest.mark.gpu
 

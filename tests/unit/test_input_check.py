@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tests.support.bundles import OPACITY
 from torch import nn
 
 from monai_robustinterp import CertifiedSaliencyInferer, InputRefused, InputStatistics, load_bundle
@@ -21,6 +20,7 @@ from monai_robustinterp.io import load_votes
 from monai_robustinterp.smoothing.input_check import check_input
 from monai_robustinterp.study.films import prepared
 from monai_robustinterp.visualize.caption import caption_lines
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.records import make_arrays, written
 

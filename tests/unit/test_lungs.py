@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.support.bundles import OPACITY
 
-from monai_robustinterp import SaliencyBundle, certify_image, load_bundle, save
+from monai_robustinterp import OutputOptions, SaliencyBundle, certify_image, load_bundle, save
 from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.cli.certify import table
 from monai_robustinterp.errors import InputRefused
@@ -30,6 +29,7 @@ from monai_robustinterp.run.replay import replay
 from monai_robustinterp.visualize.caption import caption_lines
 from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR
 from monai_robustinterp.visualize.overlay import outline
+from tests.support.bundles import OPACITY
 from tests.support.dicom_factory import make_dx
 from tests.support.lungs import LEFT, RIGHT, boxed
 from tests.support.networks import TinyClassifier
@@ -226,7 +226,7 @@ def test_the_contour_of_the_lungs_is_drawn_and_explained(bundle, image, lungs, t
     bundle.network = looking_at(lungs)
     result = certify_image(image, bundle, changes=())
     assert result.status.label == "certified"
-    save(result, tmp_path / "result", capture=capture)
+    save(result, tmp_path / "result", OutputOptions(capture=capture))
     picture = np.asarray(Image.open(tmp_path / "result/overlay.png"))
     drawn = (picture == LUNGS_LINE_COLOR).all(axis=-1)
     side, left = (1024, 1024 + 16) if capture == "canvas" else (256, 0)
@@ -235,7 +235,7 @@ def test_the_contour_of_the_lungs_is_drawn_and_explained(bundle, image, lungs, t
     assert film.any() and not film[~edge.repeat(side // 256, 0).repeat(side // 256, 1)].any()
     assert drawn[side:].any(), "the key"
     bundle.lungs = None
-    save(certify_image(image, bundle, changes=()), tmp_path / "without", capture=capture)
+    save(certify_image(image, bundle, changes=()), tmp_path / "without", OutputOptions(capture=capture))
     assert not (np.asarray(Image.open(tmp_path / "without/overlay.png")) == LUNGS_LINE_COLOR).all(axis=-1).any()
 
 

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 import torch
-from tests.support.bundles import OPACITY
 from torch import nn
 
 from monai_robustinterp import load_bundle
 from monai_robustinterp.interpreters import GradCAM, Gradient, explaining
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.network_state import assert_same, state
 

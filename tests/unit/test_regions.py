@@ -11,12 +11,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, InvertibleTransform, LoadImaged, MapTransform, Resized
-from tests.support.bundles import OPACITY
 
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.geometry.regions import Box, MaskFile, RegionSource, Zone, parse_region, region_on_cells
 from monai_robustinterp.io import ChestXRayReader
+from tests.support.bundles import OPACITY
 from tests.support.cases import collected
 from tests.support.dicom_factory import make_dx
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from monai.data import ImageWriter
 
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.io.read.display import display_image
-from monai_robustinterp.io.write.outputs import CAPTURE_NAME, DEFAULT_OUTPUTS, check_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Capture
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OutputOptions
+from monai_robustinterp.io.write.outputs import CAPTURE_NAME, save_outputs
 from monai_robustinterp.io.write.result import save_from_meta
 
 
@@ -28,27 +28,21 @@ class SecondaryCaptureWriter(ImageWriter):
 
     Args:
         output_dtype: not used; the capture is 8-bit RGB.
-        transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
-        capture: "canvas", made for a physician, or "source", on the pixels of the source.
         overwrite: replace an existing file.
-        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`. "sc" is NAME.dcm; the others lie beside it
-            under their own names, such as NAME.report.dcm.
+        options: which outputs, and how they are written. "sc" is NAME.dcm; the others lie beside it under their own
+            names, such as NAME.report.dcm.
         kwargs: not used (MONAI passes ``scale`` and others).
     """
 
     def __init__(
         self,
         output_dtype: Any = None,
-        transfer_syntax: str = "explicit",
         overwrite: bool = False,
-        capture: Capture = "canvas",
-        outputs: Sequence[str] = DEFAULT_OUTPUTS,
+        options: OutputOptions = DEFAULT_OPTIONS,
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        check_outputs(outputs)
-        self._transfer_syntax, self._overwrite = transfer_syntax, overwrite
-        self._capture, self._outputs = capture, tuple(outputs)
+        self._overwrite, self._options = overwrite, options
         self._channels: npt.NDArray[np.float32] | None = None
         self._meta: Mapping[str, Any] = {}
 
@@ -98,10 +92,8 @@ class SecondaryCaptureWriter(ImageWriter):
         save_outputs(
             picture,
             record,
-            self._outputs,
+            self._options,
             at=lambda name: path if name == CAPTURE_NAME else path.with_name(f"{path.stem}.{name}"),
-            capture=self._capture,
-            transfer_syntax=self._transfer_syntax,
             overwrite=self._overwrite,
         )
         save_from_meta(self._meta, path.with_suffix(""), overwrite=self._overwrite)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from monai_robustinterp.certificates.certificate import Picture
-from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.write import (
     contour_state,
     parametric_map,
@@ -22,9 +21,8 @@ from monai_robustinterp.io.write import (
 )
 from monai_robustinterp.io.write.dicom_object import ObjectSource, check_referable, object_uid
 from monai_robustinterp.io.write.map_nifti import save_map
+from monai_robustinterp.io.write.options import OUTPUTS, OutputOptions
 from monai_robustinterp.io.write.overlay import (
-    Capture,
-    Reference,
     capture_differences,
     overlay_capture,
     overlay_pixels,
@@ -60,59 +58,30 @@ _OBJECTS: Mapping[str, DicomOutput] = {
     "pseudocolor": DicomOutput(pseudo_color_state.NAME, pseudo_color_state.KIND, pseudo_color_state.pseudo_color_state),
     "gsps": DicomOutput(contour_state.NAME, contour_state.KIND, contour_state.contour_state),
 }
-OUTPUTS = (CAPTURE, *_OBJECTS, MAPS)
-"""Names of the outputs, as ``--outputs`` takes them."""
-DEFAULT_OUTPUTS = (CAPTURE,)
 
 
-def check_outputs(
-    outputs: Sequence[str], *, reference: Reference | None = None, deidentify_key: bytes | None = None
-) -> None:
-    """Check a choice of outputs; the arguments are those of :func:`save_outputs`.
-
-    Raises:
-        InputRefused: if one is unknown or useless without another one, or if they are to be of a patient and of nobody.
-    """
-    unknown = [name for name in outputs if name not in OUTPUTS]
-    if unknown or not outputs:
-        raise InputRefused(
-            f"the outputs are {', '.join(outputs) or 'none'}; they must be one or more of {', '.join(OUTPUTS)}, with "
-            "commas between them."
-        )
-    if "pseudocolor" in outputs and "pm" not in outputs:
-        raise InputRefused("pseudocolor shows the parametric map in color, and needs it: choose the output pm too.")
-    if reference is not None and deidentify_key is not None:
-        raise InputRefused(
-            "--reference puts results into a patient's study and --deidentify takes them out: choose one."
-        )
-
-
-def check_source(meta: Mapping[str, Any], outputs: Sequence[str], *, reference: Reference | None) -> None:
+def check_source(meta: Mapping[str, Any], options: OutputOptions) -> None:
     """Check, before any noise, that the outputs can be made of an image.
 
     Args:
         meta: the reader's metadata of the image.
-        outputs: of the run.
-        reference: see :func:`save_outputs`.
+        options: of the run.
 
     Raises:
         InputRefused: if an object has no DICOM image to refer to.
     """
-    if not _OBJECTS.keys().isdisjoint(outputs):
-        check_referable(source_header(meta, reference))
+    if not _OBJECTS.keys().isdisjoint(options.outputs):
+        check_referable(source_header(meta, options))
 
 
 def save_outputs(
     picture: Picture,
     record: Mapping[str, Any],
-    outputs: Sequence[str],
+    options: OutputOptions,
     *,
     at: Callable[[str], Path],
     pixels: npt.NDArray[np.uint8] | None = None,
-    capture: Capture = "canvas",
-    reference: Reference | None = None,
-    transfer_syntax: str = "explicit",
-    deidentify_key: bytes | None = None,
+    only: Sequence[str] = OUTPUTS,
     overwrite: bool = False,
 ) -> None:
     """Writes the chosen outputs.
@@ -120,34 +89,23 @@ def save_outputs(
     Args:
         picture: the map on the source's pixels.
         record: content of certificate.json.
-        outputs: of :data:`OUTPUTS`.
+        options: which outputs, and how.
         at: the path of a file of that name.
         pixels: the overlay of the capture, if it is rendered already.
-        capture: which picture it is.
-        reference: header whose patient and study the capture joins where the source is no DICOM.
-        transfer_syntax: of the capture.
-        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
+        only: those of the outputs that are to be written.
         overwrite: replace earlier files of this package.
 
     Raises:
         InputRefused: if an object has no DICOM image to refer to.
     """
+    outputs = [name for name in options.outputs if name in only]
     if CAPTURE in outputs:
-        pixels = overlay_pixels(picture, record, capture=capture) if pixels is None else pixels
-        image = overlay_capture(
-            pixels,
-            picture.meta,
-            record,
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-        )
+        pixels = overlay_pixels(picture, record, capture=options.capture) if pixels is None else pixels
+        image = overlay_capture(pixels, picture.meta, record, options)
         write_dicom_atomically(image, at(CAPTURE_NAME), overwrite=overwrite)
     objects = [_OBJECTS[name] for name in outputs if name in _OBJECTS]
     if objects:
-        header = source_header(picture.meta, reference, deidentify_key)
-        source = ObjectSource(header=header, picture=picture, record=record)
+        source = ObjectSource(header=source_header(picture.meta, options), picture=picture, record=record)
         for output in objects:
             write_dicom_atomically(output.make(source), at(output.name), overwrite=overwrite)
     if MAPS in outputs:
@@ -163,15 +121,7 @@ def missing_outputs(folder: Path, outputs: Sequence[str]) -> tuple[str, ...]:
 
 
 def other_outputs(
-    folder: Path,
-    meta: Mapping[str, Any],
-    record: Mapping[str, Any],
-    outputs: Sequence[str],
-    *,
-    capture: Capture,
-    reference: Reference | None,
-    transfer_syntax: str,
-    deidentify_key: bytes | None = None,
+    folder: Path, meta: Mapping[str, Any], record: Mapping[str, Any], options: OutputOptions
 ) -> list[str]:
     """In what the outputs in a folder differ from those that this run would write, a phrase each.
 
@@ -179,26 +129,15 @@ def other_outputs(
         folder: of a result.
         meta: the reader's metadata of the source.
         record: content of certificate.json.
-        outputs: which are in the folder.
-        capture: which picture this run makes.
-        reference: see :func:`save_outputs`.
-        transfer_syntax: see :func:`save_outputs`.
-        deidentify_key: see :func:`save_outputs`.
+        options: of this run; outputs that are not there do not differ.
 
     Raises:
         ValueError: if one is no DICOM file.
     """
-    differences = []
-    if CAPTURE in outputs:
-        differences += capture_differences(
-            folder / CAPTURE_NAME,
-            meta,
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-        )
-    header = source_header(meta, reference, deidentify_key)
+    missing = missing_outputs(folder, options.outputs)
+    outputs = [name for name in options.outputs if name not in missing]
+    differences = capture_differences(folder / CAPTURE_NAME, meta, options) if CAPTURE in outputs else []
+    header = source_header(meta, options)
     for output in (_OBJECTS[name] for name in outputs if name in _OBJECTS):
         if written_header(folder / output.name).get("SOPInstanceUID") != object_uid(header, record, output.kind):
             differences.append(f"{output.name} is of another result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from monai_robustinterp.io.derived.deidentified import deidentified
 from monai_robustinterp.io.derived.safe_values import valid_text
 from monai_robustinterp.io.read.decoder import read_header
 from monai_robustinterp.io.read.header_text import parse_header
+from monai_robustinterp.io.write.options import Capture, OutputOptions
 from monai_robustinterp.io.write.secondary_capture import (
     TRANSFER_SYNTAXES,
     anonymous_source,
@@ -34,19 +35,13 @@ from monai_robustinterp.visualize.caption import caption_lines, guarantee, lungs
 from monai_robustinterp.visualize.overlay import render_overlay
 from monai_robustinterp.visualize.physician import captions, record_code
 
-Reference = Dataset
-"""Header of a DICOM file whose patient and study a capture joins."""
-
-Capture = Literal["canvas", "source"]
-"""``canvas`` is made for a physician; ``source`` lies on the pixels of the source, and all that is claimed below it."""
-
 SERIES_DESCRIPTIONS: Mapping[Capture, str] = {
     "canvas": "Certified saliency - not for diagnosis",
     "source": "Certified saliency, source grid - not for diagnosis",
 }
 
 
-def read_reference(path: str | Path) -> Reference:
+def read_reference(path: str | Path) -> Dataset:
     """Header of the DICOM file that ``--reference`` names.
 
     Raises:
@@ -88,14 +83,7 @@ def overlay_pixels(
 
 
 def overlay_capture(
-    pixels: npt.NDArray[np.uint8],
-    meta: Mapping[str, Any],
-    record: Mapping[str, Any],
-    *,
-    capture: Capture = "canvas",
-    reference: Reference | None = None,
-    transfer_syntax: str = "explicit",
-    deidentify_key: bytes | None = None,
+    pixels: npt.NDArray[np.uint8], meta: Mapping[str, Any], record: Mapping[str, Any], options: OutputOptions
 ) -> SCImage:
     """The rendered overlay as secondary capture in the study of its source.
 
@@ -103,20 +91,17 @@ def overlay_capture(
         pixels: of :func:`overlay_pixels`, uint8 [H', W', 3].
         meta: the reader's metadata of the source.
         record: content of certificate.json; its hash makes the UIDs.
-        capture: which picture.
-        reference: header whose patient and study the capture joins where the source is no DICOM.
-        transfer_syntax: see :func:`~monai_robustinterp.io.write.secondary_capture.secondary_capture`.
-        deidentify_key: see :func:`source_header`.
+        options: which picture it is, and how it is written.
     """
     return secondary_capture(
         pixels,
-        source_header(meta, reference, deidentify_key),
-        series_description=SERIES_DESCRIPTIONS[capture],
+        source_header(meta, options),
+        series_description=SERIES_DESCRIPTIONS[options.capture],
         derivation_description=_derivation(record)[:1024],
-        identity=f"{hashlib.sha256(json_bytes(record)).hexdigest()} {capture}",
+        identity=f"{hashlib.sha256(json_bytes(record)).hexdigest()} {options.capture}",
         software_version=__version__,
-        transfer_syntax=transfer_syntax,
-        source_pixels=_source_pixels(meta) if capture == "canvas" else None,
+        transfer_syntax=options.transfer_syntax,
+        source_pixels=_source_pixels(meta) if options.capture == "canvas" else None,
     )
 
 
@@ -132,34 +117,23 @@ def _derivation(record: Mapping[str, Any]) -> str:
     return f"Record {record_code(record)}. {record['finding']['name']}. {' '.join(claims)}"
 
 
-def capture_differences(
-    path: Path,
-    meta: Mapping[str, Any],
-    *,
-    capture: Capture,
-    reference: Reference | None,
-    transfer_syntax: str,
-    deidentify_key: bytes | None = None,
-) -> list[str]:
+def capture_differences(path: Path, meta: Mapping[str, Any], options: OutputOptions) -> list[str]:
     """In what a capture of an earlier run differs from that of this one, a phrase each.
 
     Args:
         path: of the capture.
         meta: the reader's metadata of the source.
-        capture: which picture.
-        reference: see :func:`overlay_capture`.
-        transfer_syntax: see :func:`overlay_capture`.
-        deidentify_key: see :func:`source_header`.
+        options: of this run.
 
     Raises:
         ValueError: if it is no capture.
     """
     found, differences = written_header(path), []
-    if found.get("SeriesDescription") != SERIES_DESCRIPTIONS[capture]:
-        differences.append(f"the capture is another picture than {capture}")
-    if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[transfer_syntax]:
-        differences.append(f"the capture has another transfer syntax than {transfer_syntax}")
-    study = valid_text(source_header(meta, reference, deidentify_key), "StudyInstanceUID")
+    if found.get("SeriesDescription") != SERIES_DESCRIPTIONS[options.capture]:
+        differences.append(f"the capture is another picture than {options.capture}")
+    if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[options.transfer_syntax]:
+        differences.append(f"the capture has another transfer syntax than {options.transfer_syntax}")
+    study = valid_text(source_header(meta, options), "StudyInstanceUID")
     if study and found.StudyInstanceUID != study:
         differences.append("the capture joins another study")
     return differences
@@ -177,18 +151,17 @@ def written_header(path: Path) -> Dataset:
         raise ValueError("no DICOM file") from error
 
 
-def source_header(meta: Mapping[str, Any], reference: Reference | None, deidentify_key: bytes | None = None) -> Dataset:
+def source_header(meta: Mapping[str, Any], options: OutputOptions) -> Dataset:
     """Header of the source, or a stand-in for one that is no DICOM: nobody's, or of the reference's study.
 
     Args:
         meta: the reader's metadata of the source.
-        reference: header whose patient and study a stand-in is put into.
-        deidentify_key: with it the header is made one of nobody; no reference may be given then.
+        options: whose header it becomes.
     """
     if meta["file_format"] == "DICOM":
         # The one that was read with the pixels: a file that was replaced meanwhile may be another patient's.
         header = parse_header(meta["dicom_header"])
-        return header if deidentify_key is None else deidentified(header, deidentify_key)
+        return header if options.deidentify_key is None else deidentified(header, options.deidentify_key)
     rows, cols = (int(size) for size in meta["spatial_shape"])
     spacing = [float(value) for value in meta["spacing_mm"]]
     own = anonymous_source(
@@ -197,4 +170,4 @@ def source_header(meta: Mapping[str, Any], reference: Reference | None, deidenti
         spacing_mm=None if np.isnan(spacing).any() else (spacing[0], spacing[1]),
         entropy=str(meta["pixel_sha256"]),
     )
-    return own if reference is None else reference_source(reference, own)
+    return own if options.reference is None else reference_source(options.reference, own)

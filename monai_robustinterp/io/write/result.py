@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,53 +18,30 @@ from monai_robustinterp.certificates import CertifiedResult
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.io.votes_npz import votes_bytes
-from monai_robustinterp.io.write.outputs import DEFAULT_OUTPUTS, check_outputs, save_outputs
-from monai_robustinterp.io.write.overlay import Capture, Reference, overlay_pixels
+from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OutputOptions
+from monai_robustinterp.io.write.outputs import save_outputs
+from monai_robustinterp.io.write.overlay import overlay_pixels
 
 CERTIFICATE_NAME, VOTES_NAME, PREVIEW_NAME = "certificate.json", "votes.npz", "overlay.png"
 
 
-def save(
-    result: CertifiedResult,
-    folder: str | Path,
-    *,
-    capture: Capture = "canvas",
-    reference: Reference | None = None,
-    transfer_syntax: str = "explicit",
-    outputs: Sequence[str] = DEFAULT_OUTPUTS,
-    deidentify_key: bytes | None = None,
-) -> None:
+def save(result: CertifiedResult, folder: str | Path, options: OutputOptions = DEFAULT_OPTIONS) -> None:
     """Writes certificate.json and votes.npz, which ``verify`` audits, and of a file's map overlay.png and the outputs.
 
     Args:
         result: of an image file, or of a tensor.
         folder: an existing folder without these files, or one that is made.
-        capture: which picture: "canvas", made for a physician, or "source", on the pixels of the source.
-        reference: DICOM header whose patient and study the capture joins, for a source that is no DICOM.
-        transfer_syntax: "explicit", or a lossless compression: "jpeg2000", "jpegls" or "rle".
-        outputs: of :data:`~monai_robustinterp.io.write.outputs.OUTPUTS`; "sc" is overlay.dcm.
-        deidentify_key: if given, the DICOM files are of nobody, with keyed hashes for UIDs.
+        options: which outputs, and how they are written.
 
     Raises:
         FileExistsError: if one of the files is there.
-        InputRefused: if an output is unknown, or needs a DICOM source and there is none.
+        InputRefused: if an output needs a DICOM source and there is none.
     """
-    check_outputs(outputs, reference=reference, deidentify_key=deidentify_key)
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     if result.picture is not None:
-        pixels = overlay_pixels(result.picture, result.record, capture=capture)
-        save_outputs(
-            result.picture,
-            result.record,
-            outputs,
-            at=folder.joinpath,
-            pixels=pixels,
-            capture=capture,
-            reference=reference,
-            transfer_syntax=transfer_syntax,
-            deidentify_key=deidentify_key,
-        )
+        pixels = overlay_pixels(result.picture, result.record, capture=options.capture)
+        save_outputs(result.picture, result.record, options, at=folder.joinpath, pixels=pixels)
         atomic_write(folder / PREVIEW_NAME, partial(_write_png, pixels), private=True)
     atomic_write(folder / CERTIFICATE_NAME, lambda file: file.write(json_bytes(result.record)))
     atomic_write(folder / VOTES_NAME, lambda file: file.write(_votes(result)))
