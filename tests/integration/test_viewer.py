@@ -7,6 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import CAPTURE_NAME, save_outputs
 from tests.support.browser import chromium
 from tests.support.dicom_factory import make_dx
@@ -31,7 +32,7 @@ LISTED = {
 def test_a_viewer_shows_the_film_with_what_was_found_on_it(tmp_path: Path) -> None:
     path = make_dx(tmp_path / "film.dcm", rows=404, cols=308)
     picture = picture_of_file(path)
-    save_outputs(picture, record_with_lungs(), ("sc", *OBJECTS), at=tmp_path.joinpath)
+    save_outputs(picture, record_with_lungs(), OutputOptions(outputs=("sc", *OBJECTS)), at=tmp_path.joinpath)
     study = pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID
     with orthanc(tmp_path) as archive:
         stored_by_web(archive, sorted(tmp_path.glob("*.dcm")))

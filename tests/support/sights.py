@@ -18,6 +18,7 @@ from PIL import Image
 import monai_robustinterp as ri
 from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.files import atomic_write
+from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import CAPTURE_NAME, save_outputs
 from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR, TOP_K_COLOR
 from tests.support.browser import chromium
@@ -93,7 +94,7 @@ def main() -> None:
         folder = Path(name)
         result = ri.certify_image(FILM, ri.load_bundle())
         assert result.picture is not None
-        save_outputs(result.picture, result.record, ("sc", *OBJECTS), at=folder.joinpath)
+        save_outputs(result.picture, result.record, OutputOptions(outputs=("sc", *OBJECTS)), at=folder.joinpath)
         capture = pydicom.dcmread(folder / CAPTURE_NAME).pixel_array
         study = pydicom.dcmread(FILM, stop_before_pixels=True).StudyInstanceUID
         with orthanc(folder) as archive:
