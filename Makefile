@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := bench_peers
+VIEWER := viewer_files
 
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -27,8 +28,12 @@ coverage: $(INSTALLED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --show-missing --precision 2
 
-test-all: $(INSTALLED)
+test-all: $(INSTALLED) $(VIEWER)
 	$(BIN)/python -m pytest -n 2
+
+# The viewer of the tests, built (50 MB); without npm or a network its test is skipped and says so.
+$(VIEWER):
+	-mkdir $@.new && cd $@.new && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-*.tgz && rm ohif-app-*.tgz && mv ../$@.new ../$@
 
 # Peers of the bench stay outside of the environment; without them (no network, say) it leaves them out and says so.
 # zennit wants torchvision, of which the bench needs nothing.
@@ -95,4 +100,4 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) $(PEERS) dist build demo_output bench_output study_output
+	rm -rf $(VENV) $(PEERS) $(VIEWER) $(VIEWER).new dist build demo_output bench_output study_output

@@ -257,6 +257,7 @@ def table(summary: CohortSummary) -> str:
     lines += [
         f"{result.number:>3}  against the other image: {result.against}" for result in summary.results if result.against
     ]
+    lines += [f"{result.number:>3}  {result.view}." for result in summary.results if result.view]
     if shared := summary.reported.shared():
         lines.append(
             f"Different images of this run share {shared['cells']:.1f} of {shared['top_k']} reported cells on average; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monai_robustinterp.bundle import SaliencyBundle
@@ -77,7 +78,8 @@ def certify_cohort(
         lists.begin()
 
         def done(image: ImageRun) -> None:
-            results = rows(image, before=lists.first - 1, other=other)
+            view = found.views.get(image.path, "")
+            results = [replace(one, view=view) for one in rows(image, before=lists.first - 1, other=other)]
             summary.results += results
             # Once where the same file was given twice.
             if image.results is not None and results[0].folder:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.io.read.dicom_admission import view_concern
+from monai_robustinterp.io.read.dicom_admission import View, stated_view
 from monai_robustinterp.io.read.dicom_dataset import HEAD_BYTES, file_meta, is_dicom, view_header
 from monai_robustinterp.io.read.dicom_header import text
 
@@ -40,11 +40,14 @@ class FoundImages:
         images: files to certify, in order.
         passed_over: how many files in the given folders are no films, by what they are.
         refused: (path, reason) of inputs, and of what is in the given folders, that cannot be listed or found.
+        views: of a study of which a folder has several films, why each image counts as one from the front or the
+            back, and what views the others have; by path.
     """
 
     images: tuple[Path, ...]
     passed_over: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[tuple[Path, str], ...] = ()
+    views: Mapping[Path, str] = field(default_factory=dict)
 
 
 def find_images(inputs: Iterable[str | Path]) -> FoundImages:
@@ -59,6 +62,7 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
     images: list[Path] = []
     refused: list[tuple[Path, str]] = []
     passed_over: Counter[str] = Counter()
+    views: dict[Path, str] = {}
     for given in inputs:
         entry = Path(given)
         if not str(given):
@@ -72,12 +76,14 @@ def find_images(inputs: Iterable[str | Path]) -> FoundImages:
         refused += unread
         files = sorted(path for path in found if not path.name.startswith("."))
         medium = any(path.name == _DICOMDIR for path in files)
-        reasons = [_no_film(path, medium=medium) for path in files]
+        films: dict[Path, _Film] = {}
+        reasons = [_no_film(path, films, medium=medium) for path in files]
+        views |= _named_views(films)
         if all(reasons) and not unread:
             refused.append((entry, _ONLY_OTHER_VIEWS if _OTHER_VIEWS in reasons else _NO_IMAGE))
         images += [path for path, reason in zip(files, reasons, strict=True) if not reason]
         passed_over.update(filter(None, reasons))
-    return FoundImages(images=tuple(images), passed_over=passed_over, refused=tuple(refused))
+    return FoundImages(images=tuple(images), passed_over=passed_over, refused=tuple(refused), views=views)
 
 
 def refuse_irregular(path: Path) -> None:
@@ -125,11 +131,37 @@ def _is_result(folder: Path) -> bool:
     return folder.name.startswith(RESULT_PREFIX) and any(os.path.exists(folder / name) for name in of_results)
 
 
-def _no_film(path: Path, *, medium: bool) -> str:
-    """What a file of a folder is instead of a film; "" if it may be one.
+@dataclass(frozen=True)
+class _Film:
+    study: str
+    view: View
+
+
+def _named_views(films: Mapping[Path, _Film]) -> dict[Path, str]:
+    """:attr:`FoundImages.views` of one folder."""
+    studies: dict[str, list[Path]] = {}
+    for path, film in films.items():
+        studies.setdefault(film.study, []).append(path)
+    named = {}
+    for study, paths in studies.items():
+        for path in paths:
+            others = Counter(_with_choice(films[other].view) for other in paths if other != path)
+            if study and others and not films[path].view.other:
+                rest = ", ".join(f"{count} {view}" for view, count in sorted(others.items()))
+                named[path] = f"taken, view {films[path].view}; others of its study: {rest}"
+    return named
+
+
+def _with_choice(view: View) -> str:
+    return f"left out ({view})" if view.other else f"taken ({view})"
+
+
+def _no_film(path: Path, films: dict[Path, _Film], *, medium: bool) -> str:
+    """What a file of a folder is instead of a film from the front or the back; "" if it may be one.
 
     Args:
         path: of the file.
+        films: gets what DICOM films say of their view.
         medium: whether there is a DICOMDIR in the folder.
     """
     try:
@@ -138,17 +170,19 @@ def _no_film(path: Path, *, medium: bool) -> str:
     except OSError:
         dicom = False
     if dicom:
-        return _dicom_without_film(path)
+        return _dicom_without_film(path, films)
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         return _OTHER_FILES
     return _BESIDE_DICOMDIR if medium else ""
 
 
-def _dicom_without_film(path: Path) -> str:
+def _dicom_without_film(path: Path, films: dict[Path, _Film]) -> str:
     meta = file_meta(path)
     sop_class = text(meta, "MediaStorageSOPClassUID")
     if sop_class == _DIRECTORY_CLASS:
         return _DICOMDIR
     if sop_class.startswith(_NO_FILM):
         return "DICOM objects without a film (reports, presentation states, masks)"
-    return _OTHER_VIEWS if view_concern(view_header(path, meta)) else ""
+    header = view_header(path, meta)
+    films[path] = _Film(text(header, "StudyInstanceUID"), stated_view(header))
+    return _OTHER_VIEWS if films[path].view.other else ""

@@ -61,6 +61,7 @@ class ImageResult:
         max_samples: copies at which its sampling would have ended in any case.
         warnings: what the reader warned of, and what is doubtful in the network's input.
         notes: what else the certificate notes: ties, constant maps.
+        view: of a film from a folder that has several of its study, why it was taken, and the views of the others.
         elapsed_s: seconds of work on it, reading and writing included. Images overlap, so these add up to more than the
             run took.
     """
@@ -96,6 +97,7 @@ class ImageResult:
     max_samples: int | None = None
     warnings: str = ""
     notes: str = ""
+    view: str = ""
     elapsed_s: float = 0.0
 
 

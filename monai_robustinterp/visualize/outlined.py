@@ -13,6 +13,9 @@ from monai_robustinterp.visualize.contour import Line, distance_to_edge, draw_li
 LUNGS_LINE_COLOR = (86, 180, 233)
 """Blue, which nobody takes for the warm colors of the squares: not even who sees no red or no green."""
 
+TOP_K_COLOR = (255, 190, 60)
+"""Of the reported set where a viewer paints it: warm, as the lines are, and not the blue of the lungs."""
+
 GRAY_LINE_COLOR = (200, 200, 200)
 """Of lines about which nothing is claimed."""
 

@@ -107,8 +107,7 @@ def _remarks(record: Mapping[str, Any]) -> Iterator[str]:
 def _certified(record: Mapping[str, Any], certificate: Certificate) -> tuple[str, str, str]:
     ends = f"{_LARGER} A stable result can be wrong." if _found(record) else f"{_NOT_NORMAL} {_LARGER}"
     return (
-        f"Outlined: the squares with most votes ({certificate.spec.top_k} of {certificate.n_cells}).\n"
-        f"They do not mark disease. {_votes_in_lungs(record)}",
+        _outlined(record, certificate),
         _stability(record, certificate),
         f"Confidence in this calculation, not in the finding: {_confidence(record)} %.\n{ends}",
     )
@@ -181,12 +180,20 @@ def _stability(record: Mapping[str, Any], certificate: Certificate) -> str:
     return next((text for text in texts if _fits(text)), texts[-1])
 
 
-def _votes_in_lungs(record: Mapping[str, Any]) -> str:
-    lungs = next(iter(_lungs(record)), None)
+def _outlined(record: Mapping[str, Any], certificate: Certificate) -> str:
+    """What the lines are around, and the share of the votes in the lungs.
+
+    What is expected there holds within L_max, so under all changes that the next caption names: those lie within the
+    radii of both map and decision.
+    """
+    squares, lungs = f"({certificate.spec.top_k} of {certificate.n_cells})", next(iter(_lungs(record)), None)
     if lungs is None:
-        return ""
+        return f"Outlined: the squares with most votes {squares}.\nThey do not mark disease."
     observed, least = (round_down(100 * lungs[name], 0) for name in ("observed", "at_least"))
-    return f"Votes in lungs: {observed} % (expected: >= {least} %)."
+    return (
+        f"Outlined: the most voted squares {squares}, not disease.\n"
+        f"Votes in lungs: {observed} % (expected: >= {least} % under the changes below)."
+    )
 
 
 def _confidence(record: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import io
-import json
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -16,24 +15,8 @@ from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import save_outputs
 from tests.support.dicom_factory import make_dx
 from tests.support.objects import OBJECTS, picture_of_file, record_with_lungs
-from tests.support.orthanc import Archive, orthanc
+from tests.support.orthanc import Archive, orthanc, stored_by_web
 from tests.support.shared import require_tool
-
-
-def stored_by_web(archive: Archive, paths: list[Path]) -> None:
-    """STOW-RS of several files in one request."""
-    parts = b"".join(
-        b"--part\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() + b"\r\n" for path in paths
-    )
-    kind = 'multipart/related; type="application/dicom"; boundary=part'
-    request = urllib.request.Request(
-        f"{archive.web}/studies",
-        data=parts + b"--part--",
-        headers={"Content-Type": kind, "Accept": "application/dicom+json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        failed = json.load(answer).get("00081198", {})
-    assert not failed.get("Value"), failed
 
 
 def retrieved(archive: Archive, study: str) -> dict[str, pydicom.Dataset]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
 
+import monai_robustinterp as ri
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.write.options import OutputOptions
 from monai_robustinterp.io.write.outputs import save_outputs
+from monai_robustinterp.io.write.result import result_meta
 from monai_robustinterp.run.cohort import certify_cohort
 from tests.support.dciodvfy import dciodvfy_errors
 from tests.support.dicom_factory import make_dx
@@ -61,6 +68,31 @@ def test_nothing_of_patient_and_study_is_left(tmp_path: Path) -> None:
         assert (dataset.PatientName, dataset.PatientIdentityRemoved) == ("ANONYMOUS", "YES")
         assert dataset.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
         assert dciodvfy_errors(tmp_path / "out" / name) == [], name
+
+
+def test_a_pipeline_of_monai_writes_the_same_files(tmp_path: Path) -> None:
+    """With the lungs as a third channel, of a patient and of nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = ri.certify_image(film(tmp_path / "in"), small_bundle(lungs="off"))
+    assert result.picture is not None
+    lungs = picture_of_file(tmp_path / "in" / "film.dcm").lungs
+    picture = dataclasses.replace(result.picture, lungs=lungs)
+    result = dataclasses.replace(result, picture=picture)
+    channels = torch.from_numpy(np.stack([picture.share, picture.top_k_mask, lungs]).astype(np.float32))
+    for key in (None, KEY):
+        options = OutputOptions(outputs=("sc", *OBJECTS, "nii"), deidentify_key=key)
+        expected, found = tmp_path / f"save {key is None}", tmp_path / f"monai {key is None}"
+        ri.save(result, expected, options)
+        writer = partial(ri.SecondaryCaptureWriter, options=options)
+        maps = MetaTensor(channels, meta={**picture.meta, **result_meta(result)})
+        SaveImage(output_dir=found, output_ext=".dcm", writer=writer, print_log=False, separate_folder=False)(maps)
+        (capture,) = (path for path in found.iterdir() if len(path.suffixes) == 1)
+        assert capture.read_bytes() == (expected / "overlay.dcm").read_bytes()
+        for path in expected.iterdir():
+            if path.name not in ("overlay.dcm", "overlay.png"):
+                beside = capture.with_name(f"{capture.stem}.{path.name}")
+                assert beside.read_bytes() == path.read_bytes(), (path.name, key is None)
 
 
 def test_what_belonged_together_still_does_and_only_the_key_tells_to_what(tmp_path: Path) -> None:

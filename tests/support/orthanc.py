@@ -65,6 +65,22 @@ def orthanc(folder: Path) -> Iterator[Archive]:
         log.close()
 
 
+def stored_by_web(archive: Archive, paths: list[Path]) -> None:
+    """STOW-RS of several files in one request."""
+    parts = b"".join(
+        b"--part\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() + b"\r\n" for path in paths
+    )
+    kind = 'multipart/related; type="application/dicom"; boundary=part'
+    request = urllib.request.Request(
+        f"{archive.web}/studies",
+        data=parts + b"--part--",
+        headers={"Content-Type": kind, "Accept": "application/dicom+json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        failed = json.load(answer).get("00081198", {})
+    assert not failed.get("Value"), failed
+
+
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _STARTS_WITHIN_S
     while process.poll() is None and time.monotonic() < end:

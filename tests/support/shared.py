@@ -37,6 +37,13 @@ def require_tool(name: str) -> str:
     return path
 
 
+def require_folder(path: Path, command: str) -> Path:
+    """Path of a folder that a command makes."""
+    if not path.is_dir():
+        _missing(f"the folder {path.name} is not there: {command}")
+    return path
+
+
 def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

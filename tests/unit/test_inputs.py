@@ -72,7 +72,7 @@ def test_of_a_study_the_views_from_the_front_or_back_are_taken(tmp_path: Path) -
     lateral = coded("399067008", "lateral")
     views = {
         "pa": {"ViewPosition": "PA"},
-        "unknown": {"ViewPosition": ""},
+        "unknown": {"ViewPosition": "", "PatientOrientation": None},
         "front": {"PatientOrientation": ["L", "F"], "ViewPosition": ""},
         "left": {"ViewPosition": "LL"},
         "coded": {"ViewPosition": "", "ViewCodeSequence": [lateral]},
@@ -80,10 +80,25 @@ def test_of_a_study_the_views_from_the_front_or_back_are_taken(tmp_path: Path) -
     }
     (study_folder := tmp_path / "study").mkdir()
     for name, elements in views.items():
-        make_dx(study_folder / f"{name}.dcm", cr=True, elements=elements)
+        make_dx(study_folder / f"{name}.dcm", cr=True, elements={"StudyInstanceUID": "1.2.3", **elements})
     found = find_images([study_folder])
     assert sorted(path.stem for path in found.images) == ["front", "pa", "unknown"]
     assert found.passed_over == {"films whose view is not from the front or the back": 3}
+    left_out = "left out (LL (lateral) by ViewPosition), 1 left out (lateral by PatientOrientation), "
+    left_out += "1 left out (lateral by ViewCodeSequence)"
+    from_the_front, unknown = "from the front or the back by PatientOrientation", "not stated"
+    assert {path.stem: said for path, said in found.views.items()} == {
+        "pa": f"taken, view PA by ViewPosition; others of its study: 1 {left_out}, 1 taken ({from_the_front}), "
+        f"1 taken ({unknown})",
+        "front": f"taken, view {from_the_front}; others of its study: 1 {left_out}, 1 taken (PA by ViewPosition), "
+        f"1 taken ({unknown})",
+        "unknown": f"taken, view {unknown}; others of its study: 1 {left_out}, 1 taken (PA by ViewPosition), "
+        f"1 taken ({from_the_front})",
+    }
+    # One film of another study has no choice beside it.
+    (tmp_path / "alone").mkdir()
+    make_dx(tmp_path / "alone" / "film.dcm", cr=True, elements={"StudyInstanceUID": "1.2.4"})
+    assert not find_images([tmp_path / "alone"]).views
     assert find_images([study_folder / "left.dcm"]).images == (study_folder / "left.dcm",)
     for path in found.images:
         path.unlink()

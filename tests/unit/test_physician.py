@@ -155,7 +155,14 @@ def test_the_lungs_share_is_said_where_there_are_lungs(every) -> None:
     record = make_record(votes, spec)
     entry = record["regions"][0]
     least = int(np.floor(100 * entry["at_least"]))
-    assert f"Votes in lungs: {int(100 * entry['observed'])} % (expected: >= {least} %)" in text_of(captions(record))
+    said = captions(record).paragraphs
+    assert said[1][1] == (
+        f"Votes in lungs: {int(100 * entry['observed'])} % (expected: >= {least} % under the changes below)."
+    )
+    # Below stand changes within both radii, and the share is certified within that of the map.
+    assert said[2][0].startswith("Under") and 0 < record["label_and_map"]["l2"] <= record["claim"]["l_max"]["l2"]
+    worst = record | {"regions": [entry | {"observed": 1.0, "at_least": 1.0}]}
+    assert [len(caption) for caption in captions(worst).paragraphs] == [2, 2, 2, 2]
     assert "lungs" not in text_of(every["positive"])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
@@ -112,24 +113,49 @@ def display_oddities(dataset: Dataset) -> list[str]:
     return oddities
 
 
-def view_concern(dataset: Dataset) -> str:
-    """Why the view is none from the front or the back; "" if nothing says so.
+@dataclass(frozen=True)
+class View:
+    """What a header says of the view.
 
-    The view position decides; where it says nothing known, the code of the view, then the patient's orientation.
+    Attributes:
+        name: in words that name no patient; empty if nothing is said.
+        by: attribute that decides; empty if none does.
+        other: whether it is none from the front or the back.
     """
-    view, rule = _plain(text(dataset, "ViewPosition")), "the networks are for views from the front or the back"
-    if view in _OTHER_VIEWS:
-        return f"ViewPosition is {view} ({_OTHER_VIEWS[view]}); {rule}"
-    if _LATERAL_WORDS.search(view):
-        return f"ViewPosition names a lateral view; {rule}"
-    if set(view.split()) & set(_FRONTAL):
-        return ""
-    codes = {text(item, "CodeValue") for item in items(dataset, "ViewCodeSequence")[:1]}
+
+    name: str = ""
+    by: str = ""
+    other: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} by {self.by}" if self.by else "not stated"
+
+
+def stated_view(dataset: Dataset) -> View:
+    """The view position decides; where it says nothing known, the code of the view, then the patient's orientation."""
+    stated = _plain(text(dataset, "ViewPosition"))
+    frontal = [word for word in stated.split() if word in _FRONTAL]
+    if stated in _OTHER_VIEWS:
+        return View(f"{stated} ({_OTHER_VIEWS[stated]})", "ViewPosition", other=True)
+    if _LATERAL_WORDS.search(stated):
+        return View("lateral", "ViewPosition", other=True)
+    if frontal:
+        return View(frontal[0], "ViewPosition")
+    codes = {text(item, "CodeValue") for item in items(dataset, "ViewCodeSequence")[:1]} - {""}
     if codes & _LATERAL_CODES:
-        return f"ViewCodeSequence has the code of a lateral view; {rule}"
-    if not (view or codes - {""}) and text(dataset, "PatientOrientation")[:1] in ("A", "P"):
-        return f"PatientOrientation is that of a lateral view; {rule}"
-    return ""
+        return View("lateral", "ViewCodeSequence", other=True)
+    direction = text(dataset, "PatientOrientation")[:1]
+    if stated or codes or direction not in tuple("APLR"):
+        # A word or code that is not known may be of any view: it is no reason to leave the film out, nor to take it.
+        return View()
+    lateral = direction in ("A", "P")
+    return View("lateral" if lateral else "from the front or the back", "PatientOrientation", other=lateral)
+
+
+def view_concern(dataset: Dataset) -> str:
+    """Why the view is none from the front or the back; "" if nothing says so."""
+    view = stated_view(dataset)
+    return f"{view.by} is {view.name}; the networks are for views from the front or the back" if view.other else ""
 
 
 def _body_part_concern(dataset: Dataset) -> str:

@@ -29,7 +29,7 @@ _LARGEST_FIRST_ELEMENT = 0x70
 _LONGEST_FIRST_VALUE = 2**16
 _FIRST_REPRESENTATIONS = (b"AE", b"CS", b"DA", b"IS", b"LO", b"LT", b"OB", b"SH", b"SQ", b"TM", b"UI", b"UL", b"US")
 _PHOTOMETRIC_OF_SHAPE = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}
-_VIEW_KEYWORDS = ("PatientOrientation", "ViewCodeSequence", "ViewPosition")
+_VIEW_KEYWORDS = ("PatientOrientation", "StudyInstanceUID", "ViewCodeSequence", "ViewPosition")
 _FRAME_KEYWORDS = (
     "AnatomicRegionSequence",
     "ImageLaterality",
@@ -67,7 +67,7 @@ def file_meta(path: Path) -> Dataset:
 
 
 def view_header(path: Path, meta: Dataset) -> Dataset:
-    """What the header of a file says of its view, as far as it can be read; pixels are not.
+    """What the header of a file says of its view and study, as far as it can be read; pixels are not.
 
     Args:
         path: of the file.

@@ -50,14 +50,15 @@ class SecondaryCaptureWriter(ImageWriter):
         """Takes the map.
 
         Args:
-            data_array: [2, H, W]: vote share and reported set on the source grid.
+            data_array: [2, H, W]: vote share and reported set on the source grid; or [3, H, W], with the lung fields
+                that the record tells of, for the outputs that show them.
             kwargs: not used.
         """
         array = data_array.detach().cpu().numpy() if isinstance(data_array, torch.Tensor) else np.asarray(data_array)
-        if array.ndim != 3 or array.shape[0] != 2:
+        if array.ndim != 3 or array.shape[0] not in (2, 3):
             raise ValueError(
                 f"the map has shape {array.shape}; the writer needs [2, H, W], vote share and reported set, as "
-                "CertifiedSaliencyInferer returns them."
+                "CertifiedSaliencyInferer returns them, or [3, H, W], with the lung fields behind them."
             )
         self._channels = array.astype(np.float32)
 
@@ -86,9 +87,15 @@ class SecondaryCaptureWriter(ImageWriter):
         if self._channels is None:
             raise ValueError("there is no map: call set_data_array first.")
         path, record = Path(filename), json.loads(self._meta["certificate"])
-        share, top_k = self._channels
+        share, top_k, *lungs = self._channels
         gray = display_image(self._meta["filename_or_obj"], pixel_sha256=self._meta["pixel_sha256"])
-        picture = Picture(share=share, top_k_mask=top_k > 0, gray=gray, meta=dict(self._meta))
+        picture = Picture(
+            share=share,
+            top_k_mask=top_k > 0,
+            gray=gray,
+            meta=dict(self._meta),
+            lungs=lungs[0] > 0 if lungs else None,
+        )
         save_outputs(
             picture,
             record,

@@ -20,13 +20,10 @@ from pydicom.sr.codedict import codes
 from monai_robustinterp.io.write.dicom_object import RESEARCH, ObjectSource
 from monai_robustinterp.io.write.presentation import show_as_read, show_pixels_as_they_are
 from monai_robustinterp.visualize.boundary import boundary
-from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR
+from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR, TOP_K_COLOR
 
 NAME = "contours.dcm"
 KIND = "grayscale presentation state"
-
-_TOP_K_COLOR = (255, 190, 60)
-"""Warm, as the lines of the capture are, and not the blue of the lungs."""
 
 _MOST_POINTS = 8000
 """Of one graphic object: 16 bits hold the length of its points in bytes."""
@@ -35,7 +32,7 @@ _MOST_POINTS = 8000
 def contour_state(source: ObjectSource) -> Dataset:
     """The film as it is shown, with the contour of the reported cells, that of the lungs, and a line of text."""
     picture = source.picture
-    layers = [_layer("TOP_K", 2, "Reported top-k cells", _TOP_K_COLOR)]
+    layers = [_layer("TOP_K", 2, "Reported top-k cells", TOP_K_COLOR)]
     annotations = [_annotation(source, layers[0], picture.top_k_mask, [_text(source)])]
     if picture.lungs is not None and picture.lungs.any():
         layers.append(_layer("LUNGS", 1, "Lungs on the clean image", LUNGS_LINE_COLOR))

@@ -11,21 +11,19 @@ from pydicom.sr.codedict import codes
 from monai_robustinterp.io.derived.translation import translate_orientation
 from monai_robustinterp.io.write.codes import own
 from monai_robustinterp.io.write.dicom_object import RESEARCH, ObjectSource
+from monai_robustinterp.io.write.film_plane import NO_PLACE, film_plane, spacing_is_unknown
 
 NAME = "votes.dcm"
 KIND = "parametric map"
-
-_TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 
 
 def parametric_map(source: ObjectSource) -> Dataset:
     """Vote shares in [0, 1] as they are, with the note how coarse they are.
 
-    The IOD asks for a place in space, which a projection has none of: the frame of reference is this map's own, with
-    the first pixel at its origin. Pixel spacing is the source's, 1 mm where the source states none.
+    The IOD asks for a place in space, which a projection has none of: it is that of ``film_plane``.
     """
     made = ParametricMap(
-        [_with_place(source)],
+        [film_plane(source)],
         source.picture.share.astype(np.float32),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_shares()],
@@ -36,6 +34,7 @@ def parametric_map(source: ObjectSource) -> Dataset:
         content_description="Share of noisy copies that vote for the pixel's cell",
         **source.identifiers(KIND, 2),
     )
+    translate_orientation(source.header, made)
     made.ImageComments = _comment(source)
     uid = source.uid(f"dimensions of {KIND}")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
@@ -56,31 +55,6 @@ def _shares() -> RealWorldValueMapping:
     )
 
 
-def _with_place(source: ObjectSource) -> Dataset:
-    image = source.image
-    image.FrameOfReferenceUID = source.uid("frame of reference")
-    image.PositionReferenceIndicator = ""
-    image.ImagePositionPatient = [0, 0, 0]
-    image.ImageOrientationPatient = _orientation(source.header)
-    image.PixelSpacing, image.SliceThickness = _spacing(source), 1
-    return image
-
-
-def _orientation(header: Dataset) -> list[int]:
-    """Rows and columns run as the source says; else as a frontal film is shown: to the left, and to the feet."""
-    oriented = Dataset()
-    translate_orientation(header, oriented)
-    directions = [str(direction)[0] for direction in oriented.PatientOrientation or ()]
-    if len(directions) != 2 or not set(directions) <= _TOWARDS.keys():
-        directions = ["L", "F"]
-    return [value for direction in directions for value in _TOWARDS[direction]]
-
-
-def _spacing(source: ObjectSource) -> list[float]:
-    spacing = [float(value) for value in source.picture.meta["spacing_mm"]]
-    return [float(source.picture.meta["pixel_aspect"]), 1.0] if np.isnan(spacing).any() else spacing
-
-
 def _comment(source: ObjectSource) -> str:
     spec = source.record["spec"]
     rows, columns = source.record["votes"]["input_shape"]
@@ -91,9 +65,8 @@ def _comment(source: ObjectSource) -> str:
         if cell > 1
         else ""
     )
-    unknown = np.isnan(np.asarray(source.picture.meta["spacing_mm"], dtype=float)).any()
-    placeholder = "The source states no pixel spacing: the one here is a placeholder. " * bool(unknown)
+    placeholder = "The source states no pixel spacing: the one here is a placeholder. " * spacing_is_unknown(source)
     return (
-        f"{RESEARCH}. {coarse}{placeholder}Frame of reference, position and orientation are this map's own: a "
-        f"projection has no place in space. 0 outside of what the network sees. Record {source.record_sha256}."
+        f"{RESEARCH}. {coarse}{placeholder}{NO_PLACE} 0 outside of what the network sees. "
+        f"Record {source.record_sha256}."
     )

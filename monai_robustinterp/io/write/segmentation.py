@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -12,20 +13,25 @@ from monai_robustinterp._version import __version__
 from monai_robustinterp.io.derived.translation import MANUFACTURER, translate_orientation
 from monai_robustinterp.io.write.codes import own
 from monai_robustinterp.io.write.dicom_object import RESEARCH, ObjectSource
+from monai_robustinterp.io.write.film_plane import NO_PLACE, film_plane
+from monai_robustinterp.visualize.outlined import LUNGS_LINE_COLOR, TOP_K_COLOR
 
 NAME = "segmentation.dcm"
 KIND = "segmentation"
 
 
 def segmentation(source: ObjectSource) -> Dataset:
-    """Segment 1 is the reported top-k set, segment 2 the lungs; both on the source's own grid, one bit a pixel."""
+    """Segment 1 is the reported top-k set, segment 2 the lungs; both on the source's own grid, one bit a pixel.
+
+    It states the plane of ``film_plane``, without which OHIF shows no segmentation.
+    """
     picture = source.picture
     segments, masks = [_top_k(source)], [picture.top_k_mask]
     if picture.lungs is not None:
         segments.append(_lungs(source))
         masks.append(picture.lungs)
     made = Segmentation(
-        [source.image],
+        [film_plane(source)],
         np.stack(masks, axis=-1)[None].astype(np.uint8),
         segmentation_type="BINARY",
         segment_descriptions=segments,
@@ -34,6 +40,7 @@ def segmentation(source: ObjectSource) -> Dataset:
         **source.identifiers(KIND, 1),
     )
     translate_orientation(source.header, made)
+    made.ImageComments = f"{RESEARCH}. {NO_PLACE}"
     _fixed_dimensions(made, source)
     source.describe(made, f"Top-k region - {RESEARCH.lower()}", body_part=False)
     return made
@@ -59,6 +66,7 @@ def _top_k(source: ObjectSource) -> SegmentDescription:
         ),
         tracking_uid=source.uid("top-k region"),
         tracking_id="Top-k region",
+        display_color=CIELabColor.from_rgb(*TOP_K_COLOR),
     )
 
 
@@ -78,4 +86,5 @@ def _lungs(source: ObjectSource) -> SegmentDescription:
         algorithm_identification=by_algorithm if drawn else None,
         tracking_uid=source.uid("lungs"),
         tracking_id="Lungs",
+        display_color=CIELabColor.from_rgb(*LUNGS_LINE_COLOR),
     )
