@@ -16,6 +16,7 @@ from monai_robustinterp.attention import (
     ClassificationRobustness,
     Line,
     Patch,
+    Section,
     Slope,
     TopKOverlap,
     make_perturbation,
@@ -58,8 +59,10 @@ def mlp(*, width: int = 40, depth: int = 3) -> tuple[nn.Sequential, torch.Tensor
     return nn.Sequential(*layers, nn.Linear(width, 2)).eval(), torch.rand(1, 4, 4)
 
 
-def crossed(line: Line, end: float, batch_size: int = 1) -> list[tuple[float, float]]:
-    return [(p.low, p.high) for p in walk(line, line.pieces([0.0])[0], end, batch_size=batch_size)]
+def crossed(line: Line, end: float, parts: int = 1) -> list[tuple[float, float]]:
+    """Ends of all pieces between 0 and an end, walked in several sections."""
+    edges = np.linspace(0.0, end, parts + 1).tolist()
+    return [(p.low, p.high) for near, far in pairwise(edges) for p in walk(line, Section(near, far))]
 
 
 def line_restriction(network: nn.Sequential, image: torch.Tensor, end: float) -> list[float]:
@@ -88,13 +91,13 @@ def test_a_network_worked_out_by_hand() -> None:
         network[3].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 0.0]])), network[3].bias.copy_(torch.tensor([-0.5, 0]))
     image = torch.tensor([[[0.25, 0.25]]])
     line = Line(network, image, torch.ones_like(image), labels=[0])
-    pieces = list(walk(line, line.pieces([0.0])[0], 2.0))
-    assert [(p.low, p.high) for p in pieces] == [(-np.inf, 0.25), (0.25, 0.75), (0.75, np.inf)]
+    pieces = list(walk(line, Section(0.0, 2.0)))
+    assert [(p.low, p.high) for p in pieces] == [(0, 0.25), (0.25, 0.75), (0.75, 2)]
     assert [p.maps.flatten().tolist() for p in pieces] == [[0, 0], [1, 1], [0, 0]]
     # The first logit is -0.5, then rises by 2 theta: it passes the other one, 0, at theta = 0.5.
     clean = pieces[0].maps
     properties = [
-        ClassificationRobustness.of(pieces[0].logits, "softmax"),
+        ClassificationRobustness.of(pieces[0].logits[0], "softmax"),
         AttentionRobustness(clean, torch.zeros_like(clean), 1.4),
     ]
     found = traverse(line, properties, low=-2.0, high=2.0)
@@ -113,18 +116,20 @@ def test_as_many_regions_as_line_restriction_finds() -> None:
     line = Line(network, image, torch.ones_like(image), labels=[0])
     expected = line_restriction(network, image, 3.0)
     assert len(expected) > 20
-    for batch_size in (1, 4, 7):
-        found = crossed(line, 3.0, batch_size)
-        np.testing.assert_allclose([high for _, high in found][:-1], expected, rtol=0, atol=1e-9)
-        # No region is lost at a seam, whatever the batch.
-        assert all(later[0] <= earlier[1] + line.resolution for earlier, later in pairwise(found))
+    for parts in (1, 4, 7):
+        found = crossed(line, 3.0, parts)
+        seams = set(np.linspace(0.0, 3.0, parts + 1).tolist())
+        boundaries = [high for _, high in found if high not in seams]
+        np.testing.assert_allclose(boundaries, expected, rtol=0, atol=1e-12)
+        # No region is lost at a seam, wherever it is.
+        assert all(later[0] == earlier[1] for earlier, later in pairwise(found))
 
 
 def test_pieces_equal_the_network_and_autograd_everywhere() -> None:
     network, image = small_cnn()
     direction = torch.randn(1, 12, 12, generator=torch.Generator().manual_seed(1))
     line = Line(network, image, direction, labels=[0, 2])
-    pieces = list(walk(line, line.pieces([0.0])[0], -1.0, batch_size=3))
+    pieces = list(walk(line, Section(0.0, -1.0)))
     assert len(pieces) > 100
     double = SmallCNN().double().eval()
     double.load_state_dict(network.state_dict())
@@ -145,10 +150,10 @@ def test_boundaries_are_where_bisection_finds_a_change_of_the_map() -> None:
     def same(one: float, other: float) -> bool:
         return bool(torch.allclose(line.gradient(one)[1], line.gradient(other)[1], rtol=1e-9, atol=1e-12))
 
-    pieces = list(walk(line, line.pieces([0.0])[0], 0.3))[:12]
+    pieces = list(walk(line, Section(0.0, 0.3)))[:12]
     changes = 0
     for piece, following in pairwise(pieces):
-        low, high = piece.theta, (following.low + following.high) / 2
+        low, high = ((one.low + one.high) / 2 for one in (piece, following))
         if same(low, high):
             continue
         changes += 1
