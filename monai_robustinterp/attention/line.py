@@ -71,8 +71,8 @@ class Line:
     def __init__(self, network: nn.Module, image: torch.Tensor, direction: torch.Tensor, labels: Sequence[int]) -> None:
         with explaining(network):
             # The layout that is fast for float32 on a CPU is slow for float64.
-            self._network = plain_copy(network).double().eval()
-            self._network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            self.network = plain_copy(network).double().eval()
+            self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.image, self.direction, self.labels = image.detach().double(), direction.detach().double(), tuple(labels)
         if not bool(self.direction.any()):
             raise InputRefused("the perturbation does not change this image at all: choose another one.")
@@ -89,7 +89,7 @@ class Line:
         """The network's logits [classes] and gradient maps [labels, 1, H, W] at theta, by autograd alone."""
         with torch.enable_grad():
             inputs = (self.image + theta * self.direction)[None].requires_grad_()
-            logits = self._network(inputs)
+            logits = self.network(inputs)
             maps = [torch.autograd.grad(logits[0, j], inputs, retain_graph=True)[0][0] for j in self.labels]
         return logits[0].detach(), torch.stack(maps)
 
@@ -123,7 +123,7 @@ class Line:
         tape = Tape(np.array([low, high]), _MOST_PLACES)
         with torch.no_grad():
             inputs = torch.stack([self.image + theta * self.direction for theta in (low, high)])
-            logits = self._network(Rows(inputs, tape.places, tape, 0))
+            logits = self.network(Rows(inputs, tape.places, tape, 0))
         if not isinstance(logits, Rows) or logits.ndim != 2:
             raise InputRefused("the network must return logits [B, classes], one tensor that depends on the image.")
         return tape, logits
