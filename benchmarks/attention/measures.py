@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,13 @@ from monai_robustinterp.attention.image import Settings, verify_image
 from monai_robustinterp.attention.properties import norm_of
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import required_overlap
+from monai_robustinterp.study.store import kept_json
 
 SHARE, BETA = 0.1, 0.5
 """The map may change by a tenth of its norm; half of the strongest cells must stay."""
 CELL, TOP_SHARE = 4, 0.15
 """Side of the cells of small images in pixels, and the share of them that are the strongest ones."""
-_SAMPLES_AT_ONCE = 8
+_SAMPLES_AT_ONCE, _CHUNKS = 4, 40
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Always(Property):
         return far
 
 
-def asked(line: Line, image: torch.Tensor, *, cell_size: int, top_k: int) -> tuple[Property, ...]:
+def asked(line: Line, *, cell_size: int, top_k: int) -> tuple[Property, ...]:
     """The three properties of the clean image, and one that always holds."""
     logits, maps = line.gradient(0.0)
     return (
@@ -88,36 +91,81 @@ def crossed(
     """
     target = int(network(image[None]).argmax())
     line = Line(network, image, Brightness().direction(image), [target])
-    found = traverse(line, asked(line, image, cell_size=cell_size, top_k=top_k), low=-limit, high=limit)
-    return row(line, found, samples)
+    properties = asked(line, cell_size=cell_size, top_k=top_k)
+    found = traverse(line, properties, low=-limit, high=limit)
+    # Properties that hold on the same interval share its points.
+    inside: dict[tuple[float, float], list[Property]] = {}
+    for one in properties[:3]:
+        inside.setdefault(found.interval(one.name), []).append(one)
+    counts = {}
+    for (low, high), some in inside.items():
+        violated = sampled(line, some, torch.linspace(low, high, samples + 2, dtype=torch.float64)[1:-1].tolist())
+        counts |= {one.name: (samples, sum(flags[number] for _, flags in violated)) for number, one in enumerate(some)}
+    return row(line, found, counts)
 
 
 def shipped(source: Path, *, limit: float, samples: int, workers: int, parts: Path) -> dict[str, Any]:
-    """The same of the shipped opacity classifier, as the command does it.
+    """The same of the shipped opacity classifier, as the command does it; the samples are of the whole range.
 
     Args:
         source: of the film.
         limit: of theta.
-        samples: points that are evaluated within each proven interval.
+        samples: points of the range that are evaluated.
         workers: processes.
-        parts: folder of the sections, so that a run that was ended goes on.
+        parts: folder of the sections and samples, so that a run that was ended goes on.
     """
     bundle = load_bundle(OPACITY, {})
     settings = Settings(perturbation=Brightness(), low=-limit, high=limit, share=SHARE)
-    verified = verify_image(source, bundle, settings, workers=workers, parts=parts)
-    image = verified.image.as_tensor().double()
-    line = Line(bundle.network, image, settings.perturbation.direction(image), [verified.target])
-    return row(line, verified.traversal, samples) | {"film": source.stem}
+    found = verify_image(source, bundle, settings, workers=workers, parts=parts).traversal
+    line, properties = shipped_line(source)
+    sampled = shipped_samples(source, limit=limit, samples=samples, workers=workers, parts=parts.with_name("samples"))
+    counts = {}
+    for number, one in enumerate(properties):
+        low, high = found.interval(one.name)
+        inside = [violated[number] for theta, violated in sampled if low <= theta <= high]
+        counts[one.name] = len(inside), sum(inside)
+    return row(line, found, counts) | {"film": source.stem}
 
 
-def row(line: Line, found: Traversal, samples: int) -> dict[str, Any]:
-    """What was found on a line, in JSON values."""
+def shipped_line(source: Path) -> tuple[Line, tuple[Property, ...]]:
+    """The shipped opacity classifier along brightness of a film, and what must hold there."""
+    bundle = load_bundle(OPACITY, {})
+    recipe = bundle.inferer.recipe
+    image = bundle.preprocessed(bundle.preprocessing({"image": str(source)}, end=1)).as_tensor().float()
+    target = int(bundle.network(image[None]).argmax())
+    line = Line(bundle.network, image, Brightness().direction(image), [target])
+    return line, asked(line, cell_size=recipe.cell_size, top_k=recipe.top_k)[:3]
+
+
+def shipped_samples(
+    source: Path, *, limit: float, samples: int, workers: int, parts: Path
+) -> list[tuple[float, list[bool]]]:
+    """Evenly spaced points of the range, each with the properties that it violates (:func:`sampled`)."""
+    points = torch.linspace(-limit, limit, samples, dtype=torch.float64)
+    chunks = [chunk.tolist() for chunk in points.split(math.ceil(samples / _CHUNKS))]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        count = len(chunks)
+        found = pool.map(_chunk, [source] * count, chunks, [parts / f"{number}.json" for number in range(count)])
+        return [(theta, violated) for chunk in found for theta, violated in chunk]
+
+
+def _chunk(source: Path, points: list[float], path: Path) -> list[tuple[float, list[bool]]]:
+    def make() -> list[tuple[float, list[bool]]]:
+        torch.set_num_threads(1)
+        return sampled(*shipped_line(source), points)
+
+    return list(kept_json(path, {"film": source.stem, "points": points, "share": SHARE}, make))
+
+
+def row(line: Line, found: Traversal, samples: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """What was found on a line, in JSON values.
+
+    Args:
+        line: of the walk.
+        found: by it.
+        samples: by property, how many points were evaluated within the proven interval, and how many violate it.
+    """
     properties = [one for one in found.properties if not isinstance(one, Always)]
-    # Properties that hold on the same interval share its points.
-    inside: dict[tuple[float, float], list[Property]] = {}
-    for one in properties:
-        inside.setdefault(found.interval(one.name), []).append(one)
-    violated = {one.name: n for ends, some in inside.items() for one, n in violations(line, some, *ends, samples)}
     return {
         "switches": line.n_switches,
         "limit": found.high,
@@ -126,8 +174,7 @@ def row(line: Line, found: Traversal, samples: int) -> dict[str, Any]:
         "process_s": found.process_s,
         "elapsed_s": found.elapsed_s,
         "pass_s": pass_seconds(line),
-        "samples": samples,
-        "properties": [_ends(found, one) | {"violations": violated[one.name]} for one in properties],
+        "properties": [_ends(found, one) | {"samples": samples[one.name]} for one in properties],
     }
 
 
@@ -139,20 +186,17 @@ def _ends(found: Traversal, one: Property) -> dict[str, Any]:
     return {"name": one.name, "threshold": one.threshold, "ends": ends}
 
 
-def violations(
-    line: Line, properties: Sequence[Property], low: float, high: float, samples: int
-) -> list[tuple[Property, int]]:
-    """How many of so many evenly spaced points between two thetas violate each property, by autograd alone."""
-    counts = [0 for _ in properties]
-    for points in torch.linspace(low, high, samples + 2, dtype=torch.float64)[1:-1].split(_SAMPLES_AT_ONCE):
-        inputs = (line.image + points[:, None, None, None] * line.direction).requires_grad_()
+def sampled(line: Line, properties: Sequence[Property], points: Sequence[float]) -> list[tuple[float, list[bool]]]:
+    """Points with whether each property is violated there, by autograd alone."""
+    found = []
+    for thetas in torch.tensor(points, dtype=torch.float64).split(_SAMPLES_AT_ONCE):
+        inputs = (line.image + thetas[:, None, None, None] * line.direction).requires_grad_()
         with torch.enable_grad():
             logits = line.network(inputs)
             (gradient,) = torch.autograd.grad(logits[:, line.labels[0]].sum(), inputs)
-        for theta, outputs, saliency in zip(points.tolist(), logits.detach(), gradient):
-            for number, one in enumerate(properties):
-                counts[number] += one.violates(outputs, saliency[None], theta)
-    return list(zip(properties, counts))
+        for theta, outputs, saliency in zip(thetas.tolist(), logits.detach(), gradient):
+            found.append((theta, [one.violates(outputs, saliency[None], theta) for one in properties]))
+    return found
 
 
 def pass_seconds(line: Line, repetitions: int = 9) -> float:
@@ -165,9 +209,7 @@ def pass_seconds(line: Line, repetitions: int = 9) -> float:
     return min(times)
 
 
-def several(
-    network: nn.Module, side: int, *, seed: int, images: int, limit: float, samples: int
-) -> dict[str, Any]:
+def several(network: nn.Module, side: int, *, seed: int, images: int, limit: float, samples: int) -> dict[str, Any]:
     """Trains a network for seconds and crosses the range of brightness for several shapes.
 
     Args:

@@ -198,9 +198,7 @@ class Pooling(Layer):
         self._targets = windows.targets().to(winner.device)
 
     @classmethod
-    def of(
-        cls, value: torch.Tensor, tape: Tape, windows: Windows, *, rectified: bool
-    ) -> tuple[Pooling, torch.Tensor]:
+    def of(cls, value: torch.Tensor, tape: Tape, windows: Windows, *, rectified: bool) -> tuple[Pooling, torch.Tensor]:
         """The layer, and what it makes of values [m, C, H, W] at the tape's places; it adds places to the tape.
 
         Args:
@@ -297,4 +295,6 @@ def _leads(
     ]
     # The winner itself, and ties of the same values on the whole line, have leads of 0.
     alive = inside & ((start > 0) | (stop > 0)) if rectified else inside
-    return Gaps(places, leads[0], leads[1], alive.reshape(leads[0].shape) & ((leads[0] != 0) | (leads[1] != 0)), round_off)
+    return Gaps(
+        places, leads[0], leads[1], alive.reshape(leads[0].shape) & ((leads[0] != 0) | (leads[1] != 0)), round_off
+    )
