@@ -69,7 +69,7 @@ FULL = Plan(
     widths=(50, 100, 200, 400),
     depths=(1, 2, 4, 8),
     sides=(16, 32, 64, 128),
-    images=10,
+    images=2,
     samples=10_000,
     limit=0.0005,
     points=1_000,
@@ -88,7 +88,7 @@ QUICK = Plan(
     points=4,
     workers=1,
 )
-_FACTOR_IMAGES = 3
+_FACTOR_IMAGES = 2
 _FACTOR_LIMIT = 0.1
 _FACTOR_CHANNELS = (4, 8, 8)
 _FACTOR_SIZE = 100, 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def sections(line: Line, low: float, high: float) -> list[Section]:
     for end in (low, high):
         number = math.ceil(abs(end) / width)
         edges = [end * i / number for i in range(number)] + [end] if number else []
-        found += [Section(near, far) for near, far in zip(edges, edges[1:])]
+        found += [Section(near, far) for near, far in itertools.pairwise(edges)]
     # The share of its side that a section ends at: both sides go on evenly.
     return sorted(found, key=lambda one: one.far / (high if one.up else low))
 
