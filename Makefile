@@ -8,7 +8,7 @@ PEERS := bench_peers
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-metrics study-any-file lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-metrics study-any-file study-attention lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -82,6 +82,13 @@ PYDICOM_DATA ?=
 
 study-any-file: $(INSTALLED)
 	$(BIN)/python -m benchmarks.any_file study_output/any_file $(if $(PYDICOM_DATA),--pydicom-data $(PYDICOM_DATA))
+
+# Range of the shipped classifier and points there: LIMIT=0.002 POINTS=10000 take an hour.
+LIMIT ?= 0.0002
+POINTS ?= 200
+
+study-attention: $(INSTALLED)
+	$(BIN)/python -m benchmarks.attention study_output/attention --limit $(LIMIT) --samples $(POINTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ SHARE, BETA = 0.1, 0.5
 """The map may change by a tenth of its norm; half of the strongest cells must stay."""
 CELL, TOP_SHARE = 4, 0.15
 """Side of the cells of small images in pixels, and the share of them that are the strongest ones."""
-_SAMPLES_AT_ONCE, _CHUNKS = 4, 20
+_SAMPLES_AT_ONCE, _CHUNKS = 4, 10
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_every_changed_claim_is_caught(result) -> None:
             missed.append(name)
     if verify_attention(record | {"regions_crossed": 3}, folder / "regions.csv").verified:
         missed.append("hash of the record")
-    if verify_attention(record, written(folder, record, [*lines[:-1], lines[-1][:3] + ["0", "0", "0"]])[1]).verified:
+    if verify_attention(record, written(folder, record, [*lines[:-1], [*lines[-1][:3], "0", "0", "0"]])[1]).verified:
         missed.append("hash of the table")
     assert not missed
 
@@ -141,7 +142,7 @@ def test_the_network_contradicts_what_fits_itself(result) -> None:
 
     def moved(forged: Record, table: Lines) -> None:
         """All boundaries moved by a twentieth of their region."""
-        for one, other in zip(table[1:], table[2:]):
+        for one, other in pairwise(table[1:]):
             edge = repr(float(one[1]) + 0.05 * (float(other[1]) - float(one[1])))
             one[1] = other[0] = edge
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -10,15 +11,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from monai_robustinterp.attention import line as line_module
+from monai_robustinterp.attention import parts as parts_module
 from monai_robustinterp.attention import (
     AttentionRobustness,
     Brightness,
     ClassificationRobustness,
     Line,
+    Parts,
     Patch,
+    Property,
     Section,
     Slope,
     TopKOverlap,
+    Traversal,
     make_perturbation,
     traverse,
     walk,
@@ -244,6 +250,95 @@ def test_two_switches_at_one_theta_are_looked_at_in_every_order() -> None:
     # On both sides the gradient is 0 and -2. A region with one unit alone would have 1 or -3; none is there in truth.
     assert reach(2.5).reaches["attention"][1].end == "undecided" and reach(2.5).interval("attention") == (0.0, 0.0)
     assert reach(3.5).interval("attention") == (0.0, 1.0) and reach(3.5).hidden > 0
+
+
+def mlp_line() -> tuple[Line, list[Property]]:
+    """A line with several sections, and what must hold there."""
+    network, image = mlp()
+    line = Line(network, image, torch.ones_like(image), labels=[0])
+    logits, maps = line.gradient(0.0)
+    return line, [
+        ClassificationRobustness.of(logits, "softmax"),
+        AttentionRobustness(maps, torch.zeros_like(maps), 2 * float(maps.norm())),
+    ]
+
+
+def said(found: Traversal) -> tuple[object, ...]:
+    return found.regions, found.reaches, found.hidden
+
+
+def test_several_processes_find_what_one_finds() -> None:
+    line, properties = mlp_line()
+    one, two = (traverse(line, properties, low=-3.0, high=3.0, workers=workers) for workers in (1, 2))
+    assert said(one) == said(two) and len(one.regions) > 40
+
+
+def test_a_run_that_was_ended_goes_on(tmp_path, monkeypatch) -> None:
+    line, properties = mlp_line()
+    # The package has a function of that name.
+    monkeypatch.setattr(sys.modules[walk.__module__], "_REGIONS", 4)
+    whole = traverse(line, properties, low=-3.0, high=3.0)
+    kept = Parts(tmp_path / "parts", "key")
+    shares: list[float] = []
+
+    def ended(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        traverse(line, properties, low=-3.0, high=3.0, parts=kept, progress=ended)
+    files = sorted((tmp_path / "parts").iterdir())
+    assert len(files) == 5
+    # A file that is not whole is no part.
+    files[0].write_text(files[0].read_text()[:-9])
+    calls: list[Section] = []
+    cross = parts_module._cross
+    monkeypatch.setattr(parts_module, "_cross", lambda *args: calls.append(args[2]) or cross(*args))
+    went_on = traverse(line, properties, low=-3.0, high=3.0, parts=kept)
+    sections = len(list((tmp_path / "parts").iterdir()))
+    assert said(went_on) == said(whole) and sections > 8 and len(calls) == sections - 4
+    # Parts of another question are not taken.
+    traverse(line, properties, low=-3.0, high=3.0, parts=Parts(tmp_path / "parts", "other"))
+    assert len(calls) == 2 * sections - 4
+    kept.remove()
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_section_of_too_many_regions_is_halved(monkeypatch) -> None:
+    network, image = mlp()
+    line = Line(network, image, torch.ones_like(image), labels=[0])
+    expected = line_restriction(network, image, 3.0)
+    monkeypatch.setattr(line_module, "_MOST_PLACES", 6)
+    found = [high for _, high in crossed(line, 3.0) if high * 1024 / 3 % 1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+class _Viewed(nn.Module):
+    """As older code is written: the batch is read before the layers and used behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(1, 3, 3, padding="same"), nn.Linear(3 * 16, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        count = image.size(0)
+        one, other = functional.relu(self.first(image)).chunk(2, dim=3)
+        joined = torch.cat([other, 2 * one], dim=3)
+        return self.head((joined.permute(0, 1, 3, 2) / 2 - 0.1).reshape(count, -1).unsqueeze(1).sum(dim=1))
+
+
+def test_calls_that_reshape_and_move_axes() -> None:
+    torch.manual_seed(4)
+    network, image = _Viewed().eval(), torch.rand(1, 4, 4)
+    line = Line(network, image, torch.ones_like(image), labels=[1])
+    pieces = list(walk(line, Section(0.0, 2.0)))
+    assert len(pieces) > 8
+    for piece in pieces:
+        theta = (piece.low + piece.high) / 2
+        logits, maps = line.gradient(theta)
+        torch.testing.assert_close(piece.logits_at(theta), logits)
+        torch.testing.assert_close(piece.maps, maps)
 
 
 def test_a_time_budget_keeps_what_is_proven(verified) -> None:
