@@ -1,9 +1,10 @@
 """Exact attention verification: how far it comes on networks of several sizes, and on what its time depends.
 
-usage: python -m benchmarks.attention OUTPUT_DIR [--limit R] [--samples N] [--quick]
+usage: python -m benchmarks.attention OUTPUT_DIR [--workers 2] [--seconds 900] [--samples N] [--quick]
 
-It takes about ten minutes of one core; --limit 0.002 --samples 10000 are of the shipped classifier and take an hour. It writes ``results.json`` into OUTPUT_DIR and attention.md into docs/results. An interrupted run resumes.
-``--quick`` leaves its page in OUTPUT_DIR.
+The walk along the shipped classifier takes --seconds at most, and what it left is where the next run goes on; the rest
+takes about ten minutes of one core. It writes ``results.json`` into OUTPUT_DIR and attention.md into docs/results. An
+interrupted run resumes. ``--quick`` leaves its page in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.attention.measures import SHARE, several, shipped
+from benchmarks.attention.measures import SHARE, SHIPPED_SHARE, several, shipped
 from benchmarks.attention.networks import BATCH, STEPS, convolutional, perceptron
 from benchmarks.attention.page import sections
 from benchmarks.films import SAMPLES
@@ -44,8 +45,7 @@ class Plan:
         images: of each small network.
         samples: points in each of its proven intervals.
         limit: range of brightness of the shipped classifier.
-        points: of that range that are evaluated.
-        workers: processes there.
+        points: of what was crossed of it that are evaluated.
     """
 
     name: str
@@ -58,7 +58,6 @@ class Plan:
     samples: int
     limit: float
     points: int
-    workers: int
 
 
 FULL = Plan(
@@ -70,9 +69,8 @@ FULL = Plan(
     sides=(16, 32, 64, 128),
     images=2,
     samples=10_000,
-    limit=0.0002,
+    limit=0.002,
     points=200,
-    workers=2,
 )
 QUICK = Plan(
     name="quick",
@@ -85,7 +83,6 @@ QUICK = Plan(
     samples=20,
     limit=5e-7,
     points=4,
-    workers=1,
 )
 _FACTOR_IMAGES = 2
 _FACTOR_LIMIT = 0.1
@@ -93,7 +90,7 @@ _FACTOR_CHANNELS = (4, 8, 8)
 _FACTOR_SIZE = 100, 2
 
 
-def main(output: Path, plan: Plan) -> None:
+def main(output: Path, plan: Plan, *, workers: int, seconds: float) -> None:
     """Runs all parts, writes ``results.json`` and the page."""
 
     def part(name: str, of: Any, make: Callable[[], Any]) -> Any:
@@ -106,15 +103,19 @@ def main(output: Path, plan: Plan) -> None:
     torch.set_num_threads(1)
     output.mkdir(parents=True, exist_ok=True)
     film = lambda: shipped(  # noqa: E731
-        FILM, limit=plan.limit, samples=plan.points, workers=plan.workers, parts=output / "parts" / plan.name
+        FILM,
+        limit=plan.limit,
+        samples=plan.points,
+        workers=workers,
+        time_budget_s=seconds,
+        parts=output / "parts" / plan.name,
     )
     results = {
         "plan": plan.name,
         "seed": SEED,
-        "share": SHARE,
+        "share": [SHARE, SHIPPED_SHARE],
         "training": {"steps": STEPS, "batch": BATCH},
-        "workers": plan.workers,
-        "shipped": part("shipped", (plan.limit, plan.points), film),
+        "shipped": part("shipped", (plan.limit, plan.points, seconds), film),
         "perceptrons": part(
             "perceptrons",
             (plan.perceptrons, plan.images, plan.samples),
@@ -168,9 +169,10 @@ def _relus(channels: tuple[int, int, int], side: int) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention")
     parser.add_argument("output", type=Path, help="folder of the results")
-    parser.add_argument("--limit", type=float, default=FULL.limit, help="range of brightness of the shipped classifier")
-    parser.add_argument("--samples", type=int, default=FULL.points, help="points of that range that are evaluated")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the walk along the shipped classifier")
+    parser.add_argument("--seconds", type=float, default=900.0, help="time of that walk")
+    parser.add_argument("--samples", type=int, default=FULL.points, help="points there that are evaluated")
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
-    full = dataclasses.replace(FULL, limit=arguments.limit, points=arguments.samples)
-    main(arguments.output, QUICK if arguments.quick else full)
+    plan = QUICK if arguments.quick else dataclasses.replace(FULL, points=arguments.samples)
+    main(arguments.output, plan, workers=arguments.workers, seconds=arguments.seconds)

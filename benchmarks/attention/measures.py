@@ -33,8 +33,8 @@ from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.study.store import kept_json
 
-SHARE, BETA = 0.1, 0.5
-"""The map may change by a tenth of its norm; half of the strongest cells must stay."""
+SHARE, SHIPPED_SHARE, BETA = 0.1, 0.3, 0.5
+"""Of its norm, by which the map of a small network and of the shipped one may change; of the strongest cells that stay."""
 CELL, TOP_SHARE = 4, 0.15
 """Side of the cells of small images in pixels, and the share of them that are the strongest ones."""
 _SAMPLES_AT_ONCE, _CHUNKS = 4, 10
@@ -65,12 +65,12 @@ class Always(Property):
         return far
 
 
-def asked(line: Line, *, cell_size: int, top_k: int) -> tuple[Property, ...]:
+def asked(line: Line, *, cell_size: int, top_k: int, share: float = SHARE) -> tuple[Property, ...]:
     """The three properties of the clean image, and one that always holds."""
     logits, maps = line.gradient(0.0)
     return (
         ClassificationRobustness.of(logits, "softmax"),
-        AttentionRobustness(maps, torch.zeros_like(maps), SHARE * norm_of(maps)),
+        AttentionRobustness(maps, torch.zeros_like(maps), share * norm_of(maps)),
         TopKOverlap.of(maps, cell_size=cell_size, top_k=top_k, needed=required_overlap(top_k, BETA)),
         Always(),
     )
@@ -104,25 +104,31 @@ def crossed(
     return row(line, found, counts)
 
 
-def shipped(source: Path, *, limit: float, samples: int, workers: int, parts: Path) -> dict[str, Any]:
-    """The same of the shipped opacity classifier, as the command does it; the samples are of the whole range.
+def shipped(
+    source: Path, *, limit: float, samples: int, workers: int, time_budget_s: float, parts: Path
+) -> dict[str, Any]:
+    """The same of the shipped opacity classifier, as the command does it; the samples are of what was crossed.
 
     Args:
         source: of the film.
         limit: of theta.
-        samples: points of the range that are evaluated.
+        samples: points that are evaluated.
         workers: processes.
+        time_budget_s: seconds of the walk.
         parts: folder of the sections and samples, so that a run that was ended goes on.
     """
     bundle = load_bundle(OPACITY, {})
-    settings = Settings(perturbation=Brightness(), low=-limit, high=limit, share=SHARE)
+    settings = Settings(
+        perturbation=Brightness(), low=-limit, high=limit, share=SHIPPED_SHARE, time_budget_s=time_budget_s
+    )
     found = verify_image(source, bundle, settings, workers=workers, parts=parts).traversal
     line, properties = shipped_line(source)
-    sampled = shipped_samples(source, limit=limit, samples=samples, workers=workers, parts=parts.with_name("samples"))
+    ends = found.regions[0].low, found.regions[-1].high
+    evaluated = shipped_samples(source, ends, samples=samples, workers=workers, parts=parts.with_name("samples"))
     counts = {}
     for number, one in enumerate(properties):
         low, high = found.interval(one.name)
-        inside = [violated[number] for theta, violated in sampled if low <= theta <= high]
+        inside = [violated[number] for theta, violated in evaluated if low <= theta <= high]
         counts[one.name] = len(inside), sum(inside)
     return row(line, found, counts) | {"film": source.stem}
 
@@ -134,19 +140,20 @@ def shipped_line(source: Path) -> tuple[Line, tuple[Property, ...]]:
     image = bundle.preprocessed(bundle.preprocessing({"image": str(source)}, end=1)).as_tensor().float()
     target = int(bundle.network(image[None]).argmax())
     line = Line(bundle.network, image, Brightness().direction(image), [target])
-    return line, asked(line, cell_size=recipe.cell_size, top_k=recipe.top_k)[:3]
+    return line, asked(line, cell_size=recipe.cell_size, top_k=recipe.top_k, share=SHIPPED_SHARE)[:3]
 
 
 def shipped_samples(
-    source: Path, *, limit: float, samples: int, workers: int, parts: Path
+    source: Path, ends: tuple[float, float], *, samples: int, workers: int, parts: Path
 ) -> list[tuple[float, list[bool]]]:
-    """Evenly spaced points of the range, each with the properties that it violates (:func:`sampled`)."""
-    points = torch.linspace(-limit, limit, samples, dtype=torch.float64)
+    """Evenly spaced points of an interval, each with the properties that it violates (:func:`sampled`)."""
+    points = torch.linspace(*ends, samples, dtype=torch.float64)
     chunks = [chunk.tolist() for chunk in points.split(math.ceil(samples / _CHUNKS))]
+    tasks = [source] * len(chunks), chunks, [parts / f"{number}.json" for number in range(len(chunks))]
+    if workers == 1:
+        return [one for chunk in map(_chunk, *tasks) for one in chunk]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        count = len(chunks)
-        found = pool.map(_chunk, [source] * count, chunks, [parts / f"{number}.json" for number in range(count)])
-        return [(theta, violated) for chunk in found for theta, violated in chunk]
+        return [one for chunk in pool.map(_chunk, *tasks) for one in chunk]
 
 
 def _chunk(source: Path, points: list[float], path: Path) -> list[tuple[float, list[bool]]]:
@@ -154,7 +161,7 @@ def _chunk(source: Path, points: list[float], path: Path) -> list[tuple[float, l
         torch.set_num_threads(1)
         return sampled(*shipped_line(source), points)
 
-    return list(kept_json(path, {"film": source.stem, "points": points, "share": SHARE}, make))
+    return list(kept_json(path, {"film": source.stem, "points": points, "share": SHIPPED_SHARE}, make))
 
 
 def row(line: Line, found: Traversal, samples: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -169,6 +176,7 @@ def row(line: Line, found: Traversal, samples: Mapping[str, tuple[int, int]]) ->
     return {
         "switches": line.n_switches,
         "limit": found.high,
+        "crossed": [found.regions[0].low, found.regions[-1].high],
         "regions": len(found.regions),
         "hidden": found.hidden,
         "process_s": found.process_s,
