@@ -114,6 +114,7 @@ def main(output: Path, plan: Plan, *, workers: int, seconds: float) -> None:
         "plan": plan.name,
         "seed": SEED,
         "share": [SHARE, SHIPPED_SHARE],
+        "seconds": seconds,
         "training": {"steps": STEPS, "batch": BATCH},
         "shipped": part("shipped", (plan.limit, plan.points, seconds), film),
         "perceptrons": part(

@@ -34,7 +34,7 @@ from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.study.store import kept_json
 
 SHARE, SHIPPED_SHARE, BETA = 0.1, 0.3, 0.5
-"""Of its norm, by which the map of a small network and of the shipped one may change; of the strongest cells that stay."""
+"""Of the map's norm, by which that of a small and of the shipped network may change; of the cells that must stay."""
 CELL, TOP_SHARE = 4, 0.15
 """Side of the cells of small images in pixels, and the share of them that are the strongest ones."""
 _SAMPLES_AT_ONCE, _CHUNKS = 4, 10

@@ -124,8 +124,10 @@ def _proven(results: Row, rows: Sequence[tuple[str, Row]]) -> list[str]:
         *prose(
             "The decision stays; the gradient map of the arg-max changes by at most",
             f"{results['share'][0]:.0%} of its norm (shipped classifier: {results['share'][1]:.0%}); half of its",
-            "strongest cells stay. Brightness is added to a display range of [0, 1]. An end by a violation names the distance of the witness, a point that violates by",
-            "autograd; an end by time is where the time of the walk was over, and nothing is said of what follows.",
+            "strongest cells stay. Brightness is added to a display range of [0, 1]. An end by a violation names the",
+            "distance of the witness, a point that violates by autograd; an end by time is where the time of the walk",
+            f"was over ({results['seconds']:g} s of the last run, which went on from earlier ones): nothing is said of",
+            "what follows.",
             "Samples are evenly spaced points within the interval, evaluated by autograd. The small networks",
             f"tell drawn rings from crosses and were trained for {training['steps']} steps of {training['batch']}",
             f"images; the film is {results['shipped']['found']['film']}.",

@@ -199,10 +199,10 @@ def _convolution(
     shape = input.value.shape[1:]
     single = func(torch.empty(input.shape, device="meta"), weight.to("meta"), None, stride, padding, dilation, groups)
     columns = math.prod(weight.shape[1:]) * math.prod(single.shape[2:])
-    parts = input.value.split(max(1, _COLUMNS // columns))
+    step = max(1, _COLUMNS // columns)
     value = input.value.new_empty((len(input.value), *single.shape[1:]))
-    for part, to in zip(parts, value.split(len(parts[0]))):
-        to.copy_(func(part, weight, bias, stride, padding, dilation, groups))
+    for i in range(0, len(value), step):
+        value[i : i + step] = func(input.value[i : i + step], weight, bias, stride, padding, dilation, groups)
 
     def back(gradient: torch.Tensor) -> torch.Tensor:
         start = gradient.new_empty(1).expand(len(gradient), *shape)
@@ -213,10 +213,10 @@ def _convolution(
             return torch.autograd.grad(end, start, gradient)[0]
         each = [[one] * dimensions if isinstance(one, int) else list(one) for one in (stride, padding, dilation)]
         none = [0] * dimensions
-        found, _, _ = torch.ops.aten.convolution_backward(
+        found: tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
             gradient, start, weight, None, *each, False, none, groups, [True, False, False]
         )
-        return found
+        return found[0]
 
     return input.linear(value, back)
 

@@ -58,7 +58,8 @@ class Gaps:
 
 def owners(places: Places, wanted: Places) -> np.ndarray:
     """For each of finer regions the coarse one that it is in."""
-    return np.searchsorted(places, wanted[:-1], side="right") - 1
+    own: np.ndarray = np.searchsorted(places, wanted[:-1], side="right") - 1
+    return own
 
 
 class Layer(ABC):
@@ -219,9 +220,9 @@ class Pooling(Layer):
         if len(tape.places) > len(before):
             best = windows.pooled(lifted(value, before, tape.places))
         # Between two infinities there is none.
-        there = lifted(there, before, tape.places).nan_to_num(nan=-torch.inf, neginf=-torch.inf).cpu().numpy()
-        start, stop = there[:-1], there[1:]
-        found._states = (start + stop).argmax(axis=2) if there.size else np.zeros(start.shape[:2], dtype=np.int64)
+        kept = lifted(there, before, tape.places).nan_to_num(nan=-torch.inf, neginf=-torch.inf).cpu().numpy()
+        start, stop = kept[:-1], kept[1:]
+        found._states = (start + stop).argmax(axis=2) if kept.size else np.zeros(start.shape[:2], dtype=np.int64)
         found.gaps = _leads(tape.places, start, stop, found._states, round_off, rectified)
         return found, best
 
@@ -280,7 +281,8 @@ def _overtakings(there: np.ndarray, places: Places) -> Places:
 
 def _leader(at: np.ndarray, then: np.ndarray) -> np.ndarray:
     """The entry that leads at an end of each region, and of equal ones that which leads at the other end."""
-    return np.where(at == at.max(axis=2, keepdims=True), then, -np.inf).argmax(axis=2)
+    leader: np.ndarray = np.where(at == at.max(axis=2, keepdims=True), then, -np.inf).argmax(axis=2)
+    return leader
 
 
 def _leads(
