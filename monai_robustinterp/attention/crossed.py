@@ -47,8 +47,8 @@ class Crossed:
             properties: to check.
             up: whether theta grows outwards.
         """
-        order = slice(None) if up else slice(None, None, -1)
-        near, far = (piece.low, piece.high)[order]
+        near, far = (piece.low, piece.high) if up else (piece.high, piece.low)
+        below, above = piece.open
         middle = (near + far) / 2
         logits = piece.logits_at(middle)
         return cls(
@@ -59,7 +59,7 @@ class Crossed:
             until=[one.holds_until(piece, near, far) for one in properties],
             certain=[_certain(one, piece) for one in properties],
             hidden=sum(len(maps) for maps in piece.hidden if maps is not None),
-            open=piece.open[order],  # type: ignore[arg-type]
+            open=(below, above) if up else (above, below),
             doubt=piece.doubt[1 if up else 0],
         )
 

@@ -145,7 +145,7 @@ class Line:
         forced = [layer[regions] for layer in states]
         for row, (number, column, state) in _numbered(patterns):
             forced[number][row, column] = state
-        parts = iter(self._maps(tape, logits, forced).split([len(some) for some in patterns if some]))
+        parts = iter(torch.split(self._maps(tape, logits, forced), [len(some) for some in patterns if some]))
         return [None if some is None else next(parts) if some else self.image.new_empty((0,)) for some in patterns]
 
 
@@ -185,7 +185,7 @@ def _ends(layers: Sequence[Layer], states: Sequence[States], places: np.ndarray,
     doubt = np.max([np.zeros(count), *(lengths for _, lengths in close)], axis=0)
     patterns: list[_Patterns | None] = []
     for i in range(count):
-        options = {}
+        options: dict[tuple[int, int], list[int]] = {}
         if number[i] > 1:
             for n, layer in enumerate(layers):
                 options |= {(n, key): some for key, some in layer.options(states[n][i], close[n][0][i]).items()}

@@ -199,8 +199,8 @@ class _Check:
 
     def _violated(self, name: str, value: float) -> bool:
         if name == "attention":
-            return value > self._settings["delta"]
-        return value < self._settings["overlap_needed"] if name == "top_k" else value < 0
+            return value > float(self._settings["delta"])
+        return value < float(self._settings["overlap_needed"] if name == "top_k" else 0)
 
 
 def _perturbation(settings: Mapping[str, Any]) -> Perturbation:

@@ -76,7 +76,8 @@ class Layer(ABC):
 
     def states(self, places: Places) -> States:
         """See :class:`~monai_robustinterp.attention.tape.Switches`."""
-        return self._states[owners(self.gaps.places, places)]
+        found: States = self._states[owners(self.gaps.places, places)]
+        return found
 
     @abstractmethod
     def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
