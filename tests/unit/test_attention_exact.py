@@ -333,7 +333,7 @@ def test_calls_that_reshape_and_move_axes() -> None:
     network, image = _Viewed().eval(), torch.rand(1, 4, 4)
     line = Line(network, image, torch.ones_like(image), labels=[1])
     pieces = list(walk(line, Section(0.0, 2.0)))
-    assert len(pieces) > 8
+    assert len(pieces) > 5
     for piece in pieces:
         theta = (piece.low + piece.high) / 2
         logits, maps = line.gradient(theta)
