@@ -68,7 +68,7 @@ FULL = Plan(
     depths=(1, 2, 4, 8),
     sides=(16, 32, 64, 128),
     images=2,
-    samples=10_000,
+    samples=2_000,
     limit=0.002,
     points=200,
 )
