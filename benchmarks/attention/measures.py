@@ -87,15 +87,16 @@ def crossed(
         limit: of theta.
         cell_size: of the cells of the top-k.
         top_k: strongest cells.
-        samples: points that are evaluated within each proven interval, by autograd.
+        samples: points that are evaluated within each proven interval, by autograd; 0 asks for no property.
     """
     target = int(network(image[None]).argmax())
     line = Line(network, image, Brightness().direction(image), [target])
-    properties = asked(line, cell_size=cell_size, top_k=top_k)
+    # Without samples regions and time are wanted, of a network whose clean map may even be 0.
+    properties = asked(line, cell_size=cell_size, top_k=top_k) if samples else (Always(),)
     found = traverse(line, properties, low=-limit, high=limit)
     # Properties that hold on the same interval share its points.
     inside: dict[tuple[float, float], list[Property]] = {}
-    for one in properties[:3]:
+    for one in properties[:-1]:
         inside.setdefault(found.interval(one.name), []).append(one)
     counts = {}
     for (low, high), some in inside.items():

@@ -182,7 +182,7 @@ def _paper(results: Row) -> list[str]:
             [
                 f"{one['width'] * one['depth']:,} neurons",
                 said,
-                f"all {regions:,} regions of {len(one['rows'])} images, at most {seconds:.1f} s each",
+                f"all {regions:,} regions ({len(one['rows'])} images), at most {seconds:.1f} s an image",
             ]
         )
     return [
