@@ -9,7 +9,7 @@ VIEWER := viewer_files
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-lung-claims study-metrics study-any-file lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-lung-claims study-metrics study-any-file study-attention lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -90,6 +90,13 @@ PYDICOM_DATA ?=
 
 study-any-file: $(INSTALLED)
 	$(BIN)/python -m benchmarks.any_file study_output/any_file $(if $(PYDICOM_DATA),--pydicom-data $(PYDICOM_DATA))
+
+# Seconds of the walk along the shipped classifier, and points there that are evaluated; a second run goes on.
+SECONDS_OF_WALK ?= 900
+POINTS ?= 200
+
+study-attention: $(INSTALLED)
+	$(BIN)/python -m benchmarks.attention study_output/attention --workers 2 --seconds $(SECONDS_OF_WALK) --samples $(POINTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ NASA Formal Methods 2023, arXiv 2207.05902.
 
 from monai_robustinterp.attention.line import Line as Line
 from monai_robustinterp.attention.line import Piece as Piece
+from monai_robustinterp.attention.parts import Parts as Parts
 from monai_robustinterp.attention.perturbations import PERTURBATIONS as PERTURBATIONS
 from monai_robustinterp.attention.perturbations import Brightness as Brightness
 from monai_robustinterp.attention.perturbations import Contrast as Contrast
@@ -24,4 +25,5 @@ from monai_robustinterp.attention.verify import Reach as Reach
 from monai_robustinterp.attention.verify import Region as Region
 from monai_robustinterp.attention.verify import Traversal as Traversal
 from monai_robustinterp.attention.verify import traverse as traverse
+from monai_robustinterp.attention.walk import Section as Section
 from monai_robustinterp.attention.walk import walk as walk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ _LABELS = {
 def save_verified(verified: Verified, folder: Path) -> None:
     """Writes the three files into an existing folder without them."""
     found = verified.traversal
-    names = ["theta_low", "theta_high", *(one.name for one in found.properties)]
-    rows = [[region.low, region.high, *region.values] for region in found.regions]
+    names = ["theta_low", "theta_high", "theta", *(one.name for one in found.properties)]
+    rows = [[region.low, region.high, region.theta, *region.values] for region in found.regions]
     # All digits: the edges are doubles that a reader may want to evaluate at.
     lines = [",".join(names), *(",".join(repr(float(value)) for value in row) for row in rows)]
     figure = attention_figure(
@@ -31,8 +32,9 @@ def save_verified(verified: Verified, folder: Path) -> None:
         title=f"{len(rows)} regions crossed, each with one gradient map; network without smoothing, float64",
         axis=f"theta of {verified.settings.perturbation.name}: {verified.settings.perturbation.unit}",
     )
-    content = json_bytes(attention_record(verified))
-    atomic_write(folder / "regions.csv", lambda file: file.write(("\n".join(lines) + "\n").encode()))
+    table = ("\n".join(lines) + "\n").encode()
+    content = json_bytes(attention_record(verified, regions_sha256=hashlib.sha256(table).hexdigest()))
+    atomic_write(folder / "regions.csv", lambda file: file.write(table))
     atomic_write(folder / "attention.png", lambda file: figure.savefig(file, format="png"))
     atomic_write(folder / "attention.json", lambda file: file.write(content))
 

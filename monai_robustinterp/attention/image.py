@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import torch
 from monai.data import MetaTensor
 
 from monai_robustinterp.attention.line import Line
+from monai_robustinterp.attention.parts import Parts
 from monai_robustinterp.attention.perturbations import Perturbation
 from monai_robustinterp.attention.properties import (
     AttentionRobustness,
     ClassificationRobustness,
+    Property,
     TopKOverlap,
     norm_of,
 )
@@ -22,6 +24,7 @@ from monai_robustinterp.attention.verify import END_SENTENCES, Reach, Traversal,
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.errors import InputRefused
+from monai_robustinterp.files import sealed
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.networks.provenance import provenance
@@ -109,7 +112,8 @@ def verify_image(
     bundle: SaliencyBundle,
     settings: Settings,
     *,
-    batch_size: int = 1,
+    workers: int = 1,
+    parts: Path | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> Verified:
     """Verifies classification robustness, attention robustness and top-k overlap of one image file.
@@ -118,7 +122,9 @@ def verify_image(
         source: DICOM, NIfTI or PNG/JPEG file.
         bundle: its network is verified by itself: without noise and without a denoiser.
         settings: what is asked.
-        batch_size: regions a pass.
+        workers: processes.
+        parts: folder in which sections of the walk are kept, so that a run that was ended goes on; None keeps none.
+            When the walk is through they are removed.
         progress: called with the share of the range that was just covered.
 
     Raises:
@@ -131,7 +137,39 @@ def verify_image(
     input_warnings = recipe.check_input(clean)
     with explaining(bundle.network):
         _, target = recipe.clean_logits(clean, bundle.network)
-    double = clean.double()
+    line, properties, delta, size = _asked(clean, bundle, settings, target)
+    kept = None if parts is None else Parts(parts, _key(clean, bundle, settings, properties))
+    found = traverse(
+        line,
+        properties,
+        low=settings.low,
+        high=settings.high,
+        time_budget_s=settings.time_budget_s,
+        workers=workers,
+        parts=kept,
+        progress=progress,
+    )
+    if kept is not None and not found.ended_by_time:
+        kept.remove()
+    return Verified(
+        image=image,
+        bundle=bundle,
+        settings=settings,
+        target=target,
+        logits=line.gradient(0.0)[0].cpu(),
+        delta=delta,
+        map_norm=size,
+        n_switches=line.n_switches,
+        traversal=found,
+        input_warnings=input_warnings,
+    )
+
+
+def _asked(
+    clean: torch.Tensor, bundle: SaliencyBundle, settings: Settings, target: int
+) -> tuple[Line, tuple[Property, ...], float, float]:
+    """The line, what must hold on it, delta, and the norm of the clean map."""
+    recipe, double = bundle.inferer.recipe, clean.double()
     line = Line(bundle.network, double, settings.perturbation.direction(double), [target])
     logits, maps = line.gradient(0.0)
     size = norm_of(maps)
@@ -146,27 +184,22 @@ def verify_image(
         AttentionRobustness(maps, expected, delta),
         TopKOverlap.of(maps, cell_size=recipe.cell_size, top_k=recipe.top_k, needed=needed),
     )
-    found = traverse(
-        line,
-        properties,
-        low=settings.low,
-        high=settings.high,
-        time_budget_s=settings.time_budget_s,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return Verified(
-        image=image,
-        bundle=bundle,
-        settings=settings,
-        target=target,
-        logits=logits.cpu(),
-        delta=delta,
-        map_norm=size,
-        n_switches=line.n_switches,
-        traversal=found,
-        input_warnings=input_warnings,
-    )
+    return line, properties, delta, size
+
+
+def _key(
+    clean: torch.Tensor, bundle: SaliencyBundle, settings: Settings, properties: Sequence[Property]
+) -> dict[str, Any]:
+    """All that a section of the walk depends on, but for its ends."""
+    recipe = bundle.inferer.recipe
+    return {
+        "image_sha256": image_sha256(clean),
+        "provenance": provenance(bundle.network, clean, bundle.files),
+        "perturbation": settings.perturbation.settings,
+        "target": recipe.target,
+        "cells": [recipe.cell_size, recipe.top_k],
+        "thresholds": [one.threshold for one in properties],
+    }
 
 
 def outcome(found: Traversal, name: str) -> str:
@@ -177,8 +210,13 @@ def outcome(found: Traversal, name: str) -> str:
     return "violated in a part" if "violation" in ends else "open in a part"
 
 
-def attention_record(verified: Verified) -> dict[str, Any]:
-    """Content of attention.json: plain values, no names and no dates."""
+def attention_record(verified: Verified, *, regions_sha256: str) -> dict[str, Any]:
+    """Content of attention.json: plain values, no names and no dates.
+
+    Args:
+        verified: what was found.
+        regions_sha256: of the bytes of regions.csv.
+    """
     found, settings, recipe = verified.traversal, verified.settings, verified.bundle.inferer.recipe
     findings, clean = recipe.findings, verified.image.as_tensor().detach().to(torch.float32)
     results = {
@@ -191,7 +229,7 @@ def attention_record(verified: Verified) -> dict[str, Any]:
         }
         for one in found.properties
     }
-    return {
+    record = {
         "format": FORMAT,
         "claim": CLAIM,
         "settings": {
@@ -214,14 +252,17 @@ def attention_record(verified: Verified) -> dict[str, Any]:
         "map_norm": verified.map_norm,
         "n_switches": verified.n_switches,
         "regions_crossed": len(found.regions),
+        "regions_sha256": regions_sha256,
         "hidden_patterns_checked": found.hidden,
         "results": results,
         "elapsed_s": found.elapsed_s,
+        "process_s": found.process_s,
         "image_sha256": image_sha256(clean),
         "input_warnings": list(verified.input_warnings),
         "source": source_record(verified.image.meta, verified.image.shape[-2:]),
         "provenance": provenance(verified.bundle.network, verified.image, verified.bundle.files),
     }
+    return sealed(record)
 
 
 def _reach(reach: Reach) -> dict[str, Any]:

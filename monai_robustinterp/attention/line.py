@@ -7,17 +7,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
-from monai_robustinterp.attention.dual import Dual, Pass
-from monai_robustinterp.attention.switches import Choice, Forced, options
+from monai_robustinterp.attention.rows import Rows
+from monai_robustinterp.attention.switches import Layer
+from monai_robustinterp.attention.tape import States, Tape
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.context.network_state import plain_copy
 
 _MOST_PATTERNS = 16
 """That are looked at, for one boundary."""
+_MOST_PLACES = 64
+"""Ends of regions in one pass: values at all of them are held together."""
 _AGREE = 1e-9
 """Relative difference that logits carried through the calls may have from the network's own."""
 
@@ -27,29 +31,28 @@ class Piece:
     """One region of theta, in which no switch changes.
 
     Attributes:
-        theta: where it was evaluated.
         low: its lower end.
         high: its upper end.
-        logits: at ``theta``, float64 [classes].
-        slopes: derivatives of the logits by theta, [classes].
+        logits: at both ends, float64 [2, classes].
         maps: gradient of each label's logit with respect to the image, [labels, 1, H, W].
-        close: for each end (low, high) the patterns that round-off could hide there: several switches within the
-            round-off of one theta. Empty where one switch is there alone, None if they are too many to look at.
+        hidden: for each end (low, high) the maps [patterns, labels, 1, H, W] of patterns that round-off could hide
+            there: several switches within the round-off of one theta. Of length 0 where at most one switch is there,
+            None if they are too many to look at.
+        open: for each end whether a switch is within the round-off there.
         doubt: for each end the length of theta before it, within which the next region may have begun.
     """
 
-    theta: float
     low: float
     high: float
     logits: torch.Tensor
-    slopes: torch.Tensor
     maps: torch.Tensor
-    close: tuple[Sequence[Forced] | None, Sequence[Forced] | None]
+    hidden: tuple[torch.Tensor | None, torch.Tensor | None]
+    open: tuple[bool, bool]
     doubt: tuple[float, float]
 
     def logits_at(self, theta: float) -> torch.Tensor:
         """The logits of this piece at theta, [classes]."""
-        return self.logits + (theta - self.theta) * self.slopes
+        return torch.lerp(self.logits[0], self.logits[1], (theta - self.low) / (self.high - self.low))
 
 
 class Line:
@@ -61,9 +64,6 @@ class Line:
         direction: of the same shape.
         labels: logits whose gradient maps are taken.
 
-    Attributes:
-        resolution: length of theta that is not looked into (docs/theory/attention.md).
-
     Raises:
         InputRefused: if the network calls anything that is not piecewise linear, or nothing changes along the line.
     """
@@ -71,16 +71,15 @@ class Line:
     def __init__(self, network: nn.Module, image: torch.Tensor, direction: torch.Tensor, labels: Sequence[int]) -> None:
         with explaining(network):
             # The layout that is fast for float32 on a CPU is slow for float64.
-            self._network = plain_copy(network).double().eval()
-            self._network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            self.network = plain_copy(network).double().eval()
+            self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.image, self.direction, self.labels = image.detach().double(), direction.detach().double(), tuple(labels)
         if not bool(self.direction.any()):
             raise InputRefused("the perturbation does not change this image at all: choose another one.")
-        run, logits, _ = self._pass(torch.zeros(1, dtype=torch.float64))
-        self.n_switches = sum(layer.gap.shape[1] for layer in run.layers)
-        self.resolution = math.inf
+        tape, logits = self._pass(0.0, math.ulp(0.0))
+        self.n_switches = sum(layer.count for layer in _layers(tape))
         plain, _ = self.gradient(0.0)
-        if not torch.allclose(logits.value[0].detach(), plain, rtol=_AGREE, atol=_AGREE * float(plain.abs().max())):
+        if not torch.allclose(logits.value[0], plain, rtol=_AGREE, atol=_AGREE * float(plain.abs().max())):
             raise InputRefused(
                 "carried through one by one, the network's calls give other logits than the network: it computes "
                 "something that exact verification does not see, and is not verified."
@@ -90,78 +89,110 @@ class Line:
         """The network's logits [classes] and gradient maps [labels, 1, H, W] at theta, by autograd alone."""
         with torch.enable_grad():
             inputs = (self.image + theta * self.direction)[None].requires_grad_()
-            logits = self._network(inputs)
+            logits = self.network(inputs)
             maps = [torch.autograd.grad(logits[0, j], inputs, retain_graph=True)[0][0] for j in self.labels]
         return logits[0].detach(), torch.stack(maps)
 
-    def pieces(self, thetas: Sequence[float]) -> list[Piece]:
-        """The pieces at several points, in one pass."""
-        points = torch.tensor(thetas, dtype=torch.float64)
-        run, logits, inputs = self._pass(points)
-        maps = self._maps(logits, inputs)
-        self.resolution = min([self.resolution, *(layer.resolution() for layer in run.layers)])
-        values, slopes = logits.value.detach().cpu(), logits.slope.cpu()
-        ends = [layer.steps() for layer in run.layers]
-        down = torch.stack([end[0] for end in ends]).amax(dim=0) if ends else torch.full_like(values[:, 0], -torch.inf)
-        up = torch.stack([end[1] for end in ends]).amin(dim=0) if ends else torch.full_like(values[:, 0], torch.inf)
-        (below, doubt_below), (above, doubt_above) = (_near_end(run, step) for step in (down, up))
+    def pieces(self, low: float, high: float) -> list[Piece]:
+        """All regions between two thetas, in order; the first and the last one end there.
+
+        Raises:
+            TooManyRegions: if they are more than a pass may hold.
+        """
+        tape, logits = self._pass(low, high)
+        places, layers = tape.places, _layers(tape)
+        states = [layer.states(places) for layer in layers]
+        maps = self._maps(tape, logits, states)
+        ends = [_ends(layers, states, places, end) for end in (0, 1)]
+        hidden = [self._hidden(tape, logits, states, end.patterns) for end in ends]
+        values = logits.here().cpu()
         return [
             Piece(
-                theta=theta,
-                low=theta + float(down[i]),
-                high=theta + float(up[i]),
-                logits=values[i],
-                slopes=slopes[i],
+                low=float(places[i]),
+                high=float(places[i + 1]),
+                logits=values[i : i + 2],
                 maps=maps[i],
-                close=(below[i], above[i]),
-                doubt=(doubt_below[i], doubt_above[i]),
+                hidden=(hidden[0][i], hidden[1][i]),
+                open=(ends[0].open[i], ends[1].open[i]),
+                doubt=(ends[0].doubt[i], ends[1].doubt[i]),
             )
-            for i, theta in enumerate(thetas)
+            for i in range(len(places) - 1)
         ]
 
-    def forced_maps(self, theta: float, forced: Forced) -> torch.Tensor:
-        """Gradient maps [labels, 1, H, W] at theta with the given switches in the given states."""
-        _, logits, inputs = self._pass(torch.tensor([theta], dtype=torch.float64), forced)
-        return self._maps(logits, inputs)[0]
-
-    def _pass(self, thetas: torch.Tensor, forced: Forced | None = None) -> tuple[Pass, Dual, torch.Tensor]:
-        run = Pass(forced)
-        with torch.enable_grad():
-            steps = thetas.to(self.image.device)[:, None, None, None]
-            inputs = (self.image + steps * self.direction).requires_grad_()
-            logits = self._network(run.start(inputs, self.direction.expand_as(inputs)))
-        if not isinstance(logits, Dual) or logits.ndim != 2:
+    def _pass(self, low: float, high: float) -> tuple[Tape, Rows]:
+        tape = Tape(np.array([low, high]), _MOST_PLACES)
+        with torch.no_grad():
+            inputs = torch.stack([self.image + theta * self.direction for theta in (low, high)])
+            logits = self.network(Rows(inputs, tape.places, tape, 0))
+        if not isinstance(logits, Rows) or logits.ndim != 2:
             raise InputRefused("the network must return logits [B, classes], one tensor that depends on the image.")
-        return run, logits, inputs
+        return tape, logits
 
-    def _maps(self, logits: Dual, inputs: torch.Tensor) -> torch.Tensor:
-        """Gradients of the labels' logits, [B, labels, 1, H, W]."""
-        totals = [logits.value[:, label].sum() for label in self.labels]
-        return torch.stack([torch.autograd.grad(total, inputs, retain_graph=True)[0] for total in totals], dim=1)
+    def _maps(self, tape: Tape, logits: Rows, states: Sequence[States]) -> torch.Tensor:
+        """Gradients of the labels' logits for several patterns, [patterns, labels, 1, H, W]."""
+        units = torch.eye(logits.shape[1], dtype=torch.float64, device=logits.value.device)
+        with torch.no_grad():
+            found = [tape.gradients(logits.node, units[label : label + 1], states) for label in self.labels]
+        return torch.stack(found, dim=1)
+
+    def _hidden(
+        self, tape: Tape, logits: Rows, states: Sequence[States], patterns: Sequence[_Patterns | None]
+    ) -> list[torch.Tensor | None]:
+        """The maps of the patterns of each region, [patterns, labels, 1, H, W]."""
+        regions = [i for i, some in enumerate(patterns) for _ in some or ()]
+        if not regions:
+            return [None if some is None else self.image.new_empty((0,)) for some in patterns]
+        forced = [layer[regions] for layer in states]
+        for row, (number, column, state) in _numbered(patterns):
+            forced[number][row, column] = state
+        parts = iter(torch.split(self._maps(tape, logits, forced), [len(some) for some in patterns if some]))
+        return [None if some is None else next(parts) if some else self.image.new_empty((0,)) for some in patterns]
 
 
-def _near_end(run: Pass, steps: torch.Tensor) -> tuple[list[Sequence[Forced] | None], list[float]]:
-    """Of each point what :class:`Piece` says of the end that is a step [B] away: close patterns, and doubt."""
-    finite = torch.isfinite(steps)
-    near = [layer.near(steps.where(finite, 0.0)) & finite[:, None] for layer in run.layers]
-    if not near:
-        return [()] * len(steps), [0.0] * len(steps)
-    counts = torch.stack([one.sum(dim=1) for one in near])
-    found: list[Sequence[Forced] | None] = []
-    doubt = torch.zeros_like(steps)
-    for number in counts.any(dim=1).nonzero()[:, 0].tolist():
-        doubt = torch.maximum(doubt, run.layers[number].doubt(near[number]))
-    for i, count in enumerate(counts.sum(dim=0).tolist()):
-        found.append(_patterns(run, [one[i] for one in near], i) if count > 1 else ())
-    return found, doubt.tolist()
+_Forced = tuple[int, int, int]
+"""Number of a layer, column of a switch, and the state that it is made to be in."""
+_Patterns = Sequence[Sequence[_Forced]]
 
 
-def _patterns(run: Pass, near: Sequence[torch.Tensor], point: int) -> Sequence[Forced] | None:
-    """Every combination of the near switches of one point; None if they are too many."""
-    choices: dict[Choice, list[int]] = {}
-    for number, layer in enumerate(run.layers):
-        winner = run.winners[number]
-        choices |= options(layer, number, near[number], None if winner is None else winner[point])
-    if math.prod(len(states) for states in choices.values()) > _MOST_PATTERNS:
-        return None
-    return [dict(zip(choices, states)) for states in itertools.product(*choices.values())]
+@dataclass(frozen=True)
+class _Ends:
+    """What round-off leaves open at one end of each region.
+
+    Attributes:
+        patterns: every combination of several near switches; empty for one or none, None if they are too many.
+        open: whether a switch is near.
+        doubt: as in :class:`Piece`.
+    """
+
+    patterns: list[_Patterns | None]
+    open: list[bool]
+    doubt: list[float]
+
+
+def _layers(tape: Tape) -> list[Layer]:
+    return [layer for layer in tape.switches if isinstance(layer, Layer)]
+
+
+def _numbered(patterns: Sequence[_Patterns | None]) -> list[tuple[int, _Forced]]:
+    every = itertools.chain.from_iterable(some or () for some in patterns)
+    return [(row, one) for row, pattern in enumerate(every) for one in pattern]
+
+
+def _ends(layers: Sequence[Layer], states: Sequence[States], places: np.ndarray, end: int) -> _Ends:
+    count = len(places) - 1
+    close = [layer.gaps.close(places, end) for layer in layers]
+    number = sum((near.sum(axis=1) for near, _ in close), np.zeros(count, dtype=np.int64))
+    doubt = np.max([np.zeros(count), *(lengths for _, lengths in close)], axis=0)
+    patterns: list[_Patterns | None] = []
+    for i in range(count):
+        options: dict[tuple[int, int], list[int]] = {}
+        if number[i] > 1:
+            for n, layer in enumerate(layers):
+                options |= {(n, key): some for key, some in layer.options(states[n][i], close[n][0][i]).items()}
+        many = math.prod(len(some) for some in options.values()) > _MOST_PATTERNS
+        patterns.append(None if many else _combinations(options) if options else ())
+    return _Ends(patterns, (number > 0).tolist(), doubt.tolist())
+
+
+def _combinations(options: dict[tuple[int, int], list[int]]) -> _Patterns:
+    return [[(*key, state) for key, state in zip(options, some)] for some in itertools.product(*options.values())]

@@ -131,7 +131,7 @@ class AttentionRobustness(Property):
         """See :meth:`Property.holds_until`: ai is convex in theta within a piece; constant if g~ is the identity."""
 
         def holds(theta: float) -> bool:
-            return self.holds(piece.logits, piece.maps, theta)
+            return self.holds(piece.logits_at(theta), piece.maps, theta)
 
         if not holds(near):
             return near
@@ -181,7 +181,7 @@ class TopKOverlap(Property):
 
     def holds_until(self, piece: Piece, near: float, far: float) -> float:
         """See :meth:`Property.holds_until`: the map is constant in a piece."""
-        return far if self.holds(piece.logits, piece.maps, near) else near
+        return far if self.holds(piece.logits_at(near), piece.maps, near) else near
 
     def _shared(self, maps: torch.Tensor, *, slack: float) -> int:
         cells = pool_cells(maps[:1].abs(), self.cell_size)[0].flatten()

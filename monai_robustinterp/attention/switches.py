@@ -1,92 +1,303 @@
-"""The places where a piecewise linear network changes its piece, and where on a line they do so."""
+"""The places where a piecewise linear network changes its piece: activations and max poolings on a piece of a line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch.nn import functional
+
+from monai_robustinterp.attention.tape import Places, States, Tape, lifted
 
 ROUND_OFF = 2.0**-34
 """Assumed bound of the round-off of a float64 pre-activation, as a share of the largest one of its layer."""
 
-Choice = tuple[int, int]
-"""A switch: number of its layer, in the order of the calls, and its index in one image."""
 
-
-class SwitchLayer:
-    """The switches of one activation or max pooling, at B points of a line.
-
-    A switch holds while its gap has the sign that ``on`` says. For an activation the gap is the pre-activation; for a
-    max pooling that of each window's winner over each other entry, which is never below 0.
-
-    Args:
-        gap: float64 [B, n]; 0, with slope 0, for what never switches.
-        slope: its derivative by theta, [B, n].
-        on: whether the gap is positive, bool [B, n].
-        window: for a max pooling the window of each entry and its option there, int64 [n] each; else None.
+@dataclass(frozen=True)
+class Gaps:
+    """Of a layer, what is compared with 0: affine between its places.
 
     Attributes:
-        scale: largest gap of each point, [B].
+        places: of the layer's regions.
+        start: at the lower end of each of them, [regions, gaps].
+        stop: at the upper one.
+        alive: whether the gap can leave 0 there at all, bool [regions, gaps].
+        round_off: bound of theirs.
     """
 
-    def __init__(
-        self,
-        gap: torch.Tensor,
-        slope: torch.Tensor,
-        on: torch.Tensor,
-        window: tuple[torch.Tensor, torch.Tensor] | None = None,
-    ) -> None:
-        self.gap, self.slope, self.window = gap, slope, window
-        size, steepness = gap.abs(), slope.abs()
-        self.scale, self._steepest = size.amax(dim=1), steepness.amax(dim=1)
-        # Exactly 0 on the whole line is no round-off: dead units, whose inputs are all 0.
-        self._alive = (size + steepness) > 0
-        # A switch falls forward if its gap shrinks towards 0 with growing theta; 0 / 0 never does.
-        distance = size.div_(steepness).nan_to_num_(nan=torch.inf, posinf=torch.inf)
-        forward = (slope > 0) != on
-        self._up = distance.where(forward, torch.inf).amin(dim=1)
-        self._down = -distance.masked_fill_(forward, torch.inf).amin(dim=1)
+    places: Places
+    start: np.ndarray
+    stop: np.ndarray
+    alive: np.ndarray
+    round_off: float
 
-    def steps(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far theta can go down (<= 0) and up (>= 0) before the first switch, [B] each; infinite for never."""
-        return self._down, self._up
+    def close(self, wanted: Places, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """What round-off leaves open at an end of each of finer regions.
 
-    def near(self, step: torch.Tensor) -> torch.Tensor:
-        """Switches whose gap, a step [B] further, is within twice the round-off: bool [B, n]."""
-        there = torch.addcmul(self.gap, self.slope, step[:, None]).abs_()
-        return (there <= 2 * ROUND_OFF * self.scale[:, None]) & self._alive
+        Args:
+            wanted: places of the finer regions.
+            end: 0 for the lower ends, 1 for the upper ones.
 
-    def doubt(self, near: torch.Tensor) -> torch.Tensor:
-        """Length of theta before an end within which round-off leaves open its near switches, [B]; 0 without one."""
-        lengths = ROUND_OFF * self.scale[:, None] / self.slope.abs()
-        return lengths.where(near, 0.0).amax(dim=1)
-
-    def resolution(self) -> float:
-        """Length of theta over which no gap, 16 times as steep as any here, leaves the round-off; infinite for any."""
-        lengths = ROUND_OFF * self.scale / (16 * self._steepest)
-        return float(lengths.nan_to_num(nan=torch.inf).where(self.scale > 0, torch.inf).amin())
+        Returns:
+            Gaps within twice the round-off there, bool [regions, gaps], and the length of theta before the end within
+            which they may pass 0, float64 [regions]; 0 without one.
+        """
+        own = owners(self.places, wanted)
+        start, rise = self.start[own], self.stop[own] - self.start[own]
+        low = self.places[own]
+        length = self.places[own + 1] - low
+        gap = start + ((wanted[end : len(own) + end] - low) / length)[:, None] * rise
+        near = (np.abs(gap) <= 2 * self.round_off) & self.alive[own]
+        lengths = np.full(near.shape, np.inf)
+        np.divide(self.round_off * length[:, None], np.abs(rise), out=lengths, where=rise != 0)
+        return near, np.where(near, lengths, 0.0).max(axis=1, initial=0.0)
 
 
-def options(
-    layer: SwitchLayer, number: int, near: torch.Tensor, winner: torch.Tensor | None
-) -> dict[Choice, list[int]]:
-    """What each near switch of one point may be: off or on, or the entry of a window that wins.
+def owners(places: Places, wanted: Places) -> np.ndarray:
+    """For each of finer regions the coarse one that it is in."""
+    own: np.ndarray = np.searchsorted(places, wanted[:-1], side="right") - 1
+    return own
 
-    Args:
-        layer: of the switches.
-        number: of the layer.
-        near: bool [n].
-        winner: option that wins in each window, int64 [windows]; None for an activation.
+
+class Layer(ABC):
+    """Switches of one layer that may change on a piece of the line.
+
+    Attributes:
+        count: switches of the whole layer.
+        gaps: of those that may change: the pre-activation of an activation, the winner of a window over each entry.
     """
-    found: dict[Choice, list[int]] = {}
-    for index in near.nonzero()[:, 0].tolist():
-        if layer.window is None or winner is None:
-            found[number, index] = [0, 1]
-        else:
-            window, option = (int(part[index]) for part in layer.window)
-            found.setdefault((number, window), [int(winner[window])]).append(option)
-    return found
+
+    count: int
+    gaps: Gaps
+    _states: States
+
+    def states(self, places: Places) -> States:
+        """See :class:`~monai_robustinterp.attention.tape.Switches`."""
+        found: States = self._states[owners(self.gaps.places, places)]
+        return found
+
+    @abstractmethod
+    def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
+        """See :class:`~monai_robustinterp.attention.tape.Switches`."""
+
+    @abstractmethod
+    def options(self, states: np.ndarray, near: np.ndarray) -> dict[int, list[int]]:
+        """What each switch with a near gap may be, in one region: its column, and the states.
+
+        Args:
+            states: of the region, [switches].
+            near: bool [gaps].
+        """
 
 
-Forced = Mapping[Choice, int]
-"""What switches are made to be, whatever the sign of their gap."""
+class Activation(Layer):
+    """A ReLU or leaky ReLU; a switch is 1 where it is on."""
+
+    def __init__(self, on: torch.Tensor, touched: torch.Tensor, negative_slope: float, gaps: Gaps) -> None:
+        self._on, self._touched, self._slope, self.gaps = on, touched, negative_slope, gaps
+        self.count = len(on)
+        self._states = (gaps.start + gaps.stop > 0).astype(np.int64)
+
+    @classmethod
+    def of(cls, value: torch.Tensor, tape: Tape, negative_slope: float) -> tuple[Activation, torch.Tensor]:
+        """The layer, and what it makes of values [m, ...] at the tape's places; it adds places to the tape."""
+        flat, before = value.flatten(1), tape.places
+        low, high = flat.amin(dim=0), flat.amax(dim=0)
+        round_off = ROUND_OFF * max(float(-low.amin()), float(high.amax()))
+        margin = 2 * round_off
+        # Exactly 0 everywhere is no round-off: dead units, whose inputs are all 0.
+        may = (low <= margin) & (high >= -margin) & ((low != 0) | (high != 0))
+        touched = may.nonzero()[:, 0]
+        there = flat[:, touched].cpu().numpy()
+        rows, columns = np.nonzero(np.sign(there[:-1]) * np.sign(there[1:]) < 0)
+        one, other = there[rows, columns], there[rows + 1, columns]
+        theta = before[rows] + one / (one - other) * (before[rows + 1] - before[rows])
+        # Else it lies at a place that there is already.
+        new = (before[rows] < theta) & (theta < before[rows + 1])
+        tape.bend(theta[new])
+        flat = lifted(flat, before, tape.places)
+        if new.any():
+            own = torch.from_numpy(np.searchsorted(tape.places, theta[new])).to(flat.device)
+            flat[own, touched[torch.from_numpy(columns[new]).to(flat.device)]] = 0.0
+        there = flat[:, touched].cpu().numpy()
+        start, stop = there[:-1], there[1:]
+        gaps = Gaps(tape.places, start, stop, (start != 0) | (stop != 0), round_off)
+        found = functional.leaky_relu(flat, negative_slope) if negative_slope else flat.clamp(min=0)
+        return cls(low > margin, touched, negative_slope, gaps), found.reshape(-1, *value.shape[1:])
+
+    def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
+        """See :class:`~monai_robustinterp.attention.tape.Switches`."""
+        flat = gradient.flatten(1)
+        found = flat * self._factor(self._on, flat)
+        on = torch.from_numpy(states).to(flat.device)
+        found[:, self._touched] = flat[:, self._touched] * self._factor(on > 0, flat)
+        return found.reshape(gradient.shape)
+
+    def _factor(self, on: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return torch.where(on, 1.0, self._slope).to(like)
+
+    def options(self, states: np.ndarray, near: np.ndarray) -> dict[int, list[int]]:
+        """See :meth:`Layer.options`."""
+        return {column: [0, 1] for column in np.flatnonzero(near).tolist()}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The geometry of a max pooling; each of its entries is (rows, columns).
+
+    Attributes:
+        kernel: size of a window.
+        stride: between windows.
+        padding: around the image.
+        dilation: between entries.
+        size: of the image.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    size: tuple[int, int]
+
+    def pooled(self, value: torch.Tensor) -> torch.Tensor:
+        """The maxima of values [m, C, H, W]."""
+        return functional.max_pool2d(value, self.kernel, self.stride, self.padding, self.dilation)
+
+    def entries(self, value: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Each entry of all windows, [m, C, windows in a column, windows in a row]; minus infinity beyond the edge."""
+        rows, columns = self.padding
+        padded = functional.pad(value, (columns, columns, rows, rows), value=-torch.inf) if rows or columns else value
+        for row in range(self.kernel[0]):
+            for column in range(self.kernel[1]):
+                part = padded
+                for axis, entry in ((0, row), (1, column)):
+                    first, count = entry * self.dilation[axis], self.count(axis)
+                    part = part.narrow(axis + 2, first, (count - 1) * self.stride[axis] + 1)
+                yield part[..., :: self.stride[0], :: self.stride[1]]
+
+    def count(self, axis: int) -> int:
+        """Windows along an axis."""
+        reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+        return (self.size[axis] + 2 * self.padding[axis] - reach) // self.stride[axis] + 1
+
+    def targets(self) -> torch.Tensor:
+        """Where each entry of each window lies in the image, int64 [entries, windows]; beyond the edge anywhere."""
+        along = []
+        for axis in (0, 1):
+            entries = torch.arange(self.kernel[axis])[:, None] * self.dilation[axis] - self.padding[axis]
+            along.append((entries + torch.arange(self.count(axis)) * self.stride[axis]).clamp(0, self.size[axis] - 1))
+        return (along[0][:, None, :, None] * self.size[1] + along[1][None, :, None, :]).flatten(2).flatten(0, 1)
+
+
+class Pooling(Layer):
+    """A max pooling; the state of a switch, which is a window, is the entry that wins."""
+
+    def __init__(self, windows: Windows, winner: torch.Tensor, live: torch.Tensor, touched: torch.Tensor) -> None:
+        self._windows, self._winner, self._live, self._touched = windows, winner, live, touched
+        self._targets = windows.targets().to(winner.device)
+
+    @classmethod
+    def of(cls, value: torch.Tensor, tape: Tape, windows: Windows, *, rectified: bool) -> tuple[Pooling, torch.Tensor]:
+        """The layer, and what it makes of values [m, C, H, W] at the tape's places; it adds places to the tape.
+
+        Args:
+            value: at the places.
+            tape: of the pass.
+            windows: geometry.
+            rectified: whether an exact 0 has no gradient: it wins only where the winner's own activation goes off.
+        """
+        best, before = windows.pooled(value), tape.places
+        round_off = ROUND_OFF * float(value.amax() - value.amin())
+        # Entries that may win somewhere on this piece of the line.
+        may = torch.stack([_may_win(best, entry, 2 * round_off, rectified) for entry in windows.entries(value)])
+        found = cls(windows, may.byte().argmax(dim=0).flatten(), may.any(dim=0), (may.sum(dim=0) > 1).flatten())
+        touched = found._touched.nonzero()[:, 0]
+        found._touched, found.count = touched, may.numel()
+        there = torch.stack([entry.flatten(1)[:, touched] for entry in windows.entries(value)], dim=2)
+        tape.bend(_overtakings(there.cpu().numpy(), before))
+        if len(tape.places) > len(before):
+            best = windows.pooled(lifted(value, before, tape.places))
+        # Between two infinities there is none.
+        kept = lifted(there, before, tape.places).nan_to_num(nan=-torch.inf, neginf=-torch.inf).cpu().numpy()
+        start, stop = kept[:-1], kept[1:]
+        found._states = (start + stop).argmax(axis=2) if kept.size else np.zeros(start.shape[:2], dtype=np.int64)
+        found.gaps = _leads(tape.places, start, stop, found._states, round_off, rectified)
+        return found, best
+
+    def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
+        """See :class:`~monai_robustinterp.attention.tape.Switches`."""
+        count, channels = gradient.shape[:2]
+        number = self._targets.shape[1]
+        winner = self._winner.expand(count, -1).clone()
+        winner[:, self._touched] = torch.from_numpy(states).to(winner.device)
+        target = self._targets[winner, torch.arange(winner.shape[1], device=winner.device) % number]
+        found = gradient.new_zeros((count, channels, self._windows.size[0] * self._windows.size[1]))
+        # A window of zeros without a gradient has none either.
+        live = gradient * self._live
+        found.scatter_add_(2, target.reshape(count, channels, number), live.flatten(2))
+        return found.reshape(count, channels, *self._windows.size)
+
+    def options(self, states: np.ndarray, near: np.ndarray) -> dict[int, list[int]]:
+        """See :meth:`Layer.options`."""
+        found: dict[int, list[int]] = {}
+        for gap in np.flatnonzero(near).tolist():
+            window, entry = divmod(gap, len(self._targets))
+            found.setdefault(window, [int(states[window])]).append(entry)
+        return found
+
+
+def _may_win(best: torch.Tensor, entry: torch.Tensor, margin: float, rectified: bool) -> torch.Tensor:
+    may = (best - entry).amin(dim=0) <= margin
+    return may & (entry.amax(dim=0) > 0) if rectified else may
+
+
+def _overtakings(there: np.ndarray, places: Places) -> Places:
+    """Thetas within regions at which another entry takes the lead, of entries [m, windows, entries]."""
+    start, stop = there[:-1], there[1:]
+    if not start.size:
+        return np.empty(0)
+    first, last = _leader(start, stop), _leader(stop, start)
+    found = []
+    for region, window in zip(*np.nonzero(first != last)):
+        one, other = start[region, window], stop[region, window]
+        low, length = places[region], places[region + 1] - places[region]
+        inside = np.isfinite(one)
+        rise = np.where(inside, other, 0.0) - np.where(inside, one, 0.0)
+        leader, end = first[region, window], last[region, window]
+        while leader != end:
+            steeper = np.flatnonzero(inside & (rise > rise[leader]))
+            shares = (one[leader] - one[steeper]) / (rise[steeper] - rise[leader])
+            # Of several that take the lead at once the steepest one keeps it.
+            leader = int(steeper[np.lexsort((-rise[steeper], shares))[0]])
+            theta = low + shares.min() * length
+            if low < theta < places[region + 1]:
+                found.append(theta)
+            if rise[leader] >= rise[end]:
+                break
+    return np.array(found)
+
+
+def _leader(at: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """The entry that leads at an end of each region, and of equal ones that which leads at the other end."""
+    leader: np.ndarray = np.where(at == at.max(axis=2, keepdims=True), then, -np.inf).argmax(axis=2)
+    return leader
+
+
+def _leads(
+    places: Places, start: np.ndarray, stop: np.ndarray, states: States, round_off: float, rectified: bool
+) -> Gaps:
+    """Gaps of the winners over all entries of their windows, [regions, windows * entries]."""
+    winner = states[:, :, None]
+    inside = np.isfinite(start)
+    leads = [
+        np.where(inside, np.take_along_axis(part, winner, axis=2) - part, 0.0).reshape(len(part), -1)
+        for part in (start, stop)
+    ]
+    # The winner itself, and ties of the same values on the whole line, have leads of 0.
+    alive = inside & ((start > 0) | (stop > 0)) if rectified else inside
+    return Gaps(
+        places, leads[0], leads[1], alive.reshape(leads[0].shape) & ((leads[0] != 0) | (leads[1] != 0)), round_off
+    )

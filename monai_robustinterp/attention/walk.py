@@ -2,67 +2,91 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from monai_robustinterp.attention.line import Line, Piece
+from monai_robustinterp.attention.tape import TooManyRegions
 from monai_robustinterp.errors import InputRefused
 
+_REGIONS = 32
+"""Regions that a section is meant to have: each section costs a pass, whatever it holds."""
+_LEAST = 8
+"""Regions from which the width of all is guessed."""
+_SAMPLE = 2.0**-10
+"""Share of a range that is looked at first."""
 
-def walk(line: Line, first: Piece, end: float, *, batch_size: int = 1) -> Iterator[Piece]:
-    """Yields the pieces from the first one on, in order, until they cover the line up to ``end``.
 
-    Points are put where no piece is known yet, so that the pieces of one batch need not be neighbors: what lies
-    between two of them is a gap, and is looked into until pieces meet. Nothing depends on guessed step lengths.
+@dataclass(frozen=True)
+class Section:
+    """A part of the line on one side of 0, which is walked by itself.
 
-    Args:
-        line: with the network.
-        first: a piece that contains 0.
-        end: theta, above or below 0.
-        batch_size: points a pass.
+    Attributes:
+        near: its end towards 0.
+        far: its other end.
+    """
+
+    near: float
+    far: float
+
+    @property
+    def up(self) -> bool:
+        """Whether theta grows from near to far."""
+        return self.far > self.near
+
+
+def walk(line: Line, section: Section) -> Iterator[Piece]:
+    """Yields all pieces of a section, from near to far; where they are too many for a pass its halves follow.
+
+    The pieces tile the section: each begins at the very theta at which the one before it ends.
 
     Raises:
         InputRefused: if float64 cannot tell the regions apart.
     """
-    sign = math.copysign(1.0, end)
-    last = abs(end)
-
-    def near(piece: Piece) -> float:
-        return piece.low if sign > 0 else -piece.high
-
-    def far(piece: Piece) -> float:
-        return piece.high if sign > 0 else -piece.low
-
-    yield first
-    frontier, ahead, width = far(first), list[Piece](), first.high - first.low
-    while frontier < last:
-        resolution = line.resolution
-        if resolution < 4 * math.ulp(last):
+    try:
+        pieces = line.pieces(*sorted((section.near, section.far)))
+    except TooManyRegions:
+        middle = (section.near + section.far) / 2
+        if middle in (section.near, section.far):
             raise InputRefused(
                 "the network is so steep along this perturbation that float64 cannot tell its regions apart: choose "
                 "a smaller range or another perturbation."
-            )
-        while ahead and near(ahead[0]) <= frontier + resolution:
-            piece = ahead.pop(0)
-            # Two points of a batch may lie in one region; its end then differs by round-off.
-            again = near(piece) < frontier - resolution and far(piece) < min(frontier + resolution, last)
-            if far(piece) > frontier and not again:
-                yield piece
-                width = 0.9 * width + 0.1 * (far(piece) - near(piece))
-            frontier = max(frontier, far(piece))
-        if frontier >= last:
-            return
-        stop = near(ahead[0]) if ahead else min(last, frontier + batch_size * width)
-        ahead += line.pieces([sign * point for point in _points(frontier, stop, last, width, batch_size, resolution)])
-        ahead.sort(key=near)
+            ) from None
+        yield from walk(line, Section(section.near, middle))
+        yield from walk(line, Section(middle, section.far))
+        return
+    yield from pieces if section.up else reversed(pieces)
 
 
-def _points(frontier: float, stop: float, last: float, width: float, batch_size: int, resolution: float) -> list[float]:
-    """Points in a gap, at most as many as regions are expected there; the last one where nothing else is left."""
-    if stop - frontier <= resolution:
-        # No known piece lies there, else it would have been taken: either the end is near, or the regions are narrow.
-        stop = min(last, frontier + 2 * resolution)
-        if stop == last:
-            return [last]
-    count = max(1, min(batch_size, round((stop - frontier) / width) if width > 0 else 1))
-    return [frontier + (stop - frontier) * (i + 0.5) / count for i in range(count)]
+def sections(line: Line, low: float, high: float) -> list[Section]:
+    """Sections that cover a range around 0 once, those near 0 first; they depend on line and range alone.
+
+    Args:
+        line: network and direction.
+        low: lower end of the range, at most 0.
+        high: upper end, at least 0.
+    """
+    width = _width(line, high if high >= -low else low)
+    found = []
+    for end in (low, high):
+        number = math.ceil(abs(end) / width)
+        edges = [end * i / number for i in range(number)] + [end] if number else []
+        found += [Section(near, far) for near, far in itertools.pairwise(edges)]
+    # The share of its side that a section ends at: both sides go on evenly.
+    return sorted(found, key=lambda one: one.far / (high if one.up else low))
+
+
+def _width(line: Line, end: float) -> float:
+    """The length of theta that has about the wanted number of regions, as there are near 0."""
+    sample = abs(end) * _SAMPLE
+    while True:
+        try:
+            number = len(line.pieces(*sorted((0.0, math.copysign(sample, end)))))
+        except TooManyRegions:
+            sample /= 2
+            continue
+        if number >= _LEAST or sample >= abs(end):
+            return sample * _REGIONS / number
+        sample = min(2 * sample, abs(end))

@@ -1,5 +1,9 @@
 """Independent audit of a certificate: mpmath and plain loops, nothing of the package that wrote it."""
 
+from monai_robustinterp.audit.attention import ATTENTION_FORMAT as ATTENTION_FORMAT
+from monai_robustinterp.audit.attention import RegionRow as RegionRow
+from monai_robustinterp.audit.attention import read_regions as read_regions
+from monai_robustinterp.audit.attention import verify_attention as verify_attention
 from monai_robustinterp.audit.files import read_record as read_record
 from monai_robustinterp.audit.ranges import RANGES_FORMAT as RANGES_FORMAT
 from monai_robustinterp.audit.ranges import verify_ranges as verify_ranges

@@ -43,12 +43,16 @@ from monai_robustinterp.files import atomic_folder, file_sha256
 from monai_robustinterp.noise.changes import SEMANTIC_NOISES, make_semantic_noise
 from monai_robustinterp.noise.semantic import SemanticNoise
 from monai_robustinterp.run.inputs import RESULT_PREFIX, refuse_irregular
-from monai_robustinterp.run.lock import output_folder
+from monai_robustinterp.run.lock import PARTS, output_folder
 
 HELP = "Verify how far the map of one image stays under brightness, contrast, ...: exactly, or by certified ranges."
-# On a GPU a region alone leaves most of it idle; on a CPU many together are no faster.
-_GPU_BATCH_SIZE = 64
-_EXACT_ONLY = {"range": "--range", "delta": "--delta", "share": "--share", "time_budget": "--time-budget"}
+_EXACT_ONLY = {
+    "range": "--range",
+    "delta": "--delta",
+    "share": "--share",
+    "time_budget": "--time-budget",
+    "workers": "--workers",
+}
 _RANGES_ONLY = {
     "interpreter": "--interpreter",
     "with_noise": "--with-noise",
@@ -91,6 +95,7 @@ def _add_exact(parser: argparse.ArgumentParser) -> None:
     exact.add_argument(
         "--time-budget", type=positive(float), metavar="SECONDS", help="end then; what is proven so far is kept"
     )
+    exact.add_argument("--workers", type=positive(int), metavar="N", help="processes (1); the result is the same")
 
 
 def _add_ranges(parser: argparse.ArgumentParser) -> None:
@@ -156,13 +161,17 @@ def _run_exact(arguments: argparse.Namespace) -> str:
         time_budget_s=arguments.time_budget,
     )
     bundle, target = _bundle_and_folder(arguments, "attention")
-    batch_size = 1 if bundle.device.type == "cpu" else _GPU_BATCH_SIZE
     with (
         _without_reader_warnings(),
         tqdm(total=100.0, unit=" %", disable=arguments.quiet, leave=False, bar_format=_BAR) as bar,
     ):
         verified = verify_image(
-            arguments.input, bundle, settings, batch_size=batch_size, progress=lambda share: bar.update(100 * share)
+            arguments.input,
+            bundle,
+            settings,
+            workers=arguments.workers or 1,
+            parts=arguments.output / PARTS / target.name,
+            progress=lambda share: bar.update(100 * share),
         )
     with _result_folder(arguments, target) as folder:
         save_verified(verified, folder)

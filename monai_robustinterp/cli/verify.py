@@ -13,7 +13,18 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from monai_robustinterp.audit import RANGES_FORMAT, AuditError, AuditReport, read_record, verify, verify_ranges
+from monai_robustinterp.attention.recheck import Rechecked, recheck
+from monai_robustinterp.audit import (
+    ATTENTION_FORMAT,
+    RANGES_FORMAT,
+    AuditError,
+    AuditReport,
+    read_record,
+    read_regions,
+    verify,
+    verify_attention,
+    verify_ranges,
+)
 from monai_robustinterp.bundle import SaliencyBundle, bundle_folder, load_bundle
 from monai_robustinterp.cli.arguments import part
 from monai_robustinterp.errors import InputRefused, refusal_reason
@@ -27,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="certificate.json, or attention.json")
     parser.add_argument(
-        "votes", type=Path, nargs="?", metavar="VOTES", help="votes.npz of the same run; certified ranges have none"
+        "votes",
+        type=Path,
+        nargs="?",
+        metavar="VOTES",
+        help="votes.npz of the same run, or regions.csv of exact intervals; certified ranges have neither",
     )
     parser.add_argument("--input", type=Path, metavar="FILE", help="the image file: its hash is compared")
     parser.add_argument(
@@ -38,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replay",
         action="store_true",
-        help="with --input and --bundle (trusted: it is code): draw the copies anew and compare counts and logits",
+        help="with --input and --bundle (trusted: it is code): draw the copies anew and compare counts and logits; of "
+        "exact intervals evaluate witnesses, and points and boundaries of some regions",
     )
     parser.add_argument(
         "--denoiser", type=part, metavar="NAME", help="of the replay, where it is another one than the bundle's"
@@ -59,8 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
         if record.get("format") == RANGES_FORMAT:
             _check_no_votes(arguments)
             report = verify_ranges(record, input_file=arguments.input, bundle=bundle)
+        elif record.get("format") == ATTENTION_FORMAT:
+            _check_votes(arguments, "exact intervals follow from their regions: give regions.csv too.")
+            report = verify_attention(record, arguments.votes, input_file=arguments.input, bundle=bundle)
         else:
-            _check_votes(arguments)
+            _check_votes(arguments, "a certificate follows from its votes: give VOTES, votes.npz too.")
             report = verify(record, arguments.votes, input_file=arguments.input, bundle=bundle)
     except (AuditError, InputRefused) as error:
         print(f"monai-robustinterp: {error}", file=sys.stderr)
@@ -68,13 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
     print(table(report))
     if not report.verified:
         return 1
-    return _replay(record, arguments) if arguments.replay else 0
+    if not arguments.replay:
+        return 0
+    return (_recheck if record["format"] == ATTENTION_FORMAT else _replay)(record, arguments)
 
 
-def _check_votes(arguments: argparse.Namespace) -> None:
+def _check_votes(arguments: argparse.Namespace, advice: str) -> None:
     if arguments.votes is None:
         # As for any other argument that is missing.
-        print("monai-robustinterp: a certificate follows from its votes: give VOTES, votes.npz too.", file=sys.stderr)
+        print(f"monai-robustinterp: {advice}", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -101,6 +122,32 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
         return 1
     print(replay_table(report, recorded=record["claim"]["l_max"]["l2"]))
     return 0 if report.confirmed else 1
+
+
+def _recheck(record: dict[str, Any], arguments: argparse.Namespace) -> int:
+    """Evaluates the network of a verified record of exact intervals; returns the exit code."""
+    try:
+        rows, _ = read_regions(arguments.votes)
+        bundle = _on_device(arguments.bundle, {}, record["provenance"].get("device"))
+        with warnings.catch_warnings(), tqdm(unit="region", disable=None, leave=False) as bar:
+            warnings.simplefilter("ignore", UserWarning)
+            found = recheck(record, rows, source=arguments.input, bundle=bundle, progress=bar.update)
+    except Exception as error:  # of a record that may hold any settings, and any image
+        print(f"monai-robustinterp: not replayed: {refusal_reason(error)}", file=sys.stderr)
+        return 1
+    print(recheck_table(found))
+    return 1 if found.differences else 0
+
+
+def recheck_table(found: Rechecked) -> str:
+    """What was evaluated, and the outcome."""
+    lines = [f"difference: {sentence}" for sentence in found.differences]
+    lines.append(
+        f"evaluated by autograd in float64: {found.witnesses} witnesses, {found.regions} regions, {found.boundaries} "
+        f"boundaries by bisection ({found.unseen} more do not change the map, so that it cannot find them)"
+    )
+    outcome = f"refused, {len(found.differences)} differences" if found.differences else "the network agrees"
+    return "\n".join([*lines, f"replay: {outcome}."])
 
 
 def _on_device(name: str, parts: dict[str, str | None], recorded: str | None) -> SaliencyBundle:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from monai_robustinterp.cli.main import main
-from tests.support.bundles import ATTENTION
+from tests.support.bundles import ATTENTION, OPACITY
 
 FILM = Path(__file__).parents[2] / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
 
@@ -19,7 +19,7 @@ def run_command(output: Path, *more: str) -> int:
     return main([*ATTENTION, str(FILM), "--exact", "--output", str(output), "--quiet", *more])
 
 
-def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path) -> None:
+def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path, capsys) -> None:
     assert run_command(tmp_path, "--perturb", "brightness", "--range", "1e-6", "--share", "0.3") == 0
     (folder,) = tmp_path.glob("cxr-*-attention")
     assert {path.name for path in folder.iterdir()} == {"attention.json", "attention.png", "regions.csv"}
@@ -34,6 +34,11 @@ def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path) -> None:
     assert (float(rows[0]["theta_low"]), float(rows[-1]["theta_high"])) == (-1e-6, 1e-6)
     with Image.open(folder / "attention.png") as picture:
         assert picture.size[0] > 400
+    # The walk is through: nothing is left of it but the result.
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    files = [str(folder / name) for name in ("attention.json", "regions.csv")]
+    assert main(["verify", *files, "--input", str(FILM), "--bundle", OPACITY, "--replay"]) == 0
+    assert "replay: the network agrees." in capsys.readouterr().out
 
 
 def test_a_small_delta_ends_at_a_witness(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +16,19 @@ from monai_robustinterp.attention import (
     Brightness,
     ClassificationRobustness,
     Line,
+    Parts,
     Patch,
+    Property,
+    Section,
     Slope,
     TopKOverlap,
+    Traversal,
     make_perturbation,
     traverse,
     walk,
 )
+from monai_robustinterp.attention import line as line_module
+from monai_robustinterp.attention import parts as parts_module
 from monai_robustinterp.errors import InputRefused
 
 
@@ -58,8 +65,10 @@ def mlp(*, width: int = 40, depth: int = 3) -> tuple[nn.Sequential, torch.Tensor
     return nn.Sequential(*layers, nn.Linear(width, 2)).eval(), torch.rand(1, 4, 4)
 
 
-def crossed(line: Line, end: float, batch_size: int = 1) -> list[tuple[float, float]]:
-    return [(p.low, p.high) for p in walk(line, line.pieces([0.0])[0], end, batch_size=batch_size)]
+def crossed(line: Line, end: float, parts: int = 1) -> list[tuple[float, float]]:
+    """Ends of all pieces between 0 and an end, walked in several sections."""
+    edges = np.linspace(0.0, end, parts + 1).tolist()
+    return [(p.low, p.high) for near, far in pairwise(edges) for p in walk(line, Section(near, far))]
 
 
 def line_restriction(network: nn.Sequential, image: torch.Tensor, end: float) -> list[float]:
@@ -88,13 +97,13 @@ def test_a_network_worked_out_by_hand() -> None:
         network[3].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 0.0]])), network[3].bias.copy_(torch.tensor([-0.5, 0]))
     image = torch.tensor([[[0.25, 0.25]]])
     line = Line(network, image, torch.ones_like(image), labels=[0])
-    pieces = list(walk(line, line.pieces([0.0])[0], 2.0))
-    assert [(p.low, p.high) for p in pieces] == [(-np.inf, 0.25), (0.25, 0.75), (0.75, np.inf)]
+    pieces = list(walk(line, Section(0.0, 2.0)))
+    assert [(p.low, p.high) for p in pieces] == [(0, 0.25), (0.25, 0.75), (0.75, 2)]
     assert [p.maps.flatten().tolist() for p in pieces] == [[0, 0], [1, 1], [0, 0]]
     # The first logit is -0.5, then rises by 2 theta: it passes the other one, 0, at theta = 0.5.
     clean = pieces[0].maps
     properties = [
-        ClassificationRobustness.of(pieces[0].logits, "softmax"),
+        ClassificationRobustness.of(pieces[0].logits[0], "softmax"),
         AttentionRobustness(clean, torch.zeros_like(clean), 1.4),
     ]
     found = traverse(line, properties, low=-2.0, high=2.0)
@@ -113,18 +122,20 @@ def test_as_many_regions_as_line_restriction_finds() -> None:
     line = Line(network, image, torch.ones_like(image), labels=[0])
     expected = line_restriction(network, image, 3.0)
     assert len(expected) > 20
-    for batch_size in (1, 4, 7):
-        found = crossed(line, 3.0, batch_size)
-        np.testing.assert_allclose([high for _, high in found][:-1], expected, rtol=0, atol=1e-9)
-        # No region is lost at a seam, whatever the batch.
-        assert all(later[0] <= earlier[1] + line.resolution for earlier, later in pairwise(found))
+    for parts in (1, 4, 7):
+        found = crossed(line, 3.0, parts)
+        seams = set(np.linspace(0.0, 3.0, parts + 1).tolist())
+        boundaries = [high for _, high in found if high not in seams]
+        np.testing.assert_allclose(boundaries, expected, rtol=0, atol=1e-12)
+        # No region is lost at a seam, wherever it is.
+        assert all(later[0] == earlier[1] for earlier, later in pairwise(found))
 
 
 def test_pieces_equal_the_network_and_autograd_everywhere() -> None:
     network, image = small_cnn()
     direction = torch.randn(1, 12, 12, generator=torch.Generator().manual_seed(1))
     line = Line(network, image, direction, labels=[0, 2])
-    pieces = list(walk(line, line.pieces([0.0])[0], -1.0, batch_size=3))
+    pieces = list(walk(line, Section(0.0, -1.0)))
     assert len(pieces) > 100
     double = SmallCNN().double().eval()
     double.load_state_dict(network.state_dict())
@@ -145,10 +156,10 @@ def test_boundaries_are_where_bisection_finds_a_change_of_the_map() -> None:
     def same(one: float, other: float) -> bool:
         return bool(torch.allclose(line.gradient(one)[1], line.gradient(other)[1], rtol=1e-9, atol=1e-12))
 
-    pieces = list(walk(line, line.pieces([0.0])[0], 0.3))[:12]
+    pieces = list(walk(line, Section(0.0, 0.3)))[:12]
     changes = 0
     for piece, following in pairwise(pieces):
-        low, high = piece.theta, (following.low + following.high) / 2
+        low, high = ((one.low + one.high) / 2 for one in (piece, following))
         if same(low, high):
             continue
         changes += 1
@@ -239,6 +250,95 @@ def test_two_switches_at_one_theta_are_looked_at_in_every_order() -> None:
     # On both sides the gradient is 0 and -2. A region with one unit alone would have 1 or -3; none is there in truth.
     assert reach(2.5).reaches["attention"][1].end == "undecided" and reach(2.5).interval("attention") == (0.0, 0.0)
     assert reach(3.5).interval("attention") == (0.0, 1.0) and reach(3.5).hidden > 0
+
+
+def mlp_line() -> tuple[Line, list[Property]]:
+    """A line with several sections, and what must hold there."""
+    network, image = mlp()
+    line = Line(network, image, torch.ones_like(image), labels=[0])
+    logits, maps = line.gradient(0.0)
+    return line, [
+        ClassificationRobustness.of(logits, "softmax"),
+        AttentionRobustness(maps, torch.zeros_like(maps), 2 * float(maps.norm())),
+    ]
+
+
+def said(found: Traversal) -> tuple[object, ...]:
+    return found.regions, found.reaches, found.hidden
+
+
+def test_several_processes_find_what_one_finds() -> None:
+    line, properties = mlp_line()
+    one, two = (traverse(line, properties, low=-3.0, high=3.0, workers=workers) for workers in (1, 2))
+    assert said(one) == said(two) and len(one.regions) > 40
+
+
+def test_a_run_that_was_ended_goes_on(tmp_path, monkeypatch) -> None:
+    line, properties = mlp_line()
+    # The package has a function of that name.
+    monkeypatch.setattr(sys.modules[walk.__module__], "_REGIONS", 4)
+    whole = traverse(line, properties, low=-3.0, high=3.0)
+    kept = Parts(tmp_path / "parts", "key")
+    shares: list[float] = []
+
+    def ended(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        traverse(line, properties, low=-3.0, high=3.0, parts=kept, progress=ended)
+    files = sorted((tmp_path / "parts").iterdir())
+    assert len(files) == 5
+    # A file that is not whole is no part.
+    files[0].write_text(files[0].read_text()[:-9])
+    calls: list[Section] = []
+    cross = parts_module._cross
+    monkeypatch.setattr(parts_module, "_cross", lambda *args: calls.append(args[2]) or cross(*args))
+    went_on = traverse(line, properties, low=-3.0, high=3.0, parts=kept)
+    sections = len(list((tmp_path / "parts").iterdir()))
+    assert said(went_on) == said(whole) and sections > 8 and len(calls) == sections - 4
+    # Parts of another question are not taken.
+    traverse(line, properties, low=-3.0, high=3.0, parts=Parts(tmp_path / "parts", "other"))
+    assert len(calls) == 2 * sections - 4
+    kept.remove()
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_section_of_too_many_regions_is_halved(monkeypatch) -> None:
+    network, image = mlp()
+    line = Line(network, image, torch.ones_like(image), labels=[0])
+    expected = line_restriction(network, image, 3.0)
+    monkeypatch.setattr(line_module, "_MOST_PLACES", 6)
+    found = [high for _, high in crossed(line, 3.0) if high * 1024 / 3 % 1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+class _Viewed(nn.Module):
+    """As older code is written: the batch is read before the layers and used behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(1, 3, 3, padding="same"), nn.Linear(3 * 16, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        count = image.size(0)
+        one, other = functional.relu(self.first(image)).chunk(2, dim=3)
+        joined = torch.cat([other, 2 * one], dim=3)
+        return self.head((joined.permute(0, 1, 3, 2) / 2 - 0.1).reshape(count, -1).unsqueeze(1).sum(dim=1))
+
+
+def test_calls_that_reshape_and_move_axes() -> None:
+    torch.manual_seed(4)
+    network, image = _Viewed().eval(), torch.rand(1, 4, 4)
+    line = Line(network, image, torch.ones_like(image), labels=[1])
+    pieces = list(walk(line, Section(0.0, 2.0)))
+    assert len(pieces) > 5
+    for piece in pieces:
+        theta = (piece.low + piece.high) / 2
+        logits, maps = line.gradient(theta)
+        torch.testing.assert_close(piece.logits_at(theta), logits)
+        torch.testing.assert_close(piece.maps, maps)
 
 
 def test_a_time_budget_keeps_what_is_proven(verified) -> None:

@@ -1,0 +1,236 @@
+"""The page of the study, from its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai_robustinterp.study.machine import surroundings_text
+from monai_robustinterp.study.tables import Goal, prose, table
+
+LEAST_REGIONS, MOST_MS = 1000, 89
+Row = Mapping[str, Any]
+_WORDS = {"classification": "decision", "attention": "map", "top_k": "strongest cells"}
+_FACTORS = {
+    "width": "ReLUs of each of two hidden layers",
+    "depth": "hidden layers of 100 ReLUs",
+    "side": "image side in pixels, three convolutions",
+}
+
+
+def sections(results: Row) -> list[list[str]]:
+    """The parts of the page.
+
+    Args:
+        results: content of results.json.
+    """
+    quick = "**A quick run: it shows what the command does, its figures are no results.**"
+    rows = _rows(results)
+    return [
+        ["# Exact attention verification, measured"],
+        [quick] if results["plan"] == "quick" else [],
+        prose(
+            "How far [exact intervals](../how-to/verify-attention.md#exact-intervals) of brightness come, in what",
+            "time, and on what the time depends. Written by `python -m benchmarks.attention OUTPUT_DIR`",
+            f"(`make study-attention`), seed {results['seed']}. Seconds are of CPU, of one thread; the machine did",
+            "much other work meanwhile, which makes them longer: it shares caches and cores. Machine:",
+            f"{surroundings_text(results['shipped']['surroundings'])}.",
+        ),
+        ["## Goals", "", *(goal.line for goal in _goals(results, rows))],
+        _proven(results, rows),
+        _time(rows),
+        _paper(results),
+        _factors(results["factors"]["found"]),
+        [
+            "## What is not here",
+            "",
+            *prose(
+                "Two parameters at once (brightness and contrast, with polygons for regions) are not verified exactly.",
+                "Float32 inference and stored pixels differ from the network in float64 that is walked",
+                "([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
+            ),
+        ],
+    ]
+
+
+def _rows(results: Row) -> list[tuple[str, Row]]:
+    """Name and figures of each network and image."""
+    found = []
+    for one in results["perceptrons"]["found"]:
+        name = f"{one['width'] * one['depth']:,} ReLUs, {one['depth']} layers"
+        found += [(f"{name}, image {number}", row) for number, row in enumerate(one["rows"], 1)]
+    for one in results["convolutional"]["found"]:
+        found += [(f"{one['relus']:,} ReLUs, convolutions, {one['side']} px", row) for row in one["rows"]]
+    return [*found, ("shipped opacity classifier", results["shipped"]["found"])]
+
+
+def _goals(results: Row, rows: Sequence[tuple[str, Row]]) -> list[Goal]:
+    properties = [one for _, row in rows for one in row["properties"]]
+    inside, violated = (sum(one["samples"][number] for one in properties) for number in (0, 1))
+    witnesses = [end for one in properties for end in one["ends"] if end["end"] == "violation"]
+    shipped = results["shipped"]["found"]
+    each = _each_ms(shipped)
+    return [
+        Goal(
+            "no point within a proven interval violates its property",
+            not violated,
+            f"{inside:,} points of {len(properties)} intervals were evaluated by autograd, {violated} violate.",
+        ),
+        Goal(
+            "a witness stands just outside where a violation ends an interval",
+            all(end["outside"] is not None for end in witnesses),
+            f"{len(witnesses)} ends, each with a point that violates the property by autograd in float64.",
+        ),
+        Goal(
+            f"at least {LEAST_REGIONS:,} regions of the shipped classifier are crossed",
+            shipped["regions"] >= LEAST_REGIONS,
+            f"{shipped['regions']:,} from {shipped['crossed'][0]:.6f} to {shipped['crossed'][1]:.6f}.",
+        ),
+        Goal(
+            f"one of its regions takes at most {MOST_MS} ms of one core",
+            each <= MOST_MS,
+            f"{each:.0f} ms, {each / 1e3 / shipped['pass_s']:.1f} times as long as one forward and one backward pass "
+            f"of one image in float64 ({1e3 * shipped['pass_s']:.0f} ms).",
+        ),
+    ]
+
+
+def _each_ms(row: Row) -> float:
+    return 1e3 * row["process_s"] / max(1, row["regions"])
+
+
+def _proven(results: Row, rows: Sequence[tuple[str, Row]]) -> list[str]:
+    lines = []
+    for name, row in rows:
+        for one in row["properties"]:
+            low, high = one["ends"]
+            inside, violated = one["samples"]
+            lines.append(
+                [
+                    name,
+                    _WORDS[one["name"]],
+                    f"[{low['theta']:.6g}, {high['theta']:.6g}]",
+                    _end(low),
+                    _end(high),
+                    f"{inside:,}",
+                    str(violated),
+                ]
+            )
+    header = ["network", "what stays", "proven for brightness in", "ends below", "ends above", "samples", "violate"]
+    training = results["training"]
+    return [
+        "## What is proven",
+        "",
+        *prose(
+            "The decision stays; the gradient map of the arg-max changes by at most",
+            f"{results['share'][0]:.0%} of its norm (shipped classifier: {results['share'][1]:.0%}); half of its",
+            "strongest cells stay. Brightness is added to a display range of [0, 1]. An end by a violation names the",
+            "distance of the witness, a point that violates by autograd; an end by time is where the time of the walk",
+            f"was over ({results['seconds']:g} s of the last run, which went on from earlier ones): nothing is said of",
+            "what follows.",
+            "Samples are evenly spaced points within the interval, evaluated by autograd. The small networks",
+            f"tell drawn rings from crosses and were trained for {training['steps']} steps of {training['batch']}",
+            f"images; the film is {results['shipped']['found']['film']}.",
+        ),
+        "",
+        *table(header, lines),
+    ]
+
+
+def _end(end: Row) -> str:
+    return f"violation, witness {end['outside']:.1e} farther" if end["end"] == "violation" else str(end["end"])
+
+
+def _time(rows: Sequence[tuple[str, Row]]) -> list[str]:
+    header = ["network", "places", "crossed", "regions", "CPU s", "ms a region", "one pass, ms", "hidden patterns"]
+    lines = [
+        [
+            name,
+            f"{row['switches']:,}",
+            f"[{row['crossed'][0]:.4g}, {row['crossed'][1]:.4g}]",
+            f"{row['regions']:,}",
+            f"{row['process_s']:.1f}",
+            f"{_each_ms(row):.2f}",
+            f"{1e3 * row['pass_s']:.2f}",
+            str(row["hidden"]),
+        ]
+        for name, row in rows
+    ]
+    return [
+        "## Time",
+        "",
+        *prose(
+            "Places are ReLUs and entries of max poolings: where the network may bend. A pass is one forward and one",
+            "backward of one image in float64, the fastest of nine; a region needs its map, so a walk that evaluates",
+            "one region after another needs at least that. The walk needs less where its regions share work: a layer",
+            "is computed once for each bend of the layers before it, and back once for each of those behind it.",
+            "Hidden patterns are those of switches that lie within the round-off of one boundary; each is checked.",
+        ),
+        "",
+        *table(header, lines),
+    ]
+
+
+def _paper(results: Row) -> list[str]:
+    header = ["network", "the paper, 2 hours", "here"]
+    paper = ["all regions, 58 % of the cases done", "outermost AR boundary, 51 %", "outermost CR boundary, 100 %"]
+    lines = []
+    for said, one in zip(paper, results["perceptrons"]["found"]):
+        seconds = max(row["process_s"] for row in one["rows"])
+        regions = sum(row["regions"] for row in one["rows"])
+        lines.append(
+            [
+                f"{one['width'] * one['depth']:,} neurons",
+                said,
+                f"all {regions:,} regions ({len(one['rows'])} images), at most {seconds:.1f} s an image",
+            ]
+        )
+    return [
+        "## Beside the paper",
+        "",
+        *prose(
+            "Munakata et al. (arXiv 2207.05902) report how many of their cases ended within two hours in Python. They",
+            "traverse combinations of perturbations, two parameters; here it is one. So the rows share the number of",
+            "neurons and the definitions, not the task. Their networks are of MNIST's size, and so are these",
+            "perceptrons (28 px).",
+        ),
+        "",
+        *table(header, lines),
+    ]
+
+
+def _factors(found: Sequence[Row]) -> list[str]:
+    lines = []
+    for one in found:
+        rows = one["rows"]
+        regions, seconds = sum(row["regions"] for row in rows), sum(row["process_s"] for row in rows)
+        length = sum(2 * row["limit"] for row in rows)
+        lines.append(
+            [
+                _FACTORS[one["factor"]],
+                str(one["value"]),
+                f"{rows[0]['switches']:,}",
+                f"{regions / length:,.0f}",
+                f"{1e3 * seconds / regions:.2f}",
+                f"{seconds / length:.2f}",
+            ]
+        )
+    header = [
+        "what differs",
+        "value",
+        "places",
+        "regions per 1 of brightness",
+        "ms a region",
+        "CPU s per 1 of brightness",
+    ]
+    return [
+        "## What the time depends on",
+        "",
+        *prose(
+            "Networks that differ in one respect, trained alike, within +-0.1 of brightness (two images each). The",
+            "number of regions and the time of each both grow with the network, so the time of a range grows about as",
+            "their product.",
+        ),
+        "",
+        *table(header, lines),
+    ]
