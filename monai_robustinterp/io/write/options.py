@@ -45,8 +45,8 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if any(name not in OUTPUTS for name in self.outputs):
             raise InputRefused(
-                f"the outputs are {', '.join(self.outputs) or 'none'}; they must be of {', '.join(OUTPUTS)}, with "
-                "commas between them."
+                f"the outputs are {', '.join(self.outputs) or 'none'}; they must be one or more of "
+                f"{', '.join(OUTPUTS)}, with commas between them."
             )
         if "pseudocolor" in self.outputs and "pm" not in self.outputs:
             raise InputRefused("pseudocolor shows the parametric map in color, and needs it: choose the output pm too.")
