@@ -66,7 +66,7 @@ FULL = Plan(
     convolutional=(((8, 16, 16), 28, 0.2), ((16, 28, 24), 64, 0.02)),
     widths=(50, 100, 200, 400),
     depths=(1, 2, 4, 8),
-    sides=(16, 32, 64, 128),
+    sides=(16, 32, 64),
     images=2,
     samples=2_000,
     limit=0.002,
@@ -84,7 +84,7 @@ QUICK = Plan(
     limit=5e-7,
     points=4,
 )
-_FACTOR_IMAGES = 2
+_FACTOR_IMAGES = 1
 _FACTOR_LIMIT = 0.1
 _FACTOR_CHANNELS = (4, 8, 8)
 _FACTOR_SIZE = 100, 2
