@@ -47,6 +47,8 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
 
 
 def _submodule(network: nn.Module, name: str) -> nn.Module | None:
+    if isinstance(network, torch.jit.ScriptModule):
+        return dict(network.named_modules()).get(name)
     try:
         return network.get_submodule(name)
     except AttributeError:
