@@ -227,9 +227,8 @@ def _factors(found: Sequence[Row]) -> list[str]:
         "## What the time depends on",
         "",
         *prose(
-            "Networks that differ in one respect, trained alike, within +-0.1 of brightness (an image each). The",
-            "number of regions and the time of each both grow with the network, so the time of a range grows about as",
-            "their product.",
+            "Networks that differ in one respect, trained alike, within +-0.1 of brightness (an image each). The time",
+            "of a range is the number of its regions times that of each.",
         ),
         "",
         *table(header, lines),
