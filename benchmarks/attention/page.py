@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monai_robustinterp.certificates.units import round_down, round_up_to
 from monai_robustinterp.study.machine import surroundings_text
 from monai_robustinterp.study.tables import Goal, prose, table
 
@@ -109,7 +110,7 @@ def _proven(results: Row, rows: Sequence[tuple[str, Row]]) -> list[str]:
                 [
                     name,
                     _WORDS[one["name"]],
-                    f"[{low['theta']:.6g}, {high['theta']:.6g}]",
+                    f"[{round_up_to(low['theta'], 7)}, {round_down(high['theta'], 7)}]",
                     _end(low),
                     _end(high),
                     f"{inside:,}",
@@ -227,9 +228,8 @@ def _factors(found: Sequence[Row]) -> list[str]:
         "## What the time depends on",
         "",
         *prose(
-            "Networks that differ in one respect, trained alike, within +-0.1 of brightness (an image each). The",
-            "number of regions and the time of each both grow with the network, so the time of a range grows about as",
-            "their product.",
+            "Networks that differ in one respect, trained alike, within +-0.1 of brightness (an image each). The time",
+            "of a range is the number of its regions times that of each.",
         ),
         "",
         *table(header, lines),

@@ -27,7 +27,7 @@ from monai_robustinterp.attention.range_image import (
 )
 from monai_robustinterp.bundle import SaliencyBundle, load_bundle
 from monai_robustinterp.certificates.overlap import exact_beta
-from monai_robustinterp.certificates.units import round_up
+from monai_robustinterp.certificates.units import round_down, round_up, round_up_to
 from monai_robustinterp.cli.arguments import (
     add_classifier_arguments,
     classifier_overrides,
@@ -239,7 +239,8 @@ def table(verified: Verified) -> str:
     for one in found.properties:
         low, high = found.interval(one.name)
         ends = "; ".join(f"{reach.end} at {reach.theta:.3g}" for reach in found.reaches[one.name])
-        lines.append(f"  {one.name:<15} {outcome(found, one.name)}: holds in [{low:.6g}, {high:.6g}] (ends: {ends})")
+        proven = f"[{round_up_to(low, 7)}, {round_down(high, 7)}]"
+        lines.append(f"  {one.name:<15} {outcome(found, one.name)}: holds in {proven} (ends: {ends})")
     return "\n".join([*lines, *verified.input_warnings])
 
 
