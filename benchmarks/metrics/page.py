@@ -93,8 +93,8 @@ def _group(name: str, columns: Sequence[str], one: Part) -> list[str]:
     return [f"### {name}", "", *table(["map", "kind", *signs], rows)]
 
 
-def _text(part: Part) -> str:
-    if part["mean"] is None:
+def _text(part: Part | None) -> str:
+    if part is None or part["mean"] is None:
         return "-"
     interval = "" if part["low"] is None else f" [{part['low']:.3g}, {part['high']:.3g}]"
     return f"{part['mean']:.3g}{interval}"
@@ -108,13 +108,13 @@ def _slides(one: Part) -> list[str]:
             name,
             f"{theirs:.4f}",
             *(
-                _text(by[name, kind, column])
+                _text(by.get((name, kind, column)))
                 for column in ("deletion", "cds_log_odds", "cds_kl")
                 for kind in ("plain", "certified")
             ),
         ]
         for name, theirs in _THEIRS.items()
-        if (name, "plain", "deletion") in by
+        if by.get((name, "plain", "deletion"), {}).get("mean") is not None
     ]
     if not rows:
         return []
