@@ -1,6 +1,6 @@
 """How far the shipped default certifies that its votes stay in the lungs, and what the bound by tails adds.
 
-usage: python -m benchmarks.lungs.claims OUTPUT_DIR --kermany DIR --chest-xray14 DIR
+usage: python -m benchmarks.lungs.claims OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--films N]
        python -m benchmarks.lungs.claims OUTPUT_DIR --quick
 
 Ten minutes on two cores. It writes ``results.json`` into OUTPUT_DIR and lung-claims.md into docs/results. An
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         items = validation_items(arguments.kermany, arguments.chest_xray14)
         films = [film for film in marked_films(items) if not selects(film.patient)]
-        count, n_samples = FILMS, SAMPLES
+        count, n_samples = arguments.films, SAMPLES
     chosen = {ADULTS: films[:count], CHILDREN: positives(items, count)}
     results = {
         "quick": arguments.quick,
@@ -110,6 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path, help="folder of the results")
     parser.add_argument("--kermany", type=Path, help="folder of the Kermany images")
     parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
+    parser.add_argument("--films", type=int, default=FILMS, help="of each kind, at most")
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
     if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14):
