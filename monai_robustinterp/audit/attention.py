@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near, walk
-from monai_robustinterp.audit.files import bundle_hashes, input_hash
+from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.real import MP
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes
 from monai_robustinterp.audit.surroundings import content_sha256
@@ -88,15 +88,7 @@ def verify_attention(
         expected = _expected(record, rows, table_sha256)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise AuditError("the record lacks an entry, or one of them has another form.") from error
-    not_checked = []
-    if input_file is None:
-        not_checked.append("the image file (give --input)")
-    else:
-        expected["source"]["file_sha256"] = input_hash(record, Path(input_file))
-    if bundle is None:
-        not_checked.append("configuration and weights of the network (give --bundle)")
-    else:
-        expected["provenance"] |= bundle_hashes(record["provenance"], Path(bundle))
+    not_checked = compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
     return report_of(list(walk(expected, record)), not_checked)
 
 

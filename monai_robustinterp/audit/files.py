@@ -32,7 +32,42 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def input_hash(record: Mapping[str, Any], path: Path) -> Judged:
+def compare_files(
+    expected: dict[str, Any],
+    record: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    input_file: str | Path | None,
+    bundle: str | Path | None,
+) -> list[str]:
+    """Adds the hashes of the files that are there to what is expected of a record.
+
+    Args:
+        expected: expectation of the record, which is changed.
+        record: the record.
+        provenance: what is known of the network.
+        input_file: the image file, if it is there.
+        bundle: folder of the bundle, if it is there.
+
+    Returns:
+        What is not compared, for the report.
+
+    Raises:
+        AuditError: if a file cannot be read, or the folder is no bundle.
+    """
+    not_checked = []
+    if input_file is None:
+        not_checked.append("the image file (give --input)")
+    else:
+        expected["source"]["file_sha256"] = _input_hash(record, Path(input_file))
+    if bundle is None:
+        not_checked.append("configuration and weights of the network (give --bundle)")
+    else:
+        expected["provenance"] |= _bundle_hashes(provenance, Path(bundle))
+    return not_checked
+
+
+def _input_hash(record: Mapping[str, Any], path: Path) -> Judged:
     """Whether ``source.file_sha256`` is that of the image file.
 
     Raises:
@@ -44,7 +79,7 @@ def input_hash(record: Mapping[str, Any], path: Path) -> Judged:
     return Judged("" if agree else "the given image file has another hash")
 
 
-def bundle_hashes(provenance: Mapping[str, Any], folder: Path) -> dict[str, Judged]:
+def _bundle_hashes(provenance: Mapping[str, Any], folder: Path) -> dict[str, Judged]:
     """Whether the hashes of configuration, weights and input statistics are those of a bundle's files.
 
     Raises:

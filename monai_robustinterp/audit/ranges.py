@@ -28,7 +28,7 @@ from monai_robustinterp.audit.expect import (
     near,
     walk,
 )
-from monai_robustinterp.audit.files import bundle_hashes, input_hash
+from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.radii import neyman_pearson_radius, renyi_epsilon, renyi_radius
 from monai_robustinterp.audit.real import MP, Real, phi_inverse
 from monai_robustinterp.audit.sentences import floored, raised
@@ -89,14 +89,7 @@ def verify_ranges(
             raise
         raise AuditError("the record lacks an entry, or one of them has another form.") from error
     not_checked = ["the counts (attention with the same settings and seed draws the copies anew)"]
-    if input_file is None:
-        not_checked.append("the image file (give --input)")
-    else:
-        expected["source"]["file_sha256"] = input_hash(record, Path(input_file))
-    if bundle is None:
-        not_checked.append("configuration and weights of the network (give --bundle)")
-    else:
-        expected["provenance"] |= bundle_hashes(record["provenance"], Path(bundle))
+    not_checked += compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
     return report_of(list(walk(expected, record)), not_checked)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from monai_robustinterp.audit import claims, sentences, surroundings
 from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import Finding, HashOnly, Same, as_number, walk
-from monai_robustinterp.audit.files import bundle_hashes, input_hash
+from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.ledger import ledger
 from monai_robustinterp.audit.region import regions
 from monai_robustinterp.audit.votes import faults, read_votes
@@ -77,14 +77,7 @@ def verify(
     expected, not_checked = _expected(case), []
     if stored.copies is None:
         not_checked.append("the counts against the votes of each copy, which were not kept")
-    if input_file is None:
-        not_checked.append("the image file (give --input)")
-    else:
-        expected["source"]["file_sha256"] = input_hash(record, Path(input_file))
-    if bundle is None:
-        not_checked.append("configuration and weights of the network (give --bundle)")
-    else:
-        expected["provenance"] |= bundle_hashes(stored.provenance, Path(bundle))
+    not_checked += compare_files(expected, record, stored.provenance, input_file=input_file, bundle=bundle)
     return report_of(list(walk(expected, record)), not_checked)
 
 
