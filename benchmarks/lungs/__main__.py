@@ -19,22 +19,21 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-import monai_robustinterp
 from benchmarks.defaults.films import sample_films, sample_items, validation_items
 from benchmarks.defaults.measures import decisions
 from benchmarks.defaults.plan import selects
 from benchmarks.films import SAMPLES
 from benchmarks.lungs import page
 from benchmarks.lungs.films import MarkedFilm, marked_films
-from benchmarks.lungs.models import Contender, film_row, summary
+from benchmarks.lungs.models import Contender, summary
 from benchmarks.lungs.picture import Column, side_by_side
 from benchmarks.lungs.plan import EARLIER, EVIDENCE, FULL, QUICK, Plan
 from benchmarks.lungs.plant import plant
+from benchmarks.lungs.rows import positives, rows_of, settings_of, slug
 from benchmarks.lungs.segmenter import agreement, masked_films
 from benchmarks.lungs.selection import chosen, decided
 from benchmarks.places import PICTURES, RESULTS, ROOT
 from monai_robustinterp.bundle import load_lung_fields
-from monai_robustinterp.files import file_sha256
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
@@ -48,23 +47,11 @@ WHITE = {"sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
 PICTURE = "lungs_models.png"
 
 
-def rows_of(output: Path, contender: Contender, films: Sequence[MarkedFilm], n_samples: int) -> list[Row]:
-    """Rows of films, kept one by one."""
-    bundle = contender.load(n_samples=n_samples)
-    rows = []
-    for film in films:
-        settings = _settings(contender, bundle, n_samples=n_samples, film=file_sha256(film.path))
-        path = output / "films" / f"{_slug(contender.label)}-{film.path.stem}-{n_samples}.json"
-        rows.append(kept_json(path, settings, lambda film=film: film_row(bundle, film)))
-    print(f"  {contender.label}: {len(films)} films", flush=True)
-    return rows
-
-
 def decisions_of(output: Path, contender: Contender, items: Sequence[LabeledImage], draws: int) -> list[Row]:
     """Decisions of validation images under the contender's noise, kept."""
     bundle = contender.load(n_samples=draws)
-    settings = _settings(contender, bundle, draws=draws, images=[Path(item["image"]).name for item in items])
-    path = output / f"decisions-{_slug(contender.label)}.json"
+    settings = settings_of(contender, bundle, draws=draws, images=[Path(item["image"]).name for item in items])
+    path = output / f"decisions-{slug(contender.label)}.json"
     rows: list[Row] = kept_json(path, settings, lambda: decisions(bundle, items, draws=draws))
     return rows
 
@@ -137,26 +124,6 @@ def _with_letter(output: Path, paths: Sequence[Path]) -> list[Path]:
     return [folder / f"{path.stem}.png" for path in paths]
 
 
-def positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
-    """The first films of children with opacity, one a patient, in the order of their names."""
-    found: dict[str, MarkedFilm] = {}
-    for item in sorted(items, key=lambda item: item["image"]):
-        if item["source"] != "chest_xray14" and item["opacity"] == 1:
-            film = MarkedFilm(path=Path(item["image"]), patient=item["patient"], boxed=None, polygons=())
-            found.setdefault(item["patient"], film)
-    return list(found.values())[:count]
-
-
-def _settings(contender: Contender, bundle: Any, **more: Any) -> dict[str, Any]:
-    made = {"label": contender.label, "overrides": dict(contender.overrides)} | bundle.files
-    parts = {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "lungs": bundle.lungs.settings}
-    return made | parts | more | {"monai_robustinterp": monai_robustinterp.__version__}
-
-
-def _slug(label: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in label)
-
-
 def main(arguments: argparse.Namespace) -> None:
     """Measures, writes ``results.json`` and the page."""
     output: Path = arguments.output
@@ -175,7 +142,7 @@ def main(arguments: argparse.Namespace) -> None:
         judged = masked_films(arguments.kermany, arguments.masks, arguments.covid)
         results["agreement"] = {
             name: kept_json(
-                output / f"agreement-{_slug(name)}.json",
+                output / f"agreement-{slug(name)}.json",
                 {"segmenter": lung_fields.settings, "films": [film.name for film in masked]},
                 lambda masked=masked: agreement(lung_fields, masked),
             )

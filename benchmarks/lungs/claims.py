@@ -17,10 +17,10 @@ from typing import Any
 
 from benchmarks.defaults.films import sample_films, sample_items, validation_items
 from benchmarks.defaults.plan import selects
-from benchmarks.lungs.__main__ import positives, rows_of
 from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.lungs.models import Contender, summary
 from benchmarks.lungs.page import share_text
+from benchmarks.lungs.rows import positives, rows_of
 from benchmarks.places import RESULTS, ROOT
 from monai_robustinterp.study.machine import surroundings, surroundings_text
 from monai_robustinterp.study.report import write_json, write_page
