@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-FORMAT = "monai_robustinterp/certificate/5"
+FORMAT = "monai_robustinterp/certificate/6"
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "
     "in the same unit; rms_gray_levels on its 0-255 scale"
@@ -65,9 +65,9 @@ def of_the_map(l_max: float, *, eta: float, top_k: int, overlap: int, n_cells: i
         return f"{_ABSTAIN}."
     return (
         f"certified (population level): with probability >= 1 - {raised(eta)} over the noise, the reported top-{top_k} "
-        f"cells and the top-{top_k} of the expected vote map of any input within l2 distance {floored(l_max, 6)} share "
-        f"at least {overlap} cells; two random sets of {top_k} of {n_cells} cells share {top_k**2 / n_cells:.1f} on "
-        "average."
+        f"cells and the top-{top_k} of the expected vote map of any input of l2 distance below {floored(l_max, 6)} "
+        f"share at least {overlap} cells; two random sets of {top_k} of {n_cells} cells share "
+        f"{top_k**2 / n_cells:.1f} on average."
     )
 
 
@@ -76,7 +76,7 @@ def of_the_label(l2: float, *, eta: float, decision: bool) -> str:
     if not l2 > 0:
         return "abstain: the copies do not support the clean decision, so nothing is claimed about it."
     return (
-        f"certified: with probability >= 1 - {raised(eta)} over the noise, the smoothed classifier "
+        f"certified (population level): with probability >= 1 - {raised(eta)} over the noise, the smoothed classifier "
         f"{'finds' if decision else 'does not find'} the explained finding, as on the clean image, at every input of "
         f"l2 distance below {floored(l2, 6)}."
     )
@@ -87,8 +87,8 @@ def of_both(l2: float, *, eta: float) -> str:
     if not l2 > 0:
         return "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     return (
-        f"certified: with probability >= 1 - {raised(eta)} over the noise, label and map both hold at every input of "
-        f"l2 distance below {floored(l2, 6)}."
+        f"certified (population level): with probability >= 1 - {raised(eta)} over the noise, label and map both hold "
+        f"at every input of l2 distance below {floored(l2, 6)}."
     )
 
 
@@ -129,7 +129,7 @@ def of_a_rerun(l2: float, *, overlap: int, top_k: int, fresh_samples: int, eta: 
     return (
         f"certified (rerun level): with probability >= 1 - {raised(eta)} - {raised(eta)} over both runs, the reported "
         f"top-{top_k} cells and those that a fresh run of {fresh_samples} copies for the same target class reports at "
-        "any one input within l2 distance "
+        "any one input of l2 distance below "
         f"{floored(l2, 6)}, chosen independently of its noise, share at least {overlap} cells."
     )
 
@@ -152,7 +152,7 @@ def of_a_region(at_least: float, at_most: float, *, above_half: float, below_hal
     distance = "at every input of l2 distance below {}"
     if not bounds and not radius > 0:
         return (
-            f"abstain: within l2 distance {floored(l2, 6)} the copies bound the share of the votes in the region on no "
+            f"abstain: below l2 distance {floored(l2, 6)} the copies bound the share of the votes in the region on no "
             "side, so nothing is claimed about it."
         )
     first = f"{bounds} of the votes are expected in the region"

@@ -87,8 +87,9 @@ def _map_sentence(l_max: float, required: int, n_cells: int, spec: SmoothingSpec
     k = spec.top_k
     return (
         f"certified (population level): with probability >= 1 - {round_up(eta)} over the noise, the reported top-{k} "
-        f"cells and the top-{k} of the expected vote map of any input within l2 distance {round_down(l_max, 6)} share "
-        f"at least {required} cells; two random sets of {k} of {n_cells} cells share {k**2 / n_cells:.1f} on average."
+        f"cells and the top-{k} of the expected vote map of any input of l2 distance below {round_down(l_max, 6)} "
+        f"share at least {required} cells; two random sets of {k} of {n_cells} cells share {k**2 / n_cells:.1f} on "
+        "average."
     )
 
 

@@ -132,7 +132,7 @@ def curve_to_json(curve: OverlapCurve) -> dict[str, Any]:
         "format": CURVE_FORMAT,
         "claim": (
             f"population radii: with probability >= 1 - {round_up(curve.eta)} over the noise, per image and for all "
-            "points at once, the reported top-k and the top-k of the expected vote map of any input within that l2 "
+            "points at once, the reported top-k and the top-k of the expected vote map of any input below that l2 "
             "distance share at least that many cells; 0 is no claim. plug-in radii are estimates, which claim nothing."
         ),
         "eta": curve.eta,

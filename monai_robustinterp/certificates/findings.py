@@ -21,10 +21,12 @@ class CertifiedFindings:
     Attributes:
         results: one a finding, in the order of the network's logits; empty if it finds none.
         record: content of findings.json, as ``schemas/findings.schema.json`` describes it.
+        meta: the reader's plain metadata of the image.
     """
 
     results: tuple[CertifiedResult, ...]
     record: dict[str, Any]
+    meta: dict[str, Any]
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -44,8 +44,9 @@ def certify_label(votes: VoteMap, sigma: float, *, eta_label: float, looks: int 
     l2 = float(sigma * ndtri(lower)) * (1 - 1e-12) if lower > 0.5 else 0.0
     verb = "finds" if votes.decision else "does not find"
     sentence = (
-        f"certified: with probability >= 1 - {round_up(eta_label)} over the noise, the smoothed classifier {verb} the "
-        f"explained finding, as on the clean image, at every input of l2 distance below {round_down(l2, 6)}."
+        f"certified (population level): with probability >= 1 - {round_up(eta_label)} over the noise, the smoothed "
+        f"classifier {verb} the explained finding, as on the clean image, at every input of l2 distance below "
+        f"{round_down(l2, 6)}."
         if l2 > 0
         else "abstain: the copies do not support the clean decision, so nothing is claimed about it."
     )
@@ -76,8 +77,8 @@ def label_and_map(label: LabelCertificate, l_max: float, *, eta_map: float) -> L
     # With etas that sum to 1 there is nothing left to claim.
     l2 = min(label.l2, l_max) if eta < 1 else 0.0
     sentence = (
-        f"certified: with probability >= 1 - {round_up(eta)} over the noise, label and map both hold at every input of "
-        f"l2 distance below {round_down(l2, 6)}."
+        f"certified (population level): with probability >= 1 - {round_up(eta)} over the noise, label and map both "
+        f"hold at every input of l2 distance below {round_down(l2, 6)}."
         if l2 > 0
         else "abstain: label or map has no radius, or their etas leave no confidence; nothing is claimed about both."
     )

@@ -202,7 +202,7 @@ def _sentence(statement: dict[str, Any]) -> str:
     expected = f"{bounds} of the votes are expected in the region"
     if not bounds and not half:
         return (
-            f"abstain: within l2 distance {round_down(l2, 6)} the copies bound the share of the votes in the region on "
+            f"abstain: below l2 distance {round_down(l2, 6)} the copies bound the share of the votes in the region on "
             "no side, so nothing is claimed about it."
         )
     if l2 == 0 and not half:

@@ -235,6 +235,6 @@ def _sentence(l2: float, overlap: int, top_k: int, fresh: int, eta: float, eta_r
     return (
         f"certified (rerun level): with probability >= 1 - {round_up(eta)} - {round_up(eta_rerun)} over both runs, the "
         f"reported top-{top_k} cells and those that a fresh run of {fresh} copies for the same target class reports at "
-        f"any one input within l2 distance {round_down(l2, 6)}, chosen independently of its noise, share at least "
+        f"any one input of l2 distance below {round_down(l2, 6)}, chosen independently of its noise, share at least "
         f"{overlap} cells."
     )

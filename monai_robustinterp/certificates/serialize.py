@@ -11,7 +11,7 @@ from monai_robustinterp.certificates.certify import assumptions
 from monai_robustinterp.certificates.units import radius_units
 from monai_robustinterp.types import SmoothingSpec
 
-CERTIFICATE_FORMAT = "monai_robustinterp/certificate/5"
+CERTIFICATE_FORMAT = "monai_robustinterp/certificate/6"
 _DOWN = 1 - 1e-12  # more than the round-off of a division
 UNIT = (
     "l2 over the values of the network's single-channel input, whose display range is [0, 1]; rms and l_inf per pixel "

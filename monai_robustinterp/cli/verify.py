@@ -170,7 +170,10 @@ def replay_table(report: ReplayReport, *, recorded: float) -> str:
     if report.l_max is not None:
         share = report.n_different / report.n_votes
         lines.append(f"replayed votes: {report.n_different} of {report.n_votes} differ ({share:.4%})")
-        lines.append(f"radius of the replayed counts: {report.l_max!r} (recorded: {recorded!r})")
+        lines.append(
+            f"radius that the replayed counts would give, which is no further claim: {report.l_max!r} "
+            f"(recorded: {recorded!r})"
+        )
     if not report.confirmed:
         lines.append(f"replay: refused, {len(report.differences)} differences.")
     elif report.equal:

@@ -36,7 +36,7 @@ from monai_robustinterp.io.write.result import CERTIFICATE_NAME
 from monai_robustinterp.networks.provenance import provenance
 from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.kept import ADVICE, earlier_runs, kept_result, other_inputs, other_values
-from monai_robustinterp.run.pipeline import Prepared, finish, measured_changes, picture_of, prepare
+from monai_robustinterp.run.pipeline import Prepared, finish, measured_changes, prepare
 from monai_robustinterp.run.work import Part, Results, Taken
 from monai_robustinterp.smoothing.case import single_channel
 from monai_robustinterp.smoothing.recipe import Progress
@@ -129,7 +129,7 @@ def finished(votes: Taken, bundle: SaliencyBundle, *, changes: Sequence[Measured
         eta=bundle.inferer.claim.eta,
         origin=_origin(votes.prepared, bundle) | {"notes": list(votes.found.input_warnings)},
     )
-    return CertifiedFindings(results=tuple(results), record=record)
+    return CertifiedFindings(results=tuple(results), record=record, meta=dict(votes.prepared.image.meta))
 
 
 def _origin(prepared: Prepared, bundle: SaliencyBundle) -> dict[str, Any]:
@@ -193,9 +193,8 @@ class EveryFinding:
         hashes = [one["certificate_sha256"] for one in record["findings"] if one["found"]]
         if [one.record["content_sha256"] for one in kept] != hashes:
             raise InputRefused(f"the findings of this file in {folder.name} are not of one run: {ADVICE}")
-        if kept and missing_report(folder, self.options):
-            pictures = [picture_of(ready, self.bundle, one.votes, cell_size=one.spec.cell_size) for one in kept]
-            save_report(folder, record, [one.record for one in kept], pictures, self.options)
+        if missing_report(folder, self.options):
+            save_report(folder, record, [one.record for one in kept], ready.image.meta, self.options)
         return Results(
             records=tuple(one.record for one in kept), votes=tuple(one.votes for one in kept), findings=record
         )

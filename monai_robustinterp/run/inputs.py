@@ -148,12 +148,12 @@ def _named_views(films: Mapping[Path, _Film]) -> dict[Path, str]:
             others = Counter(_with_choice(films[other].view) for other in paths if other != path)
             if study and others and not films[path].view.other:
                 rest = ", ".join(f"{count} {view}" for view, count in sorted(others.items()))
-                named[path] = f"taken, view {films[path].view}; others of its study: {rest}"
+                named[path] = f"chosen, view {films[path].view}; others of its study: {rest}"
     return named
 
 
 def _with_choice(view: View) -> str:
-    return f"left out ({view})" if view.other else f"taken ({view})"
+    return f"left out ({view})" if view.other else f"chosen ({view})"
 
 
 def _no_film(path: Path, films: dict[Path, _Film], *, medium: bool) -> str:

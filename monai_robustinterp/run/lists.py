@@ -25,6 +25,22 @@ SAME_FILM = "same film"
 NOTHING_FOUND = "nothing found"
 """Status of an image in which the network finds nothing, where every finding was to be certified."""
 
+RADII = {
+    name: {"level": level, "unit": "l2 norm over the network's input in [0, 1]", "of": of}
+    for name, level, of in (
+        ("l_max", "population", "the map"),
+        ("renyi", "population", "the map, by Renyi divergence"),
+        ("neyman_pearson", "population", "the map, by Neyman and Pearson's lemma"),
+        ("label_radius", "population", "the decision"),
+        ("lungs_radius", "population", "more than half of the expected votes in the lungs"),
+        ("rerun_radius", "rerun", "the reported cells of a second run; fails with probability at most twice eta"),
+        ("plug_in_renyi", "plug-in", "the map, if the counts were the expected votes: no guarantee"),
+        ("plug_in_neyman_pearson", "plug-in", "the map, if the counts were the expected votes: no guarantee"),
+        ("ceiling", "population", "a map that ignores the image: no claim on this one"),
+    )
+}
+"""What the radii of a summary are; each holds with probability >= 1 - ``eta`` of its line unless it says otherwise."""
+
 SUMMARY, INDEX = "summary.json", "index.json"
 
 
@@ -42,6 +58,7 @@ class ImageResult:
         kept: whether an earlier run made the result.
         reason: why it was refused, which image is the same film, or the certificate's sentence.
         finding, score, label_agreement: see certificate.json.
+        eta: failure probability of each kind of claim; see :data:`RADII`.
         label_radius: within which the smoothed network keeps its decision on the finding; 0 is no claim.
         l_max: the certified radius of the map: the largest population one; 0 is no claim.
         ceiling: the radius of a map that ignores the image, of as many copies.
@@ -61,7 +78,7 @@ class ImageResult:
         max_samples: copies at which its sampling would have ended in any case.
         warnings: what the reader warned of, and what is doubtful in the network's input.
         notes: what else the certificate notes: ties, constant maps.
-        view: of a film from a folder that has several of its study, why it was taken, and the views of the others.
+        view: of a film from a folder that has several of its study, why it was chosen, and the views of the others.
         elapsed_s: seconds of work on it, reading and writing included. Images overlap, so these add up to more than the
             run took.
     """
@@ -74,6 +91,7 @@ class ImageResult:
     finding: str = ""
     score: float | None = None
     label_agreement: float | None = None
+    eta: float | None = None
     label_radius: float | None = None
     l_max: float | None = None
     ceiling: float | None = None
@@ -190,6 +208,7 @@ class Lists:
                 key=lambda shared: shared["films"] if shared else 0,
             ),
             "runs": runs,
+            "radii": RADII,
         }
         _replace(self.output / SUMMARY, content)
         paths = {result.number: str(self.sources[result.number - self.first].absolute()) for result in summary.results}

@@ -59,6 +59,7 @@ def _row(
         finding=finding["name"],
         score=finding["score"],
         label_agreement=finding["label_agreement"],
+        eta=certificate.eta,
         label_radius=certificate.label.l2,
         l_max=certificate.l_max,
         ceiling=certificate.ceiling,

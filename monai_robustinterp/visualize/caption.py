@@ -112,9 +112,9 @@ def rerun_line(rerun: RerunRadius) -> str:
     if rerun.l2 == 0:
         return f"Second run: ABSTAIN, no radius at confidence {confidence}."
     return (
-        f"Second run of {rerun.fresh_samples} copies for this finding: reports at least {rerun.overlap} of these cells "
-        f"for any one change, independent of its noise, of l2 norm up to L_rerun = {readable(rerun.l2)}; confidence "
-        f"{confidence}."
+        f"Second run (rerun level) of {rerun.fresh_samples} copies for this finding: reports at least {rerun.overlap} "
+        f"of these cells for any one change, independent of its noise, of l2 norm below L_rerun = "
+        f"{readable(rerun.l2)}; confidence {confidence}."
     )
 
 
@@ -130,7 +130,7 @@ def guarantee(certificate: Certificate) -> str:
             "level). Nothing is claimed about this map."
         )
     units = radius_units(certificate.l_max, certificate.n_pixels)
-    length = f"{readable(units.l2)} ({readable(units.rms_gray_levels)} of 255 gray levels RMS)"
+    length = f"{readable(units.l2)} ({readable(units.rms_gray_levels)} of 255 gray levels RMS of the network's input)"
     called = _CALLED[certificate.status]
     return (
         f"{called}, population level, confidence {_confidence(certificate.eta)}: any change of the network's input "
@@ -145,7 +145,7 @@ def label_line(certificate: Certificate) -> str:
     label, joint = certificate.label, certificate.label_and_map
     if label.l2 == 0:
         return f"Decision: ABSTAIN, no radius at confidence {_confidence(label.eta)}."
-    kept = f"Decision kept by the smoothed network below L_label = {readable(label.l2)}, confidence"
+    kept = f"Decision kept by the smoothed network (population level) below L_label = {readable(label.l2)}, confidence"
     together = f"; decision and map below {readable(joint.l2)}, confidence {_confidence(joint.eta)}" if joint.l2 else ""
     return f"{kept} {_confidence(label.eta)}{together}."
 

@@ -163,7 +163,7 @@ def _stability(record: Mapping[str, Any], certificate: Certificate) -> str:
     """Under which changes decision and squares stay: the claim C4 at the changes of the ledger, or as a length."""
     both = certificate.label_and_map.l2
     stay = f"the noise-averaged decision and >= {certificate.overlap} of {certificate.spec.top_k} squares stay"
-    stay_by_chance = f"{stay} (chance: {round_up_to(certificate.overlap_by_chance, 1)})"
+    stay_by_chance = f"{stay} (chance: {certificate.overlap_by_chance:.1f})"
     tested, radius = applied(record.get("ledger", ())), radius_in_noise(both, certificate.spec.sigma)
     # The ledger tells what the map's radius covers; that of the decision may be smaller.
     inside = [{**entry, "covered": covers(radius, entry["norm"]), "draws": None} for entry in tested]
@@ -175,7 +175,7 @@ def _stability(record: Mapping[str, Any], certificate: Certificate) -> str:
         beginnings = [f"{under}, such as {', '.join(examples[:n])}," for n in range(len(examples), 0, -1)] + [under]
     else:
         levels = readable(radius_units(both, certificate.n_pixels).rms_gray_levels)
-        beginnings = [f"Under changes below {levels} of 255 gray levels (RMS)"]
+        beginnings = [f"Under changes of the network's input below {levels} of 255 gray levels RMS"]
     texts = [f"{begins} {ends}." for ends in (stay_by_chance, stay) for begins in beginnings]
     return next((text for text in texts if _fits(text)), texts[-1])
 

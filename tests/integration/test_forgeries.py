@@ -243,7 +243,7 @@ def test_the_command_says_what_the_replay_found(
     *_, votes, radius, outcome = capsys.readouterr().out.splitlines()
     l2 = honest.record["claim"]["l_max"]["l2"]
     assert votes == "replayed votes: 0 of 2432 differ (0.0000%)"
-    assert radius == f"radius of the replayed counts: {l2} (recorded: {l2})"
+    assert radius == f"radius that the replayed counts would give, which is no further claim: {l2} (recorded: {l2})"
     assert outcome.startswith("replay: equal bit for bit.")
     arguments = written(FORGERIES["sigma 5 % larger"][1](honest), tmp_path / "forged")
     assert main(arguments) == 0 and main([*arguments, "--replay"]) == 1

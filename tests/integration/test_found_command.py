@@ -186,6 +186,36 @@ def test_an_image_without_findings_says_so_and_the_rest_goes_on(tmp_path: Path, 
     assert "another network_sha256" in refused.reason
 
 
+def test_an_image_without_findings_gets_a_report_that_says_so(tmp_path: Path, film: Path) -> None:
+    for again in (False, True):
+        # The second time the film has its result, and lacks the report alone.
+        summary = certify(tmp_path, small_bundle(()), film, outputs=("sr",) if again else ("sc",))
+        assert summary.kept == again
+    folder = folder_of(tmp_path)
+    path, record = folder / "report.dcm", read_record(folder / "findings.json")
+    assert set(contents(folder)) == {"findings.json", "report.dcm"}
+    assert not dciodvfy_errors(path)
+    report = pydicom.dcmread(path)
+    texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
+    assert texts.count(record["sentence"]) == 1
+    assert sum("Not found, and nothing is certified of it" in text for text in texts) == 11
+    numbers = [element.value for element in report.iterall() if element.keyword == "NumericValue"]
+    assert numbers == [0]  # of findings; no radius and no confidence
+    first = path.read_bytes()
+    path.unlink()
+    certify(tmp_path, small_bundle(()), film, outputs=("sr",))
+    assert path.read_bytes() == first
+
+
+def test_the_series_of_several_findings_are_told_apart(tmp_path: Path, film: Path) -> None:
+    certify(tmp_path, small_bundle(), film, outputs=("sc", "seg"))
+    listed = sorted(str(pydicom.dcmread(path).SeriesDescription) for path in tmp_path.rglob("*.dcm"))
+    assert listed == [
+        *(f"Certified saliency: {name} - not for diagnosis" for name in ("Cardiomegaly", "Pleural_Thickening")),
+        *(f"Top-k region: {name} - not for diagnosis" for name in ("Cardiomegaly", "Pleural_Thickening")),
+    ]
+
+
 def test_a_replaced_result_that_did_not_certify_is_named_by_that_of_its_finding(tmp_path: Path, film: Path) -> None:
     certify(tmp_path, small_bundle(eta=0.001), film)
     folder = folder_of(tmp_path)

@@ -19,12 +19,12 @@ from tests.support.viewer import ohif
 LISTED = {
     # Description: modality, and whether the viewer says that it cannot show it.
     "": ("DX", False),
-    "Certified saliency - not for diagnosis": ("OT", False),
-    "Top-k region - research, not for diagnosis": ("SEG", False),
-    "Vote shares - research, not for diagnosis": ("PMAP", False),
-    "Certified saliency report - research, not for diagnosis": ("SR", False),
-    "Contours - research, not for diagnosis": ("PR", True),
-    "Vote colors - research, not for diagnosis": ("PR", True),
+    "Certified saliency: x - not for diagnosis": ("OT", False),
+    "Top-k region: x - not for diagnosis": ("SEG", False),
+    "Vote shares: x - not for diagnosis": ("PMAP", False),
+    "Certified saliency report: x - not for diagnosis": ("SR", False),
+    "Contours: x - not for diagnosis": ("PR", True),
+    "Vote colors: x - not for diagnosis": ("PR", True),
 }
 
 

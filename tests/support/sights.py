@@ -70,7 +70,7 @@ def sights(viewer: Viewer, picture: Picture, capture: Window) -> list[Window]:
     viewer.press("Yes")
     of_segments = viewer.until(segments_are_shown)
     # Before the map, whose window OHIF would keep for it; it brings a player for films, which covers a bit of the next.
-    viewer.show("Certified saliency - ")
+    viewer.show("Certified saliency: ")
     of_capture = viewer.until(capture_is_shown)
     viewer.show("Vote shares")
     return [of_film, of_capture, of_segments, viewer.until(votes_are_shown)]

@@ -99,7 +99,7 @@ def test_every_length_of_the_strip_is_the_records_rounded_down() -> None:
     sigma, l_max = spec.sigma, record["claim"]["l_max"]
     expected = {
         r"L_max = ([0-9.]+)": l_max["l2"],
-        r"\(([0-9.]+) of 255 gray levels RMS\)": l_max["rms_gray_levels"],
+        r"\(([0-9.]+) of 255 gray levels RMS of the network's input\)": l_max["rms_gray_levels"],
         r"shorter than ([0-9.]+) standard deviations": l_max["l2"] / sigma,
         r"of the ceiling ([0-9.]+),": record["claim"]["ceiling"]["l2"],
         r"L_label = ([0-9.]+),": record["label"]["l2"],

@@ -334,7 +334,7 @@ def test_a_share_of_nothing_is_no_claim() -> None:
     # 0.000001 of the votes would be printed as 0.0000, and 0.999999 as 1.0000.
     (entry,) = region_statements(votes, spec, eta=0.01, l2=0.7)
     assert entry["at_least"] == 0 < entry["share_lower"] and entry["at_most"] == 1 > entry["share_upper"]
-    assert entry["sentence"].startswith("abstain") and "within l2 distance 0.700000" in entry["sentence"]
+    assert entry["sentence"].startswith("abstain") and "below l2 distance 0.700000" in entry["sentence"]
 
 
 def test_the_alarm_is_of_the_lungs_alone_and_names_its_radius() -> None:

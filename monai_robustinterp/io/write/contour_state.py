@@ -48,7 +48,7 @@ def contour_state(source: ObjectSource) -> Dataset:
     )
     show_as_read(made, source.header, picture.meta)
     show_pixels_as_they_are(made, picture.meta)
-    source.describe(made, f"Contours - {RESEARCH.lower()}")
+    source.describe(made, "Contours")
     return made
 
 

@@ -21,26 +21,25 @@ from monai_robustinterp.io.derived.translation import MANUFACTURER, equipment_it
 from monai_robustinterp.io.write.secondary_capture import SERIES_NUMBER, derived_uid
 
 RESEARCH = "Research, not for diagnosis"
+_NOT_FOR_DIAGNOSIS, _LONGEST = " - not for diagnosis", 64
 _REFERRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _DATES = ("Content", "Acquisition", "Study")
 _NO_DATE = ("19000101", "000000")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectSource:
-    """A result and the DICOM image that it is of.
+class Reported:
+    """A record and the DICOM image that it is of: all that a report needs.
 
     Attributes:
         header: of the source image.
-        picture: the map on the source's pixels.
-        record: content of certificate.json; its hash makes the UIDs.
+        record: content of certificate.json or findings.json; its hash makes the UIDs.
 
     Raises:
         InputRefused: if the header names no image that an object could refer to.
     """
 
     header: Dataset
-    picture: Picture
     record: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -48,7 +47,7 @@ class ObjectSource:
 
     @cached_property
     def record_sha256(self) -> str:
-        """Hash of certificate.json."""
+        """Hash of the record's file."""
         return _sha256(self.record)
 
     @cached_property
@@ -67,8 +66,6 @@ class ObjectSource:
         for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
             setattr(image, keyword, None)
         image.StudyDate = image.StudyTime = image.ReferringPhysicianName = None
-        image.Rows, image.Columns = self.picture.share.shape
-        image.SamplesPerPixel = 1
         return image
 
     def uid(self, kind: str) -> str:
@@ -97,20 +94,20 @@ class ObjectSource:
         }
 
     @quiet_pydicom()
-    def describe(self, made: Dataset, description: str, *, body_part: bool = True) -> None:
+    def describe(self, made: Dataset, what: str, *, body_part: bool = True) -> None:
         """Gives an object patient, study, equipment, description and the source's date.
 
         Equal inputs give equal bytes: the dates of an object are those of its source, and no time of writing is in it.
 
         Args:
             made: what highdicom made; changed in place.
-            description: of its series, up to 64 characters.
+            what: the object is; see :func:`series_description`.
             body_part: whether it states one: a report has none, and a segment has its own anatomy.
         """
         copy_attributes(self.header, made, entities=("patient", "study"))
         if body_part:
             translate_anatomy(self.header, made)
-        made.SeriesDescription = description
+        made.SeriesDescription = series_description(what, self.record)
         made.ContributingEquipmentSequence = equipment_items(self.header, __version__)
         date, time = _date_and_time(self.header)
         for kind in ("Content", "PresentationCreation"):
@@ -120,6 +117,37 @@ class ObjectSource:
         for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
             made.pop(keyword, None)
         set_character_set(made, self.header)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSource(Reported):
+    """A result, its map, and the DICOM image that it is of.
+
+    Attributes:
+        picture: the map on the source's pixels.
+    """
+
+    picture: Picture
+
+    @property
+    def image(self) -> Dataset:
+        """See :class:`Reported`, with the size of the image."""
+        image = super().image
+        image.Rows, image.Columns = self.picture.share.shape
+        image.SamplesPerPixel = 1
+        return image
+
+
+def series_description(what: str, record: Mapping[str, Any]) -> str:
+    """What a viewer lists a series under: the object, and the finding that it is of, as far as 64 characters go.
+
+    Args:
+        what: the object is.
+        record: content of certificate.json, or of findings.json, which is of no single finding.
+    """
+    finding = record.get("finding", {}).get("name", "").replace("\\", "/")
+    named = f"{what}: {finding}" if finding else what
+    return named[: _LONGEST - len(_NOT_FOR_DIAGNOSIS)].rstrip() + _NOT_FOR_DIAGNOSIS
 
 
 @quiet_pydicom()

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monai_robustinterp.certificates.certificate import Picture
 from monai_robustinterp.certificates.findings import CertifiedFindings
 from monai_robustinterp.files import atomic_write, json_bytes
-from monai_robustinterp.io.write.dicom_object import ObjectSource, object_uid
+from monai_robustinterp.io.write.dicom_object import Reported, object_uid
 from monai_robustinterp.io.write.options import DEFAULT_OPTIONS, OutputOptions
 from monai_robustinterp.io.write.overlay import source_header, written_header
 from monai_robustinterp.io.write.result import save
@@ -30,9 +29,9 @@ def save_findings(found: CertifiedFindings, folder: str | Path, options: OutputO
     """Writes findings.json, report.dcm, and a folder of each finding as ``save`` does.
 
     Args:
-        found: of an image file, or of a tensor.
+        found: of an image file.
         folder: an existing folder without these files, or one that is made.
-        options: which outputs, and how they are written. Of an image without findings there is no report.
+        options: which outputs, and how they are written.
 
     Raises:
         FileExistsError: if one of the files is there.
@@ -42,9 +41,8 @@ def save_findings(found: CertifiedFindings, folder: str | Path, options: OutputO
     folder.mkdir(exist_ok=True)
     for name, result in zip(found.folders, found.results):
         save(result, folder / name, of_each(options))
-    pictures = [result.picture for result in found.results if result.picture is not None]
-    if pictures and _REPORT in options.outputs:
-        save_report(folder, found.record, [result.record for result in found.results], pictures, options)
+    if _REPORT in options.outputs:
+        save_report(folder, found.record, [result.record for result in found.results], found.meta, options)
     atomic_write(folder / FINDINGS_NAME, lambda file: file.write(json_bytes(found.record)))
 
 
@@ -52,7 +50,7 @@ def save_report(
     folder: Path,
     record: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Picture],
+    meta: Mapping[str, Any],
     options: OutputOptions,
 ) -> None:
     """Writes report.dcm, one of all findings.
@@ -60,24 +58,21 @@ def save_report(
     Args:
         folder: of the image.
         record: content of findings.json.
-        records: content of certificate.json of each finding.
-        pictures: of each, one at least.
+        records: content of certificate.json of each finding; none if the network finds nothing.
+        meta: the reader's metadata of the source.
         options: of whom it is.
 
     Raises:
         FileExistsError: if there is one.
         InputRefused: if it has no DICOM image to refer to.
     """
-    header = source_header(pictures[0].meta, options)
-    of_all, *each = (
-        ObjectSource(header=header, picture=picture, record=one)
-        for picture, one in zip((pictures[0], *pictures), (record, *records))
-    )
+    header = source_header(meta, options)
+    of_all, *each = (Reported(header=header, record=one) for one in (record, *records))
     write_dicom_atomically(findings_report(of_all, each), folder / NAME)
 
 
 def missing_report(folder: Path, options: OutputOptions) -> bool:
-    """Whether a report was asked for and is not in the folder of an image with findings."""
+    """Whether a report was asked for and is not in the folder of an image."""
     return _REPORT in options.outputs and not (folder / NAME).is_file()
 
 

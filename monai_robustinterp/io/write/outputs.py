@@ -136,7 +136,7 @@ def other_outputs(
     """
     missing = missing_outputs(folder, options.outputs)
     outputs = [name for name in options.outputs if name not in missing]
-    differences = capture_differences(folder / CAPTURE_NAME, meta, options) if CAPTURE in outputs else []
+    differences = capture_differences(folder / CAPTURE_NAME, meta, record, options) if CAPTURE in outputs else []
     header = source_header(meta, options)
     for output in (_OBJECTS[name] for name in outputs if name in _OBJECTS):
         if written_header(folder / output.name).get("SOPInstanceUID") != object_uid(header, record, output.kind):

@@ -23,6 +23,7 @@ from monai_robustinterp.io.derived.deidentified import deidentified
 from monai_robustinterp.io.derived.safe_values import valid_text
 from monai_robustinterp.io.read.decoder import read_header
 from monai_robustinterp.io.read.header_text import parse_header
+from monai_robustinterp.io.write.dicom_object import series_description
 from monai_robustinterp.io.write.options import Capture, OutputOptions
 from monai_robustinterp.io.write.secondary_capture import (
     TRANSFER_SYNTAXES,
@@ -35,10 +36,7 @@ from monai_robustinterp.visualize.caption import caption_lines, guarantee, lungs
 from monai_robustinterp.visualize.overlay import render_overlay
 from monai_robustinterp.visualize.physician import captions, record_code
 
-SERIES_DESCRIPTIONS: Mapping[Capture, str] = {
-    "canvas": "Certified saliency - not for diagnosis",
-    "source": "Certified saliency, source grid - not for diagnosis",
-}
+_CALLED: Mapping[Capture, str] = {"canvas": "Certified saliency", "source": "Certified saliency, source grid"}
 
 
 def read_reference(path: str | Path) -> Dataset:
@@ -96,7 +94,7 @@ def overlay_capture(
     return secondary_capture(
         pixels,
         source_header(meta, options),
-        series_description=SERIES_DESCRIPTIONS[options.capture],
+        series_description=series_description(_CALLED[options.capture], record),
         derivation_description=_derivation(record)[:1024],
         identity=f"{hashlib.sha256(json_bytes(record)).hexdigest()} {options.capture}",
         software_version=__version__,
@@ -117,19 +115,22 @@ def _derivation(record: Mapping[str, Any]) -> str:
     return f"Record {record_code(record)}. {record['finding']['name']}. {' '.join(claims)}"
 
 
-def capture_differences(path: Path, meta: Mapping[str, Any], options: OutputOptions) -> list[str]:
+def capture_differences(
+    path: Path, meta: Mapping[str, Any], record: Mapping[str, Any], options: OutputOptions
+) -> list[str]:
     """In what a capture of an earlier run differs from that of this one, a phrase each.
 
     Args:
         path: of the capture.
         meta: the reader's metadata of the source.
+        record: content of certificate.json.
         options: of this run.
 
     Raises:
         ValueError: if it is no capture.
     """
     found, differences = written_header(path), []
-    if found.get("SeriesDescription") != SERIES_DESCRIPTIONS[options.capture]:
+    if found.get("SeriesDescription") != series_description(_CALLED[options.capture], record):
         differences.append(f"the capture is another picture than {options.capture}")
     if found.file_meta.TransferSyntaxUID != TRANSFER_SYNTAXES[options.transfer_syntax]:
         differences.append(f"the capture has another transfer syntax than {options.transfer_syntax}")

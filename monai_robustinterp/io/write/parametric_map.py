@@ -39,7 +39,7 @@ def parametric_map(source: ObjectSource) -> Dataset:
     uid = source.uid(f"dimensions of {KIND}")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
-    source.describe(made, f"Vote shares - {RESEARCH.lower()}")
+    source.describe(made, "Vote shares")
     return made
 
 

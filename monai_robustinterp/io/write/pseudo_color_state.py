@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from pydicom.dataset import Dataset
 from pydicom.uid import ParametricMapStorage
 
-from monai_robustinterp.io.write.dicom_object import RESEARCH, ObjectSource
+from monai_robustinterp.io.write.dicom_object import ObjectSource
 from monai_robustinterp.io.write.parametric_map import KIND as MAP_KIND
 from monai_robustinterp.io.write.presentation import show_pixels_as_they_are
 
@@ -28,7 +28,7 @@ def pseudo_color_state(source: ObjectSource) -> Dataset:
         **source.identifiers(KIND, 5),
     )
     show_pixels_as_they_are(made, source.picture.meta)
-    source.describe(made, f"Vote colors - {RESEARCH.lower()}")
+    source.describe(made, "Vote colors")
     return made
 
 

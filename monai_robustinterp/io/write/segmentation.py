@@ -42,7 +42,7 @@ def segmentation(source: ObjectSource) -> Dataset:
     translate_orientation(source.header, made)
     made.ImageComments = f"{RESEARCH}. {NO_PLACE}"
     _fixed_dimensions(made, source)
-    source.describe(made, f"Top-k region - {RESEARCH.lower()}", body_part=False)
+    source.describe(made, "Top-k region", body_part=False)
     return made
 
 

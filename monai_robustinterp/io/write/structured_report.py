@@ -30,7 +30,7 @@ from monai_robustinterp.io.write.codes import (
     finding_concept,
     own,
 )
-from monai_robustinterp.io.write.dicom_object import RESEARCH, ObjectSource
+from monai_robustinterp.io.write.dicom_object import RESEARCH, Reported
 
 NAME = "report.dcm"
 KIND = "structured report"
@@ -40,12 +40,12 @@ _FAMILIES = {"renyi": own("RENYI"), "neyman-pearson": own("NEYMAN_PEARSON"), "di
 _DOWN, _UP = (Context(prec=9, rounding=rounding) for rounding in (ROUND_FLOOR, ROUND_CEILING))
 
 
-def structured_report(source: ObjectSource) -> Dataset:
+def structured_report(source: Reported) -> Dataset:
     """The claims of a record as coded measurements, each in its unit, and the record's own sentences."""
-    return _report(source, _groups(source), f"Certified saliency report - {RESEARCH.lower()}")
+    return _report(source, _groups(source), "Certified saliency report")
 
 
-def findings_report(of_all: ObjectSource, each: Sequence[ObjectSource]) -> Dataset:
+def findings_report(of_all: Reported, each: Sequence[Reported]) -> Dataset:
     """One report of all findings of an image: what was found and holds for all of it together, then each finding.
 
     Args:
@@ -53,16 +53,14 @@ def findings_report(of_all: ObjectSource, each: Sequence[ObjectSource]) -> Datas
         each: results, one a finding.
     """
     groups = [_all_findings(of_all), *(group for source in each for group in _groups(source))]
-    return _report(of_all, groups, f"Certified findings report - {RESEARCH.lower()}")
+    return _report(of_all, groups, "Certified findings report")
 
 
-def _groups(source: ObjectSource) -> list[sr.MeasurementsAndQualitativeEvaluations]:
+def _groups(source: Reported) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     return [_finding(source), _map(source), *_lungs(source), *_ledger(source)]
 
 
-def _report(
-    source: ObjectSource, groups: Sequence[sr.MeasurementsAndQualitativeEvaluations], description: str
-) -> Dataset:
+def _report(source: Reported, groups: Sequence[sr.MeasurementsAndQualitativeEvaluations], what: str) -> Dataset:
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(source)),
         procedure_reported=Code("399208008", "SCT", "Plain chest X-ray"),
@@ -79,11 +77,11 @@ def _report(
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, SCHEME_NAME
     made.CodingSchemeIdentificationSequence = [scheme]
-    source.describe(made, description, body_part=False)
+    source.describe(made, what, body_part=False)
     return made
 
 
-def _observer(source: ObjectSource) -> sr.ObserverContext:
+def _observer(source: Reported) -> sr.ObserverContext:
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -95,22 +93,27 @@ def _observer(source: ObjectSource) -> sr.ObserverContext:
     )
 
 
-def _all_findings(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
+def _all_findings(source: Reported) -> sr.MeasurementsAndQualitativeEvaluations:
     """What the classifier finds and what not, and what holds for all of it together."""
     record = source.record
     numbers = [
         _number("FINDINGS", sum(entry["found"] for entry in record["findings"]), FINDINGS),
-        _number("CONFIDENCE", _confidence(record["eta"])),
-        _number("CONFIDENCE_ALL", _confidence(record["all_claims"]["eta"])),
     ]
+    claims = [record["sentence"]]
+    if record["all_claims"]:
+        numbers += [
+            _number("CONFIDENCE", _confidence(record["eta"])),
+            _number("CONFIDENCE_ALL", _confidence(record["all_claims"]["eta"])),
+        ]
+        claims.append(record["all_claims"]["sentence"])
     absent = [f"{entry['name']} ({entry['score']:.2f})" for entry in record["findings"] if not entry["found"]]
-    texts = [("CLAIM", record["sentence"]), ("CLAIM", record["all_claims"]["sentence"])]
+    texts = [("CLAIM", claim) for claim in claims]
     texts += [("NOTE", f"Not found, and nothing is certified of it: {name}") for name in absent]
     texts += [("RECORD_SHA256", source.record_sha256)]
     return _group(source, "all findings", numbers, texts)
 
 
-def _finding(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
+def _finding(source: Reported) -> sr.MeasurementsAndQualitativeEvaluations:
     """What the classifier says, and how far the smoothed one keeps it."""
     record = source.record
     finding, label, both = record["finding"], record["label"], record["label_and_map"]
@@ -125,7 +128,7 @@ def _finding(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
     return _group(source, "finding", numbers, texts, evaluations={own("DECISION"): decision})
 
 
-def _map(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
+def _map(source: Reported) -> sr.MeasurementsAndQualitativeEvaluations:
     """What is certified of the map, level by level."""
     record, claim, rerun = source.record, source.record["claim"], source.record["rerun"]
     eta, native = (claim["eta"],), record.get("native", {}).get("l2") or 0
@@ -152,7 +155,7 @@ def _map(source: ObjectSource) -> sr.MeasurementsAndQualitativeEvaluations:
     return _group(source, "map", numbers, texts, evaluations={own("STATUS"): status})
 
 
-def _lungs(source: ObjectSource) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
+def _lungs(source: Reported) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
     """The share of the votes in the lungs, or why nothing is said of them."""
     entry = next((entry for entry in source.record.get("regions", ()) if "alarm" in entry), None)
     failure = source.record.get("lungs", {}).get("failure")
@@ -171,7 +174,7 @@ def _lungs(source: ObjectSource) -> Iterator[sr.MeasurementsAndQualitativeEvalua
         yield _group(source, "lungs", [], [("NOTE", f"No claim on the lungs: {failure}")])
 
 
-def _ledger(source: ObjectSource) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
+def _ledger(source: Reported) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
     """Which tested changes of the image the radius of the map covers."""
     ledger = source.record.get("ledger", [])
     if ledger:
@@ -191,7 +194,7 @@ def _change(entry: Mapping[str, Any]) -> str:
 
 
 def _group(
-    source: ObjectSource,
+    source: Reported,
     name: str,
     numbers: list[sr.Measurement],
     texts: list[tuple[str, str]],
