@@ -60,6 +60,15 @@ def marked_films(items: Sequence[LabeledImage]) -> list[MarkedFilm]:
     ]
 
 
+def normal_films(items: Sequence[LabeledImage]) -> list[MarkedFilm]:
+    """The validation films of ChestX-ray14 without opacity, in the order of their names; nothing is marked on them."""
+    return [
+        MarkedFilm(path=Path(item["image"]), patient=item["patient"], boxed=None, polygons=())
+        for item in sorted(items, key=lambda item: Path(item["image"]).stem)
+        if item["source"] == "chest_xray14" and item["opacity"] == 0
+    ]
+
+
 def _polygons() -> dict[str, tuple[Polygon, ...]]:
     found: dict[str, list[Polygon]] = {}
     with (shared_folder() / "chestxdet.csv").open(newline="") as file:

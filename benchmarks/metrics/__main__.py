@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.defaults.films import sample_films, validation_items
-from benchmarks.lungs.films import MarkedFilm, marked_films
+from benchmarks.lungs.films import MarkedFilm, marked_films, normal_films
 from benchmarks.metrics import page
 from benchmarks.metrics.dataset import films_of
 from benchmarks.metrics.plan import EIGHT, FULL, QUICK, Model, Plan
@@ -36,10 +36,13 @@ from monai_robustinterp.study.saved_table import save_table
 from monai_robustinterp.study.workplace import Workplace
 
 
-def table_of(model: Model, plan: Plan, marked: Sequence[MarkedFilm], output: Path, workers: int) -> dict[str, Any]:
+def table_of(
+    model: Model, plan: Plan, marked: Sequence[MarkedFilm], normal: Sequence[MarkedFilm], output: Path, workers: int
+) -> dict[str, Any]:
     """Runs and saves one model's table; returns what the page says of it."""
     made = TablePlan(
         films=films_of(marked, target=model.target),
+        companions=films_of(normal, target=model.target, present=False),
         contenders=(
             *contenders(plan.methods, kinds=("plain",)),
             *contenders(plan.certified, kinds=("certified",), blind=BLIND),
@@ -93,18 +96,20 @@ def main(arguments: argparse.Namespace) -> None:
         plan = dataclasses.replace(plan, films=arguments.films)
     if arguments.bundle is not None:
         plan = dataclasses.replace(plan, models=tuple(one for one in plan.models if one.bundle == arguments.bundle))
+    items = [] if arguments.quick else validation_items(arguments.kermany, arguments.chest_xray14)
     if arguments.quick:
         marked = [MarkedFilm(path=one.path, patient=one.patient, boxed=one, polygons=()) for one in sample_films()]
     else:
-        marked = marked_films(validation_items(arguments.kermany, arguments.chest_xray14))
+        marked = marked_films(items)
         # Films with both kinds of marks come first: a short run can be judged by both.
         marked = sorted(marked, key=lambda film: not (film.boxed and film.polygons))
     marked = marked[: plan.films]
+    normal = normal_films(items)
     tables = []
     for model in plan.models:
         folder = output / model.bundle
         folder.mkdir(parents=True, exist_ok=True)
-        tables.append(table_of(model, plan, marked, folder, arguments.workers))
+        tables.append(table_of(model, plan, marked, normal, folder, arguments.workers))
     results = {
         "plan": dataclasses.asdict(plan) | {"models": [model.label for model in plan.models]},
         "surroundings": surroundings("cpu", ROOT),

@@ -12,24 +12,25 @@ from monai_robustinterp.geometry.regions import Box
 from monai_robustinterp.study.dataset import Film
 
 
-def films_of(marked: Sequence[MarkedFilm], *, target: str | int) -> tuple[Film, ...]:
+def films_of(films: Sequence[MarkedFilm], *, target: str | int, present: bool = True) -> tuple[Film, ...]:
     """Rows of a dataset, for one finding.
 
     Args:
-        marked: square films with their marks, in shares of the side.
+        films: square ones with their marks, in shares of the side.
         target: the explained finding.
+        present: whether they have it.
     """
-    return tuple(_film(film, target) for film in marked)
+    return tuple(_film(film, target, present) for film in films)
 
 
-def _film(film: MarkedFilm, target: str | int) -> Film:
+def _film(film: MarkedFilm, target: str | int, present: bool) -> Film:
     with Image.open(film.path) as picture:
         columns, rows = picture.size
     boxes = () if film.boxed is None else film.boxed.boxes
     return Film(
         path=Path(film.path),
         patient=film.patient,
-        present=True,
+        present=present,
         target=target,
         boxes=tuple(_box(box, columns, rows) for box in boxes),
         polygons=tuple(tuple((x * columns, y * rows) for x, y in polygon) for polygon in film.polygons),

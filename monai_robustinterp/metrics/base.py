@@ -43,6 +43,8 @@ class Case:
         lungs: pixels of the lung fields, [H, W]; None where they are not known.
         unmarked: why ``boxes``, ``polygons`` or ``lungs`` are None, by name, a sentence each.
         others: maps [h, w] of other films by the same method.
+        absent: other films [1, H, W] that lack the finding, as the network gets them.
+        copies: noisy copies behind a map of ``explain``, where its values are shares of their votes; None where not.
         anew: the film's own map as ``explain`` makes it, [h, w], where it is another one than ``saliency``: votes of
             fewer copies. Maps of other networks and images are compared with it. None: with ``saliency``.
         seed: seed of everything that a metric draws.
@@ -60,6 +62,8 @@ class Case:
     lungs: Marks | None = None
     unmarked: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[Array] = ()
+    absent: Sequence[torch.Tensor] = ()
+    copies: int | None = None
     anew: Array | None = None
     seed: int = 0
 
@@ -82,6 +86,8 @@ class Case:
             raise InputRefused(f"top_k is {self.top_k} for a map of {self.saliency.size} cells: it must be 1 to that.")
         if any(one.shape != grid for one in self.others):
             raise InputRefused(f"maps of other films have other shapes than {grid}: take one grid for all films.")
+        if any(one.shape != self.image.shape for one in self.absent):
+            raise InputRefused(f"films without the finding have other shapes than {tuple(self.image.shape)}.")
         for name in ("boxes", "polygons", "lungs"):
             marks: Marks | None = getattr(self, name)
             if marks is not None and (marks.shape != size or marks.dtype != np.bool_):

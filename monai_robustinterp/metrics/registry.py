@@ -10,6 +10,7 @@ from monai_robustinterp.metrics.base import Metric
 from monai_robustinterp.metrics.class_distortion_score import CdsKl, CdsLogOdds
 from monai_robustinterp.metrics.deletion import Deletion, DeletionArgMax
 from monai_robustinterp.metrics.enrichment import EnrichmentBoxes, EnrichmentPolygons, LungTopK
+from monai_robustinterp.metrics.grid_pointing import CertifiedGridPointing, GridPointing
 from monai_robustinterp.metrics.insertion import Insertion, InsertionArgMax
 from monai_robustinterp.metrics.intersection_over_union import IntersectionOverUnion
 from monai_robustinterp.metrics.mass import BoxMass, LungMass, PolygonMass
@@ -28,7 +29,7 @@ METRICS: dict[str, type[Metric]] = {
         *(CdsLogOdds, CdsKl, NonTargetDistortion),
         *(SanityCascading, SanityIndependent, RandomPairSsim, SanityPassed),
         *(PointingGame, HitRate, BoxMass, PolygonMass, IntersectionOverUnion, EnrichmentBoxes, EnrichmentPolygons),
-        *(LungMass, LungTopK),
+        *(LungMass, LungTopK, GridPointing, CertifiedGridPointing),
         *(MaxSensitivity, Repeatability, FilmOverlap, PredictionSaliencyCorrelation),
     )
 }

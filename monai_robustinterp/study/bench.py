@@ -14,6 +14,7 @@ import torch
 from monai_robustinterp._version import __version__
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.files import file_sha256
+from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.inputs import refuse_irregular
 from monai_robustinterp.run.lock import PARTS
 from monai_robustinterp.study.contenders import Contender
@@ -124,10 +125,12 @@ class Bench:
         """Facts and metrics of a film's map; ``digests`` has it and those that it is compared with."""
         film, digest = self.plan.films[number], digests[number]
         saliency, facts = self._map(film, contender, digest)
+        beside = [one for one in map(self.place.companion, self.plan.beside(film)) if one is not None]
         settings = {
             **self._settings(film, contender, digest),
             "marks": [dataclasses.astuple(box) for box in film.boxes] + [list(one) for one in film.polygons],
             "others": [_explained(self.plan.films[i], digests[i]) for i in digests if i != number],
+            "beside": [image_sha256(other) for other in beside],
             "explain_samples": self.plan.explain_copies_of(contender),
         }
         path = self._part(contender, digest, "json")
@@ -139,6 +142,7 @@ class Bench:
                 contender,
                 saliency,
                 others=[self._map(self.plan.films[i], contender, digests[i])[0] for i in digests if i != number],
+                absent=beside,
                 n_samples=self.plan.explain_copies_of(contender),
             )
             known = judge(

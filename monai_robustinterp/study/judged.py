@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.metrics.base import Case, Metric, NotApplicable
 from monai_robustinterp.study.contenders import Contender
@@ -17,7 +19,14 @@ Judged = dict[str, Any]
 
 
 def case_of(
-    place: Workplace, film: FilmAtWork, contender: Contender, saliency: Map, *, others: Sequence[Map], n_samples: int
+    place: Workplace,
+    film: FilmAtWork,
+    contender: Contender,
+    saliency: Map,
+    *,
+    others: Sequence[Map],
+    absent: Sequence[torch.Tensor],
+    n_samples: int,
 ) -> Case:
     """What a metric gets to see.
 
@@ -27,6 +36,7 @@ def case_of(
         contender: whose map it is.
         saliency: the map.
         others: maps of other films by the same contender.
+        absent: other films without the finding, as the network gets them.
         n_samples: noisy copies of a certified map of another network or image.
     """
     bundle = place.bundle(contender)
@@ -46,6 +56,8 @@ def case_of(
         lungs=film.mask("lungs"),
         unmarked={name: found for name, found in film.marks.items() if isinstance(found, str)},
         others=others,
+        absent=absent,
+        copies=n_samples if contender.kind == "certified" else None,
         # Votes of as few copies as those of other images: fewer copies alone make no difference then.
         anew=explain(bundle.network, film.clean) if contender.kind == "certified" else None,
         seed=place.seed,

@@ -8,6 +8,7 @@ from typing import Any
 
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.metrics.base import Metric
+from monai_robustinterp.metrics.grid_pointing import BESIDE
 from monai_robustinterp.study.contenders import Contender
 from monai_robustinterp.study.dataset import Film
 
@@ -27,6 +28,8 @@ class TablePlan:
             of one that a metric asks for.
         explain_samples: of one that a metric asks for, of another image or network, at most.
         seed: of the noise and of what metrics draw.
+        companions: films without the finding, which are not judged: a metric puts some beside a film. None takes those
+            of ``films`` that are said to lack it.
 
     Raises:
         InputRefused: if there is no contender, a metric is named twice, or a number of copies is below 1.
@@ -41,6 +44,7 @@ class TablePlan:
     budget: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     explain_samples: int = 64
     seed: int = 0
+    companions: Sequence[Film] | None = None
 
     def __post_init__(self) -> None:
         if not self.contenders:
@@ -53,6 +57,13 @@ class TablePlan:
                 f"{self.n_samples} copies of a map and {self.explain_samples} of a map that a metric asks for; it must "
                 "be 1 at least. Give more."
             )
+
+    def beside(self, film: Film) -> list[Film]:
+        """Films of other patients without the finding, in order, as many as a grid takes."""
+        chosen = self.companions
+        if chosen is None:
+            chosen = [other for other in self.films if other.present is False]
+        return [other for other in chosen if other.patient != film.patient][:BESIDE]
 
     def copies_of(self, contender: Contender) -> int:
         """Noisy copies of the contender's certified maps."""

@@ -67,6 +67,7 @@ class Workplace:
         self.seed = seed
         self._bundles: dict[tuple[str, str], SaliencyBundle] = {}
         self._film: FilmAtWork | None = None
+        self._companions: dict[Film, torch.Tensor | None] = {}
         self._changes: tuple[FilmAtWork, tuple[MeasuredChange, ...]] | None = None
         self.base = load_bundle(bundle, self._overrides)
 
@@ -91,6 +92,15 @@ class Workplace:
         if self._film is None or self._film.film != film:
             self._film = self._read(film)
         return self._film
+
+    def companion(self, film: Film) -> torch.Tensor | None:
+        """The network's input [1, H, W] of a film that metrics put beside others; None if it cannot be explained."""
+        if film not in self._companions:
+            try:
+                self._companions[film] = self._read(film).clean
+            except (InputRefused, OSError):
+                self._companions[film] = None
+        return self._companions[film]
 
     def changes(self, film: FilmAtWork) -> tuple[MeasuredChange, ...]:
         """The named changes of the film in standard deviations of the noise."""

@@ -22,11 +22,14 @@ from tests.support.cases import collected
 from tests.support.networks import TinyClassifier
 
 SIDE, CELLS = 16, 4
+COPIES = 4096
 OF_MARKS = {
     "boxes": {"pointing_game", "box_mass", "iou", "enrichment_boxes"},
     "polygons": {"hit_rate", "polygon_mass", "enrichment_polygons"},
     "lungs": {"lung_mass", "lung_top_k"},
 }
+OF_ABSENT = {"grid_pointing", "certified_grid_pointing"}
+OF_VOTES = {"certified_grid_pointing"}
 OF_OTHERS = {"film_overlap", "random_pair_ssim", "sanity_passed"}
 FEW = {"n_films": 3, "n_samples": 2, "n_repeats": 2, "n_stages": 2}
 OF_CLASSES = {"cds_log_odds", "cds_kl", "class_distortion"}
@@ -45,10 +48,10 @@ def gradients(network: nn.Module, image: torch.Tensor) -> Array:
 
 
 def votes(network: nn.Module, image: torch.Tensor) -> Array:
-    """How many pixels of each cell are among the strongest half of all: whole numbers, some equal."""
+    """Share of the pixels of each cell that are among the strongest half of all; some are equal."""
     values = gradients(network, image)
     strong = values >= np.median(values)
-    return strong.reshape(CELLS, SIDE // CELLS, CELLS, -1).sum(axis=(1, 3)).astype(np.float64)
+    return strong.reshape(CELLS, SIDE // CELLS, CELLS, -1).mean(axis=(1, 3))
 
 
 def make_case(kind: str, *, classes: int = 3, multi_label: bool = True) -> Case:
@@ -71,12 +74,19 @@ def make_case(kind: str, *, classes: int = 3, multi_label: bool = True) -> Case:
         polygons=marks.T,
         lungs=marks[::-1],
         others=others,
+        absent=films[1:],
+        copies=COPIES if kind == "votes" else None,
     )
 
 
 @pytest.fixture(params=["votes", "pixels"])
 def case(request: pytest.FixtureRequest) -> Case:
     return make_case(request.param)
+
+
+def judging(case: Case) -> list[str]:
+    """Names of the metrics of a case: what is certified is certified of votes alone."""
+    return sorted(set(metric_names()) - (OF_VOTES if case.copies is None else set()))
 
 
 def refusing(case: Case) -> set[str]:
@@ -111,7 +121,7 @@ class TestEveryMetric:
     def test_it_gives_the_same_finite_number_again_and_leaves_all_as_it_was(self, case: Case) -> None:
         weights, film, own = copy.deepcopy(case.network.state_dict()), case.image.clone(), case.saliency.copy()
         with collected() as one:
-            for name in metric_names():
+            for name in judging(case):
                 with one(name):
                     draws = torch.get_rng_state()
                     value = make(name).score(case)
@@ -129,7 +139,8 @@ class TestEveryMetric:
             others=[8 * other for other in case.others],
         )
         with collected() as one:
-            for name in metric_names():
+            # Shares of votes have a scale, and what is certified of them depends on it.
+            for name in set(metric_names()) - OF_VOTES:
                 with one(name):
                     metric = make(name)
                     assert metric.score(larger) == pytest.approx(metric.score(case), abs=1e-12)
@@ -138,11 +149,13 @@ class TestEveryMetric:
         assert refusing(dataclasses.replace(case, saliency=np.full_like(case.saliency, 3.0))) == set(metric_names())
 
     def test_what_is_missing_is_said_by_those_that_need_it(self, case: Case) -> None:
-        assert refusing(case) == set()
+        always = set(metric_names()) - set(judging(case))
+        assert refusing(case) == always
         for missing, names in OF_MARKS.items():
-            assert refusing(dataclasses.replace(case, **{missing: None})) == names
-            assert refusing(dataclasses.replace(case, **{missing: np.zeros((SIDE, SIDE), dtype=bool)})) == names
-        assert refusing(dataclasses.replace(case, others=())) == OF_OTHERS
+            for none in (None, np.zeros((SIDE, SIDE), dtype=bool)):
+                assert refusing(dataclasses.replace(case, **{missing: none})) == names | always
+        assert refusing(dataclasses.replace(case, others=())) == OF_OTHERS | always
+        assert refusing(dataclasses.replace(case, absent=case.absent[:2])) == OF_ABSENT
 
     def test_classes_that_cannot_change_alone_are_no_distortion(self) -> None:
         assert refusing(make_case("votes", classes=2)) == set()
@@ -173,6 +186,8 @@ def test_values_of_settings_out_of_their_range_are_refused() -> None:
         ("max_sensitivity", {"radius": -0.1}),
         ("repeatability", {"n_repeats": 0}),
         ("psc", {"n_films": 2}),
+        ("certified_grid_pointing", {"tau": 1.0}),
+        ("certified_grid_pointing", {"level": 0.0}),
     ]
     with collected() as one:
         for name, settings in bad:
@@ -188,6 +203,7 @@ def test_a_case_that_breaks_a_rule_is_refused() -> None:
         "not finite": {"saliency": np.full((CELLS, CELLS), np.nan)},
         "must be 1 to that": {"top_k": CELLS**2 + 1},
         "one grid": {"others": [np.eye(2)]},
+        "without the finding have other shapes": {"absent": [case.image[:, :8]]},
         "give booleans": {"boxes": np.ones((SIDE, SIDE))},
     }
     with collected() as one:

@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from monai_robustinterp.errors import InputRefused
-from monai_robustinterp.metrics.base import Case, NotApplicable
-from monai_robustinterp.metrics.grid_pointing import certified_grid_pointing, grid_film, quadrant
+from monai_robustinterp.metrics.base import Array, Case, NotApplicable
+from monai_robustinterp.metrics.grid_pointing import grid_film, quadrant
 from monai_robustinterp.metrics.non_target_distortion import decision_path
 from monai_robustinterp.metrics.perturbation_game import step_ends, substrate_of
 from monai_robustinterp.metrics.registry import make_metric
@@ -212,11 +212,36 @@ def test_four_films_make_one_and_certified_cells_point_to_one_of_them() -> None:
         inside = torch.as_tensor(quadrant(number, height=4, width=4))
         assert inside.sum() == 4 and (grid[0][inside] == value).all()
     assert torch.equal(grid_film([torch.eye(2)[None]] * 4), torch.full((1, 2, 2), 0.5))
-    certified = np.array([[True, False], [True, True]])
-    assert [certified_grid_pointing(certified, number) for number in range(4)] == pytest.approx(
-        [1 / 3, 0, 1 / 3, 1 / 3]
-    )
-    with pytest.raises(NotApplicable, match="no cell is certified"):
-        certified_grid_pointing(np.zeros((2, 2), dtype=bool), 0)
     with pytest.raises(InputRefused, match="give four of one shape"):
         grid_film(films[:3])
+
+
+def test_a_map_of_a_grid_points_to_the_film_by_its_cells_and_by_those_that_are_certified() -> None:
+    """The map of an image is its brightness by cells, so three of the top-4 are of the film at 0.8."""
+    bright = torch.full((1, 8, 8), 0.8)
+    bright[:, :4, :4] = 0.0
+
+    def shares(_network: nn.Module, image: torch.Tensor) -> Array:
+        return nn.functional.avg_pool2d(image, 2)[0].numpy().astype(np.float64)
+
+    dark = [torch.full((1, 8, 8), value) for value in (0.1, 0.2, 0.3)]
+    for film in (bright, bright + 0.01, bright + 0.02, bright + 0.03):  # in other quarters
+        case = Case(
+            network=nn.Identity(),
+            image=film,
+            target=0,
+            multi_label=True,
+            saliency=shares(nn.Identity(), film),
+            explain=shares,
+            top_k=4,
+            absent=dark,
+            copies=1000,
+        )
+        # In its quarter [[0, .8], [.8, .8]], elsewhere 0.1, 0.2 and 0.3: the fourth is any of the four of 0.3.
+        assert make_metric("grid_pointing").score(case) == pytest.approx(3 / 4)
+        # Above 0.75 with confidence only 0.8 of 10,000 copies, above 0.25 also 0.3.
+        many = dataclasses.replace(case, copies=10_000)
+        assert make_metric("certified_grid_pointing").score(many) == 1
+        assert make_metric("certified_grid_pointing", tau=0.25).score(many) == pytest.approx(3 / 7)
+        with pytest.raises(NotApplicable, match="no cell is certified"):
+            make_metric("certified_grid_pointing").score(dataclasses.replace(case, copies=100))
