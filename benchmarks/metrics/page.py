@@ -15,7 +15,7 @@ GROUPS = {
     "The games": ("deletion", "insertion", "deletion_argmax", "insertion_argmax", "cds_log_odds", "cds_kl"),
     "Place": (
         *("enrichment_boxes", "enrichment_polygons", "pointing_game", "hit_rate", "box_mass", "polygon_mass", "iou"),
-        *("lung_top_k", "lung_mass"),
+        *("lung_top_k", "lung_mass", "grid_pointing", "certified_grid_pointing"),
     ),
     "Steadiness": ("max_sensitivity", "repeatability", "film_overlap", "psc"),
     "Sanity": ("sanity_cascading", "sanity_independent", "random_pair_ssim", "sanity_passed"),
