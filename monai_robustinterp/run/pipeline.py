@@ -46,7 +46,8 @@ class Prepared:
 
     Attributes:
         image: the network's input [1, H, W] on its device, with the metadata and history of its source.
-        source: the image as it was read, for changes of its pixels.
+        source: the image as it was read, for changes of its pixels; None once they are measured: it holds the pixels
+            of a large film twice, while all others wait for the network.
         gray: display values of the source, float32 [H, W] in [0, 1]: of the same reading, so that the votes are drawn
             over the image that they are of, whatever becomes of the file.
         regions: on the cells of the map.
@@ -57,7 +58,7 @@ class Prepared:
     """
 
     image: MetaTensor
-    source: Source
+    source: Source | None
     gray: npt.NDArray[np.float32]
     regions: tuple[Region, ...]
     lungs: Mask | None = None
@@ -183,7 +184,12 @@ def measured_changes(
         changes: of the source image.
         noise: of the copies.
         seed: of random changes.
+
+    Raises:
+        ValueError: if the image has no source any more.
     """
+    if prepared.source is None:
+        raise ValueError("the pixels of this image were let go; measure its changes before.")
     clean = prepared.image.as_tensor().cpu().numpy()
     scale = native_scale(bundle.preprocessing, prepared.image.meta, (clean.shape[1], clean.shape[2]))
     # Where the path is known the norm also holds for preprocessing of the changed pixels that rounds otherwise.

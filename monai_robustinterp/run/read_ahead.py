@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -159,6 +159,7 @@ class ReadAhead:
                 image.changes = pipeline.measured_changes(
                     ready, self.bundle, self.changes, noise=recipe.noise, seed=recipe.seed
                 )
+            image.prepared = replace(ready, source=None)
         return image
 
     def _vote(self, image: ImageRun, ready: Prepared, progress: Progress) -> None:
