@@ -88,12 +88,12 @@ def test_of_a_study_the_views_from_the_front_or_back_are_taken(tmp_path: Path) -
     left_out += "1 left out (lateral by ViewCodeSequence)"
     from_the_front, unknown = "from the front or the back by PatientOrientation", "not stated"
     assert {path.stem: said for path, said in found.views.items()} == {
-        "pa": f"chosen, view PA by ViewPosition; others of its study: 1 {left_out}, 1 chosen ({from_the_front}), "
-        f"1 chosen ({unknown})",
-        "front": f"chosen, view {from_the_front}; others of its study: 1 {left_out}, 1 chosen (PA by ViewPosition), "
-        f"1 chosen ({unknown})",
-        "unknown": f"chosen, view {unknown}; others of its study: 1 {left_out}, 1 chosen (PA by ViewPosition), "
-        f"1 chosen ({from_the_front})",
+        "pa": f"chosen, view PA by ViewPosition; others of its study: 1 chosen ({from_the_front}), "
+        f"1 chosen ({unknown}), 1 {left_out}",
+        "front": f"chosen, view {from_the_front}; others of its study: 1 chosen (PA by ViewPosition), "
+        f"1 chosen ({unknown}), 1 {left_out}",
+        "unknown": f"chosen, view {unknown}; others of its study: 1 chosen (PA by ViewPosition), "
+        f"1 chosen ({from_the_front}), 1 {left_out}",
     }
     # One film of another study has no choice beside it.
     (tmp_path / "alone").mkdir()

@@ -128,7 +128,7 @@ def test_only_changes_within_both_radii_count() -> None:
 
 def test_the_stability_names_overlap_chance_and_level_and_without_a_ledger_a_length() -> None:
     said = text_of(captions(record_of(changes=CHANGES)))
-    assert "the noise-averaged decision and >= 19 of 38 squares stay (chance: 5.7)" in said
+    assert "the noise-averaged decision and >= 19 of 38 squares stay (chance: 5.6)" in said
     record = record_of(changes=(CHANGES[3],))
     rms = 255 * record["label_and_map"]["l2"] / 128
     printed = captions(record).paragraphs[2][0].split("below ")[1].split(" of 255")[0]
