@@ -138,7 +138,9 @@ def _of_the_grid(case: Case) -> tuple[Array, Marks]:
     """The map of the case's film among three others, and the cells of its quarter."""
     require_order(case)
     if len(case.absent) < BESIDE:
-        raise NotApplicable(f"a grid takes {BESIDE} films that are said to lack the finding, and there are {len(case.absent)}.")
+        raise NotApplicable(
+            f"a grid takes {BESIDE} films that are said to lack the finding, and there are {len(case.absent)}."
+        )
     if any(pixels % 2 for pixels in (*case.image.shape[1:], *case.saliency.shape)):
         raise NotApplicable("the film or its map has an odd side, and a grid of four halves it.")
     # Another place for each film: a map that always marks one quarter is not right by it.

@@ -98,7 +98,7 @@ class Workplace:
         if film not in self._companions:
             try:
                 self._companions[film] = self._read(film).clean
-            except (InputRefused, OSError):
+            except Exception:  # MONAI wraps what a transform raises; the film's own row says why it cannot be explained
                 self._companions[film] = None
         return self._companions[film]
 
