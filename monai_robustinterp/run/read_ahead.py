@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from monai_robustinterp.bundle import SaliencyBundle
@@ -126,6 +127,8 @@ class ReadAhead:
             # Once for all threads, since the filters are the process's. The reader's warnings are in the metadata and
             # the summary.
             warnings.simplefilter("ignore", UserWarning)
+            # Of any film beyond 89 million pixels, as the ledger's JPEG; the reader has a limit of its own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             runs = (ImageRun(number=number, path=path) for number, path in enumerate(images, start=1))
             ahead = deque(reader.submit(self._read, run) for run in islice(runs, 1))
             behind: deque[tuple[str, Future[None]]] = deque()
