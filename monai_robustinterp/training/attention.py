@@ -52,17 +52,14 @@ class NoisyBatch:
 
     Args:
         denoiser: before the classifier.
-        teacher: a classifier of the same classes, whose logits of the images without noise are given beside the labels;
-            None gives none.
+        teacher: a classifier of the same classes; its logits of the images without noise are given beside the labels.
         sigma: largest standard deviation of the noise that the classifier sees itself.
         brightness: standard deviation of the noise's brightness.
         tilt: the same of its slope down and across, at the edge.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, *, teacher: nn.Module | None, sigma: float, brightness: float, tilt: float
-    ) -> None:
-        self.denoiser, self.teacher = denoiser, None if teacher is None else teacher.eval()
+    def __init__(self, denoiser: Denoiser, *, teacher: nn.Module, sigma: float, brightness: float, tilt: float) -> None:
+        self.denoiser, self.teacher = denoiser, teacher.eval()
         self.sigma, self.brightness, self.tilt = sigma, brightness, tilt
 
     def __call__(
@@ -78,12 +75,10 @@ class NoisyBatch:
         level = torch.cat([low + (high - low) * level[:half], self.sigma * level[half:]])
         level[len(image) - clean :] = 0
         noisy = self._exposed(image) + level.reshape(-1, 1, 1, 1) * torch.randn_like(image)
-        target = {"label": label, "places": places}
         with torch.no_grad():
-            if self.teacher is not None:
-                target["taught"] = self.teacher(image)
+            taught = self.teacher(image)
             noisy[:half] = self.denoiser.network(noisy[:half], level[:half])
-        return noisy, target
+        return noisy, {"label": label, "places": places, "taught": taught}
 
     def _exposed(self, image: torch.Tensor) -> torch.Tensor:
         brightness, down, across = torch.randn(3, len(image), 1, 1, 1, device=image.device)

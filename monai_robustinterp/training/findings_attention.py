@@ -48,19 +48,27 @@ def finding_items(
 
 
 class FindingsEvidenceLoss(nn.Module):
-    """Weighted binary cross entropy of the known labels, and where the evidence of each finding is to be.
+    """Weighted binary cross entropy of known labels and teacher, and where the evidence of each finding is to be.
+
+    The labels are mixed with the teacher's probabilities (distillation, Hinton et al. 2015).
 
     Args:
         positive_weight: see :class:`~monai_robustinterp.training.losses.FindingsLoss`.
         weight: of each of the three terms of :class:`~monai_robustinterp.training.places.PlacesLoss`.
         label_smoothing: as in the former.
+        teaching: share of the teacher in what is to be answered.
     """
 
     def __init__(
-        self, positive_weight: npt.NDArray[np.float32], *, weight: float = 0.5, label_smoothing: float = 0.0
+        self,
+        positive_weight: npt.NDArray[np.float32],
+        *,
+        weight: float = 0.5,
+        label_smoothing: float = 0.0,
+        teaching: float = 0.5,
     ) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.teaching = weight, teaching
         self.labels = FindingsLoss(positive_weight, label_smoothing=label_smoothing)
         self.places = PlacesLoss()
 
@@ -69,8 +77,10 @@ class FindingsEvidenceLoss(nn.Module):
 
         Args:
             output: of :class:`~monai_robustinterp.training.attention.WithEvidence`, a map a finding.
-            target: ``label`` [B, findings], 1, 0 or NaN for unknown, and ``places`` [B, 1 + findings, H, W].
+            target: ``label`` [B, findings], 1, 0 or NaN for unknown, ``places`` [B, 1 + findings, H, W], and ``taught``
+                [B, findings], the teacher's logits.
         """
         logits, before = output
-        loss: torch.Tensor = self.labels(logits, target["label"]) + self.weight * self.places(before, target["places"])
+        labels = target["label"].lerp(target["taught"].sigmoid(), self.teaching)
+        loss: torch.Tensor = self.labels(logits, labels) + self.weight * self.places(before, target["places"])
         return loss

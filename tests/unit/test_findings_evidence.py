@@ -184,10 +184,13 @@ def test_evidence_in_a_box_outside_of_the_lungs_is_no_loss_of_its_own_map_alone(
         assert float(loss(cells, places)) == pytest.approx(expected), own
 
 
-def test_the_loss_of_findings_is_that_of_labels_and_places() -> None:
+def test_the_loss_of_findings_is_that_of_labels_teacher_and_places() -> None:
     places, a = places_of_two_maps(), torch.full((1, 2, 4, 4), -6.0)
     a[..., :2] = -3.0
-    weights = np.array([2.0, 1.0], dtype=np.float32)
-    target = {"label": torch.tensor([[1.0, float("nan")]]), "places": places}
-    loss = training.FindingsEvidenceLoss(weights, weight=0.5)((torch.zeros(1, 2), a), target)
-    assert float(loss) == pytest.approx(2 * math.log(2) + 0.5 * 3.0, rel=1e-6)
+    # The teacher finds the first with three chances of four; what is not known it does not teach.
+    target = {"label": torch.tensor([[1.0, math.nan]]), "places": places, "taught": torch.tensor([[math.log(3), 2.0]])}
+    weights, p = np.array([2.0, 1.0], dtype=np.float32), 1 / (1 + math.exp(-0.4))
+    loss = training.FindingsEvidenceLoss(weights, weight=0.5, teaching=0.6)
+    wanted = 0.4 * 1 + 0.6 * 0.75
+    expected = -2 * wanted * math.log(p) - (1 - wanted) * math.log(1 - p) + 0.5 * 3.0
+    assert float(loss((torch.tensor([[0.4, -9.0]]), a), target)) == pytest.approx(expected, rel=1e-6)
