@@ -3,7 +3,7 @@
 usage: python -m benchmarks.classifiers.input_statistics --kermany DIR --chest-xray14 DIR [--write]
 
 It prints how many held-out films, and how many changed ones, the statistics warn of. ``--write`` replaces
-``configs/input_statistics.json`` of both bundles.
+``configs/input_statistics.json`` of these bundles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.classifiers.measures import TABLES
-from benchmarks.classifiers.plan import FINDINGS, OPACITY
+from benchmarks.classifiers.plan import FINDINGS, FINDINGS_EVIDENCE, OPACITY
 from benchmarks.places import ROOT
 from monai_robustinterp import InputStatistics, SaliencyBundle, load_bundle
 from monai_robustinterp.files import atomic_write
@@ -27,9 +27,9 @@ from monai_robustinterp.training.tables import LabeledImage
 def films_of(name: str, items: Sequence[LabeledImage], split: str) -> list[LabeledImage]:
     """The films that trained a bundle's network, or that were held out from it.
 
-    The trunk of the findings was trained on the films of the opacity model.
+    The trunk of the findings, with maps of their own or not, was trained on the films of the opacity model.
     """
-    both = name == FINDINGS
+    both = name != OPACITY
     return [
         item
         for item in items
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Prints the rates, and writes the files."""
     items = kermany(arguments.kermany, TABLES / "kermany_split.csv")
     items += chest_xray14(arguments.chest_xray14, TABLES / "chest_xray14_split.csv")
-    for name in (OPACITY, FINDINGS):
+    for name in (OPACITY, FINDINGS, FINDINGS_EVIDENCE):
         bundle = load_bundle(name)
         training = images_of(bundle, films_of(name, items, "train"))
         statistics = InputStatistics.of(training)

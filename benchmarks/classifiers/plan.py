@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 OPACITY, FINDINGS = "chest_xray_certified_saliency", "chest_xray_findings"
+FINDINGS_EVIDENCE = "chest_xray_findings_evidence"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from benchmarks.films import shared_folder
 from monai_robustinterp.training.tables import LabeledImage
 
 _FRAME = 1024
-# The one of ChestX-Det's thirteen findings that is nearest to what the opacity network was made for.
-_FINDING = "Consolidation"
+CONSOLIDATION = "Consolidation"
+"""The one of ChestX-Det's thirteen findings that is nearest to what the opacity network was made for."""
 
 Polygon = tuple[tuple[float, float], ...]
 Cells = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ class MarkedFilm:
 def marked_films(items: Sequence[LabeledImage]) -> list[MarkedFilm]:
     """The validation films that have boxes or polygons, in the order of their names."""
     boxed = {film.path.stem: film for film in boxed_films(items)}
-    polygons = _polygons()
+    polygons = polygons_of(CONSOLIDATION)
     return [
         MarkedFilm(
             path=Path(item["image"]), patient=item["patient"], boxed=boxed.get(name), polygons=polygons.get(name, ())
@@ -69,11 +69,12 @@ def normal_films(items: Sequence[LabeledImage]) -> list[MarkedFilm]:
     ]
 
 
-def _polygons() -> dict[str, tuple[Polygon, ...]]:
+def polygons_of(finding: str) -> dict[str, tuple[Polygon, ...]]:
+    """ChestX-Det's outlines of a finding by image name without suffix, corners in shares of the side."""
     found: dict[str, list[Polygon]] = {}
     with (shared_folder() / "chestxdet.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            if row["finding"] == _FINDING and row["polygon"]:
+            if row["finding"] == finding and row["polygon"]:
                 corners = tuple((x / _FRAME, y / _FRAME) for x, y in json.loads(row["polygon"]))
                 found.setdefault(Path(row["image"]).stem, []).append(corners)
     return {name: tuple(polygons) for name, polygons in found.items()}

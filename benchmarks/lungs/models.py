@@ -47,9 +47,9 @@ class Contender:
     bundle: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def load(self, *, n_samples: int) -> SaliencyBundle:
-        """The bundle, for the opacity, whatever the network says."""
-        fixed = {"n_samples": n_samples, "seed": SEED, "target": TARGET, "lungs": "chest_xray_lung_fields"}
+    def load(self, *, n_samples: int, target: int | str = TARGET) -> SaliencyBundle:
+        """The bundle, for the opacity or another target, whatever the network says."""
+        fixed = {"n_samples": n_samples, "seed": SEED, "target": target, "lungs": "chest_xray_lung_fields"}
         on_cpu = {"device": "$torch.device('cpu')", "batch_size": 16}
         return load_bundle(self.bundle, overrides={**self.overrides, **fixed, **on_cpu})
 

@@ -56,6 +56,11 @@ FINDINGS = Model(
     bundle="chest_xray_findings",
     target="Pneumonia",
 )
+FINDINGS_EVIDENCE = Model(
+    label="eleven findings by evidence",
+    bundle="chest_xray_findings_evidence",
+    target="Pneumonia",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    models=(OPACITY, FINDINGS),
+    models=(OPACITY, FINDINGS, FINDINGS_EVIDENCE),
     methods=CHEAP + MORE + SLIDES,
     certified=CHEAP + MORE + SLIDES,
     films=None,
@@ -95,7 +100,7 @@ FULL = Plan(
 )
 EIGHT = Plan(
     name="eight films",
-    models=(OPACITY, FINDINGS),
+    models=(OPACITY, FINDINGS, FINDINGS_EVIDENCE),
     methods=CHEAP + SLIDES,
     # In 15 seconds the others get a dozen copies, which certify nothing.
     certified=CHEAP,

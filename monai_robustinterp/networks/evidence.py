@@ -8,7 +8,11 @@ import torch
 from monai.networks.nets import DenseNet
 from torch import nn
 
-_FIRST, _GAIN = -3.0, 30.0
+FIRST = -3.0
+"""Evidence before its softplus that positions begin with: little."""
+
+GAIN = 30.0
+"""What the head's weights begin with."""
 
 
 class EvidenceDenseNet(nn.Module):
@@ -91,7 +95,7 @@ def _dilate(block: nn.Module, dilation: int) -> None:
 def _start(evidence: nn.Conv2d, head: nn.Linear) -> None:
     """Little evidence everywhere, which speaks for the last logits and against the others; all logits begin near 0."""
     with torch.no_grad():
-        evidence.bias = nn.Parameter(torch.full((evidence.out_channels,), _FIRST))
+        evidence.bias = nn.Parameter(torch.full((evidence.out_channels,), FIRST))
         signs = torch.eye(head.out_features, head.in_features).flip(0, 1)
-        head.weight.copy_(_GAIN * (2 * signs - 1))
-        head.bias.copy_(-head.weight.sum(dim=1) * nn.functional.softplus(torch.tensor(_FIRST)))
+        head.weight.copy_(GAIN * (2 * signs - 1))
+        head.bias.copy_(-head.weight.sum(dim=1) * nn.functional.softplus(torch.tensor(FIRST)))

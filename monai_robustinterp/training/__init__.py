@@ -1,11 +1,9 @@
 """Training and evaluation of the networks that the bundles ship, as parts of a MONAI bundle's ``train.json``."""
 
-from monai_robustinterp.training.attention import DrawPlacesd as DrawPlacesd
 from monai_robustinterp.training.attention import EvidenceLoss as EvidenceLoss
 from monai_robustinterp.training.attention import NoisyBatch as NoisyBatch
 from monai_robustinterp.training.attention import WithEvidence as WithEvidence
 from monai_robustinterp.training.attention import attention_items as attention_items
-from monai_robustinterp.training.attention import read_boxes as read_boxes
 from monai_robustinterp.training.denoising import noisy_batches as noisy_batches
 from monai_robustinterp.training.denoising import peak_ratios as peak_ratios
 from monai_robustinterp.training.denoising import read_films as read_films
@@ -15,10 +13,16 @@ from monai_robustinterp.training.evaluation import evaluate as evaluate
 from monai_robustinterp.training.evaluation import finding_groups as finding_groups
 from monai_robustinterp.training.evaluation import opacity_groups as opacity_groups
 from monai_robustinterp.training.evaluation import shift_to_youden as shift_to_youden
+from monai_robustinterp.training.findings_attention import FindingsEvidenceLoss as FindingsEvidenceLoss
+from monai_robustinterp.training.findings_attention import finding_items as finding_items
 from monai_robustinterp.training.learning_curve import LearningCurve as LearningCurve
 from monai_robustinterp.training.losses import FindingsLoss as FindingsLoss
 from monai_robustinterp.training.losses import finding_labels as finding_labels
 from monai_robustinterp.training.losses import positive_weights as positive_weights
+from monai_robustinterp.training.places import DrawPlacesd as DrawPlacesd
+from monai_robustinterp.training.places import PlacesLoss as PlacesLoss
+from monai_robustinterp.training.places import read_boxes as read_boxes
+from monai_robustinterp.training.places import read_named_boxes as read_named_boxes
 from monai_robustinterp.training.report import evaluation_table as evaluation_table
 from monai_robustinterp.training.report import write_evaluation as write_evaluation
 from monai_robustinterp.training.sampling import balanced_sampler as balanced_sampler
@@ -30,5 +34,6 @@ from monai_robustinterp.training.tables import findings_with as findings_with
 from monai_robustinterp.training.tables import kermany as kermany
 from monai_robustinterp.training.weights import interpolate_weights as interpolate_weights
 from monai_robustinterp.training.weights import load_evidence as load_evidence
+from monai_robustinterp.training.weights import load_findings_evidence as load_findings_evidence
 from monai_robustinterp.training.weights import load_trunk as load_trunk
 from monai_robustinterp.training.weights import save_weights as save_weights

@@ -12,6 +12,7 @@ from torch import nn
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import atomic_write
 from monai_robustinterp.networks.evidence import EvidenceDenseNet
+from monai_robustinterp.networks.findings_evidence import FindingsEvidenceDenseNet
 from monai_robustinterp.networks.state_dict import read_state_dict
 
 
@@ -68,25 +69,52 @@ def load_evidence(network: EvidenceDenseNet, path: str | Path) -> EvidenceDenseN
     Raises:
         InputRefused: if they do not fit.
     """
-    _load_part(
-        network,
-        path,
-        lambda name: name.startswith("features."),
-        "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
-        " must be the same. Give weights of the same features.",
-    )
-    state = read_state_dict(path)
-    last, head = network.evidence.get_submodule("1"), network.head
+    _load_features(network, path)
+    state, head = read_state_dict(path), network.head
+    weight, bias = (state.get(f"class_layers.out.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or len(weight) != 2 or head.weight.shape != (2, 1):
+        raise InputRefused("the weights have no last layer 'class_layers.out' of two classes. Give those of two.")
+    gain = head.weight[1] - head.weight[0]
+    _begin_as(network, weight[1:] - weight[:1], bias[1:] - bias[:1], gain=gain)
+    return network
+
+
+def load_findings_evidence(network: FindingsEvidenceDenseNet, path: str | Path) -> FindingsEvidenceDenseNet:
+    """Starts a network with a map a finding from an ordinary DenseNet of the same features and findings.
+
+    As :func:`load_evidence`, with the last layer's weights and bias for finding j at the positions of map j.
+
+    Args:
+        network: the new network.
+        path: state dict of the other one.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputRefused: if they do not fit.
+    """
+    _load_features(network, path)
+    state, findings = read_state_dict(path), len(network.head.weight)
+    weight, bias = (state.get(f"class_layers.out.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or len(weight) != findings:
+        raise InputRefused(
+            f"the weights have no last layer 'class_layers.out' of {findings} findings, which are those that the "
+            "training images show often enough. Give weights that were trained for the same ones."
+        )
+    _begin_as(network, weight, bias, gain=network.head.weight.diagonal())
+    return network
+
+
+def _begin_as(network: EvidenceDenseNet, weight: torch.Tensor, bias: torch.Tensor, *, gain: torch.Tensor) -> None:
+    """Gives each map the evidence at which its logit is about weight . mean feature + bias, by its gain in the head."""
+    last = network.evidence.get_submodule("1")
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
-    weight, bias = (state.get(f"class_layers.out.{name}") for name in ("weight", "bias"))
-    if weight is None or bias is None or weight.shape != (2, last.in_channels) or head.weight.shape != (2, 1):
-        raise InputRefused("the weights have no last layer 'class_layers.out' of two classes. Give those of two.")
     with torch.no_grad():
-        slope = (head.weight[1] - head.weight[0]) * last.bias.sigmoid()
-        last.weight.copy_(((weight[1] - weight[0]) / slope)[None, :, None, None])
-        last.bias += (bias[1] - bias[0]) / slope
-    return network
+        slope = gain * last.bias.sigmoid()
+        last.weight.copy_((weight / slope[:, None])[..., None, None])
+        last.bias += bias / slope
 
 
 def interpolate_weights(network: nn.Module, start: nn.Module, *, share: float) -> nn.Module:
@@ -115,6 +143,16 @@ def interpolate_weights(network: nn.Module, start: nn.Module, *, share: float) -
             if value.is_floating_point():
                 value.copy_(torch.lerp(begun[name].to(value.device), value, share))
     return between
+
+
+def _load_features(network: EvidenceDenseNet, path: str | Path) -> None:
+    _load_part(
+        network,
+        path,
+        lambda name: name.startswith("features."),
+        "the features of the weights do not fit the network: all names that begin with 'features.' and their shapes"
+        " must be the same. Give weights of the same features.",
+    )
 
 
 def _load_part(network: nn.Module, path: str | Path, belongs: Callable[[str], bool], refusal: str) -> None:

@@ -25,7 +25,8 @@ from tests.support.dciodvfy import dciodvfy_errors
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_certified_saliency"
 FINDINGS = ROOT / "bundles" / "chest_xray_findings"
-both_bundles = pytest.mark.parametrize("bundle", [BUNDLE, FINDINGS], ids=lambda path: path.name)
+FINDINGS_EVIDENCE = ROOT / "bundles" / "chest_xray_findings_evidence"
+each_bundle = pytest.mark.parametrize("bundle", [BUNDLE, FINDINGS, FINDINGS_EVIDENCE], ids=lambda path: path.name)
 SCHEMAS = ROOT / "monai_robustinterp" / "schemas"
 
 
@@ -40,7 +41,7 @@ def monai_bundle(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.filterwarnings("ignore:No hash value provided")
-@both_bundles
+@each_bundle
 def test_metadata_verify(bundle, tmp_path) -> None:
     metadata = bundle / "configs" / "metadata.json"
     schema = SCHEMAS / "monai_metadata.schema.json"
@@ -52,7 +53,7 @@ def test_metadata_verify(bundle, tmp_path) -> None:
         verify_metadata(tmp_path / "bad.json", schema)
 
 
-@both_bundles
+@each_bundle
 def test_the_network_fits_its_metadata(bundle) -> None:
     metadata, config = (str(bundle / "configs" / name) for name in ("metadata.json", "inference.json"))
     verify_net_in_out("network_def", metadata, config, device="cpu")
@@ -60,7 +61,7 @@ def test_the_network_fits_its_metadata(bundle) -> None:
         verify_net_in_out("network_def", metadata, config, device="cpu", **{"network_def#out_channels": 7})
 
 
-@both_bundles
+@each_bundle
 def test_metadata_and_configuration_agree(bundle) -> None:
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     config = json.loads((bundle / "configs" / "inference.json").read_text())

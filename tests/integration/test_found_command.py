@@ -256,3 +256,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for other in others:
         assert main([*other, "--output", str(tmp_path / "other"), "--target", "found"]) == 1
         assert "--target found is of certify alone" in capsys.readouterr().err
+
+
+def test_the_findings_with_maps_of_their_own_are_certified_by_their_bundle_s_settings(tmp_path: Path) -> None:
+    film = Path(__file__).parents[2] / "sample_data" / "kermany_person1951_bacteria_4882_dx.dcm"
+    command = ["certify", "--bundle", "chest_xray_findings_evidence", "--target", "found", str(film), "--quiet"]
+    assert main([*command, "--samples", "64", "--confidence", "0.7", "--output", str(tmp_path)]) == 0
+    folder = folder_of(tmp_path)
+    record = read_record(folder / "findings.json")
+    found = [one for one in record["findings"] if one["found"]]
+    assert len(found) > 1
+    for one in found:
+        own = read_record(folder / one["folder"] / "certificate.json")
+        assert verify(own, folder / one["folder"] / "votes.npz", input_file=film).verified
+        assert own["finding"]["name"] == one["name"] and own["spec"]["interpreter"] == "cam"
+        assert own["spec"]["denoiser"]["name"] == "chest_xray_denoiser" and own["spec"]["sigma"] == pytest.approx(0.3)
+        # The copies agree that the lungs have most of the evidence, of this finding too.
+        assert own["status"] != "abstain" and own["regions"][0]["observed"] > 0.5, one["name"]

@@ -21,7 +21,10 @@ from monai_robustinterp.interpreters import explaining
 from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]
-LUNGS, EVIDENCE = (ROOT / "bundles" / name for name in ("chest_xray_lung_fields", "chest_xray_evidence"))
+LUNGS, EVIDENCE, FINDINGS = (
+    ROOT / "bundles" / name
+    for name in ("chest_xray_lung_fields", "chest_xray_evidence", "chest_xray_findings_evidence")
+)
 
 
 def run_training(bundle: Path, output: Path, **options: object) -> str:
@@ -64,7 +67,7 @@ def films(tmp_path_factory) -> Path:
 @pytest.mark.filterwarnings("ignore:No hash value provided")
 def test_their_metadata_verify_and_their_weights_are_small() -> None:
     schema = ROOT / "monai_robustinterp/schemas/monai_metadata.schema.json"
-    for bundle in (LUNGS, EVIDENCE):
+    for bundle in (LUNGS, EVIDENCE, FINDINGS):
         verify_metadata(bundle / "configs" / "metadata.json", schema)
         assert (bundle / "models" / "model.pt").stat().st_size < 4_000_000
     version = json.loads((LUNGS / "configs" / "metadata.json").read_text())["version"]
@@ -88,6 +91,20 @@ def test_the_evidence_of_the_shipped_network_is_its_score() -> None:
     assert evidence.shape == (1, 1, 16, 16) and (evidence >= 0).all()
     assert network.head.weight[1, 0] > 0 > network.head.weight[0, 0]
     torch.testing.assert_close(evidence.mean() * network.head.weight[:, 0] + network.head.bias, logits[0])
+
+
+def test_the_evidence_of_each_finding_is_its_score() -> None:
+    bundle = load_bundle(FINDINGS.name, {"device": "$torch.device('cpu')"})
+    network, recipe = bundle.network, bundle.inferer.recipe
+    image = bundle.preprocessing({"image": str(ROOT / "sample_data" / "wg04_rg1_multiple_masses.dcm")})["image"]
+    clean = image.as_tensor()[None]
+    with explaining(network), torch.no_grad():
+        evidence = network.evidence(network.features(clean))
+        found = recipe.interpreter.attribute_each(network, clean, range(11))
+    assert evidence.shape == (1, 11, 16, 16) and (evidence >= 0).all()
+    torch.testing.assert_close(30 * evidence.mean(dim=(2, 3)) + network.head.bias, found.logits)
+    own = torch.nn.functional.interpolate(30 * evidence, size=clean.shape[-2:], mode="bilinear")
+    torch.testing.assert_close(found.maps, own)
 
 
 def test_the_segmenter_is_trained_from_folders(films, tmp_path) -> None:

@@ -31,6 +31,7 @@ STUDIES = {
     "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
     "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
     "lungs.claims": ("lung-claims.md", "results.json", "| adults, marked by radiologists | 2 |"),
+    "lungs.findings": ("findings.md", "results.json", "| a map a finding, its defaults (cam, sigma 0.3) | 2 (2) |"),
     "metrics": ("metrics.md", "results.json", "| cam | certified |"),
     "any_file": ("any-file.md", "results.json", "| DICOM header | 2 |"),
     "attention": ("attention.md", "results.json", "| shipped opacity classifier | map |"),

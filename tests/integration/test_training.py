@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
 from monai_robustinterp import load_bundle, training
 from monai_robustinterp.files import file_sha256
 from tests.support.shared import shared_data
 
 ROOT = Path(__file__).parents[2]
-OPACITY, FINDINGS = ROOT / "bundles" / "chest_xray_certified_saliency", ROOT / "bundles" / "chest_xray_findings"
-BUNDLES = (OPACITY, FINDINGS)
+OPACITY, FINDINGS, FINDINGS_EVIDENCE = BUNDLES = tuple(
+    ROOT / "bundles" / name
+    for name in ("chest_xray_certified_saliency", "chest_xray_findings", "chest_xray_findings_evidence")
+)
+of_findings = pytest.mark.parametrize("bundle", [FINDINGS, FINDINGS_EVIDENCE], ids=lambda path: path.name)
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +112,38 @@ def test_the_findings_start_from_a_trunk_and_end_at_their_operating_points(few_i
     assert torch.allclose(before["features.conv0.weight"], after["features.conv0.weight"], atol=1e-5)
 
 
+def test_the_maps_of_findings_start_from_their_network_and_learn_their_places(images, tmp_path) -> None:
+    names = class_names(FINDINGS_EVIDENCE)
+    (tmp_path / "films").mkdir()
+    items = training.chest_xray14(images / "nih256", OPACITY / "data" / "chest_xray14_split.csv")
+    for name in names:
+        for split in ("train", "validation"):
+            with_it = [item["image"] for item in items if item["split"] == split and item["findings"][name]]
+            for path in with_it[:3]:
+                shutil.copy(path, tmp_path / "films")
+    small = {"epochs": 1, "samples_per_epoch": 16, "batch_size": 8, "n_draws": 1, "sigmas": "[0.0, 0.1]"}
+    tables = {str(shared_data("nih_boxes.csv")): "label", str(shared_data("chestxdet.csv")): "finding"}
+    run = run_bundle(
+        FINDINGS_EVIDENCE / "configs" / "train.json",
+        output_dir=tmp_path / "out",
+        chest_xray14_dir=tmp_path / "films",
+        boxes_tables=tables,
+        findings=list(names),
+        **small,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    trained = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
+    shipped = torch.load(FINDINGS_EVIDENCE / "models" / "model.pt", weights_only=True)
+    assert {name: value.shape for name, value in trained.items()} == {n: v.shape for n, v in shipped.items()}
+    # Each logit by its own map alone, in what is trained and in what is shipped.
+    gain = 30 * torch.eye(len(names))
+    assert torch.equal(trained["head.weight"], gain) and torch.equal(shipped["head.weight"], gain)
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert list(report["groups"]) == names
+    boxed = report["settings"]["training_films_with_boxes"]
+    assert boxed["Pneumonia"] > 0 and boxed["Effusion"] > 0 and boxed["Edema"] == 0
+
+
 def test_folders_without_images_are_refused_with_the_rule(tmp_path) -> None:
     for name in ("kermany", "chest_xray14"):
         (tmp_path / name).mkdir()
@@ -132,12 +166,20 @@ def test_training_and_inference_see_the_same_intensities(bundle) -> None:
     assert networks[0] == networks[1]
 
 
+def class_names(bundle: Path) -> list[str]:
+    names: list[str] = json.loads((bundle / "configs" / "inference.json").read_text())["class_names"]
+    return names
+
+
 def evaluated(bundle: Path, images: Path, output: Path, n_draws: int) -> dict[str, dict]:
     """Figures of the shipped weights, measured now with the bundle's evaluate.json."""
     configs = [str(bundle / "configs" / name) for name in ("train.json", "evaluate.json")]
     sources = {"chest_xray14_dir": images / "nih256"}
     if bundle == OPACITY:
         sources["kermany_dir"] = images / "kermany256"
+    if bundle == FINDINGS_EVIDENCE:
+        # Figures need no boxes.
+        sources["boxes_tables"] = {}
     run = run_bundle(configs, output_dir=output, n_draws=n_draws, **sources)
     assert run.returncode == 0, run.stderr
     return json.loads((output / "evaluation.json").read_text())
@@ -169,12 +211,11 @@ def test_the_shipped_binary_model_works_under_noise(images, tmp_path) -> None:
     assert groups["chest_xray14, adults"]["auc"]["0"]["value"] >= 0.75
 
 
-def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
-    parser = ConfigParser()
-    parser.read_config(str(FINDINGS / "configs" / "inference.json"))
-    groups = shipped_figures(FINDINGS)["groups"]
-    assert list(groups) == parser["class_names"]
-    card = (FINDINGS / "docs" / "README.md").read_text()
+@of_findings
+def test_the_shipped_findings_keep_their_decisions_under_noise(bundle) -> None:
+    groups = shipped_figures(bundle)["groups"]
+    assert list(groups) == class_names(bundle)
+    card = (bundle / "docs" / "README.md").read_text()
     for name, figures in groups.items():
         assert figures["n_positive"] >= 5
         assert figures["agreement"]["0.1"]["value"] >= 0.8
@@ -184,9 +225,10 @@ def test_the_shipped_findings_keep_their_decisions_under_noise() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_findings_figures_are_reproduced(images, tmp_path) -> None:
-    groups = evaluated(FINDINGS, images, tmp_path, n_draws=8)["groups"]
-    for name, figures in shipped_figures(FINDINGS)["groups"].items():
+@of_findings
+def test_the_shipped_findings_figures_are_reproduced(bundle, images, tmp_path) -> None:
+    groups = evaluated(bundle, images, tmp_path, n_draws=8)["groups"]
+    for name, figures in shipped_figures(bundle)["groups"].items():
         assert groups[name]["auc"]["0.1"]["value"] == pytest.approx(figures["auc"]["0.1"]["value"], abs=5e-3)
         assert groups[name]["agreement"]["0.1"]["value"] == pytest.approx(
             figures["agreement"]["0.1"]["value"], abs=5e-3

@@ -101,7 +101,7 @@ def test_places_are_the_lungs_and_the_boxes_in_the_frame_of_the_film(tmp_path) -
         for name, opacity in (("a", 1), ("a", 0), ("b", 1), ("c", 1))
     ]
     entries = training.attention_items(items, boxes)
-    assert [len(entry["boxes"]) for entry in entries] == [1, 0, 1, 0]
+    assert [[len(boxes) for boxes in entry["boxes"]] for entry in entries] == [[1], [0], [1], [0]]
     draw = training.DrawPlacesd("image", lung_fields=LungFields(Halves(), name="halves"))
     drawn = draw(entries[0] | {"image": torch.rand(1, 128, 128)})
     assert drawn["places"].shape == (2, 128, 128) and "boxes" not in drawn

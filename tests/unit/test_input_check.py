@@ -27,6 +27,8 @@ from tests.support.records import make_arrays, written
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted(path for path in (ROOT / "sample_data").iterdir() if path.suffix not in (".py", ".md"))
 BUNDLES = ("chest_xray_certified_saliency", "chest_xray_findings")
+# Trained on the films of the second, by the same path of intensities.
+SAME_FILMS = "chest_xray_findings_evidence"
 FEW = {"n_samples": 4, "device": "$__import__('torch').device('cpu')"}
 
 
@@ -188,6 +190,11 @@ def unlike_films(film: torch.Tensor) -> dict[str, torch.Tensor]:
         "on its side": film.transpose(1, 2),
         "half black": 0.35 * film,
     }
+
+
+def test_networks_of_the_same_films_know_the_same_films() -> None:
+    statistics = [ROOT / "bundles" / name / "configs" / "input_statistics.json" for name in (BUNDLES[1], SAME_FILMS)]
+    assert statistics[0].read_bytes() == statistics[1].read_bytes()
 
 
 def test_no_sample_film_warns_and_what_is_unlike_all_films_does(bundle) -> None:
