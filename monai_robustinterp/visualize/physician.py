@@ -175,7 +175,7 @@ def _stability(record: Mapping[str, Any], certificate: Certificate) -> str:
         beginnings = [f"{under}, such as {', '.join(examples[:n])}," for n in range(len(examples), 0, -1)] + [under]
     else:
         levels = readable(radius_units(both, certificate.n_pixels).rms_gray_levels)
-        beginnings = [f"Under changes of the network's input below {levels} of 255 gray levels RMS"]
+        beginnings = [f"Under input changes below {levels} of 255 gray levels RMS"]
     texts = [f"{begins} {ends}." for ends in (stay_by_chance, stay) for begins in beginnings]
     return next((text for text in texts if _fits(text)), texts[-1])
 
