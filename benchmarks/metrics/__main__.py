@@ -5,8 +5,9 @@ usage: python -m benchmarks.metrics OUTPUT_DIR --kermany DIR --chest-xray14 DIR 
        python -m benchmarks.metrics OUTPUT_DIR --quick
 
 Eight films at 15 CPU seconds a certified map, about an hour on two cores; ``--full`` takes all films with marks, at 60
-seconds. It writes ``results.json`` and a table of each model into OUTPUT_DIR, and metrics.md into docs/results. A run
-that was ended goes on. ``--quick`` (sample images) needs no folders; its page is in OUTPUT_DIR.
+seconds. Of each model it writes ``results.json`` and a table into a folder of OUTPUT_DIR, and a page into docs/results:
+metrics.md of the default one. A run that was ended goes on. ``--quick`` (sample images) needs no folders; its page is
+in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def table_of(
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Runs the tables, writes results and the page."""
+    """Runs the tables, writes results and pages."""
     output: Path = arguments.output
     plan = QUICK if arguments.quick else FULL if arguments.full else EIGHT
     if arguments.films is not None:
@@ -105,18 +106,16 @@ def main(arguments: argparse.Namespace) -> None:
         marked = sorted(marked, key=lambda film: not (film.boxed and film.polygons))
     marked = marked[: plan.films]
     normal = normal_films(items)
-    tables = []
     for model in plan.models:
         folder = output / model.bundle
         folder.mkdir(parents=True, exist_ok=True)
-        tables.append(table_of(model, plan, marked, normal, folder, arguments.workers))
-    results = {
-        "plan": dataclasses.asdict(plan) | {"models": [model.label for model in plan.models]},
-        "surroundings": surroundings("cpu", ROOT),
-        "tables": tables,
-    }
-    write_json(output / "results.json", results)
-    write_page((output if arguments.quick else RESULTS) / "metrics.md", page.sections(results))
+        results = {
+            "plan": dataclasses.asdict(dataclasses.replace(plan, models=(model,))),
+            "surroundings": surroundings("cpu", ROOT),
+            "table": table_of(model, plan, marked, normal, folder, arguments.workers),
+        }
+        write_json(folder / "results.json", results)
+        write_page((output if arguments.quick else RESULTS) / model.page, page.sections(results))
 
 
 def _arguments() -> argparse.Namespace:

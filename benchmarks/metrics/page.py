@@ -49,20 +49,20 @@ def sections(results: Results) -> list[list[str]]:
             "guarantee at population level; no other column is one.",
         ),
     ]
-    found = [head]
-    for one in results["tables"]:
-        found += [
-            [
-                f"## {one['model'].capitalize()} (`{one['bundle']}`)",
-                "",
-                *prose(*_about(one)),
-            ],
-            *(_group(name, columns, one) for name, columns in GROUPS.items()),
-            _slides(one),
-            _differences(one),
-            _together(one),
-            *([["Refused: " + " ".join(one["refused"])]] if one["refused"] else []),
-        ]
+    one = results["table"]
+    found = [
+        head,
+        [
+            f"## {one['model'].capitalize()} (`{one['bundle']}`)",
+            "",
+            *prose(*_about(one)),
+        ],
+        *(_group(name, columns, one) for name, columns in GROUPS.items()),
+        _slides(one),
+        _differences(one),
+        _together(one),
+        *([["Refused: " + " ".join(one["refused"])]] if one["refused"] else []),
+    ]
     return [part for part in found if part]
 
 

@@ -39,27 +39,32 @@ class Model:
         label: on the page.
         bundle: its name.
         target: the explained finding, a name or an index.
+        page: of its results.
     """
 
     label: str
     bundle: str
     target: str | int
+    page: str
 
 
 OPACITY = Model(
     label="opacity by evidence",
     bundle="chest_xray_evidence",
     target=1,
+    page="metrics.md",
 )
 FINDINGS = Model(
     label="eleven findings",
     bundle="chest_xray_findings",
     target="Pneumonia",
+    page="metrics-findings.md",
 )
 FINDINGS_EVIDENCE = Model(
     label="eleven findings by evidence",
     bundle="chest_xray_findings_evidence",
     target="Pneumonia",
+    page="metrics-findings-evidence.md",
 )
 
 

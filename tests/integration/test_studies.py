@@ -32,7 +32,7 @@ STUDIES = {
     "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
     "lungs.claims": ("lung-claims.md", "results.json", "| adults, marked by radiologists | 2 |"),
     "lungs.findings": ("findings.md", "results.json", "| a map a finding, its defaults (cam, sigma 0.3) | 2 (2) |"),
-    "metrics": ("metrics.md", "results.json", "| cam | certified |"),
+    "metrics": ("metrics.md", "chest_xray_evidence/results.json", "| cam | certified |"),
     "any_file": ("any-file.md", "results.json", "| DICOM header | 2 |"),
     "attention": ("attention.md", "results.json", "| shipped opacity classifier | map |"),
 }

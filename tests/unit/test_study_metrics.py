@@ -49,7 +49,7 @@ def test_the_page_says_better_only_where_the_interval_leaves_out_0() -> None:
     results = {
         "plan": {"name": "quick", "seconds": None, "n_samples": 8},
         "surroundings": surroundings("cpu", ROOT),
-        "tables": [one],
+        "table": one,
     }
     text = "\n".join(line for part in sections(results) for line in part)
     assert "deletion, rise: better." in text.replace("\n", " ")
