@@ -201,8 +201,8 @@ def sections(results: Row) -> list[list[str]]:
             "outlines' share of the film, of the films that have some. *Others move*: the reported cells are blurred",
             "away, and the mean absolute change of the other ten logits is divided by that of the explained one",
             "(sums over the films); *in deviations*: the same where each logit is measured in its standard deviation",
-            "over the validation films, since some logits have a larger scale. *Cells shared*: of the plain map's 38 strongest cells with those of the other",
-            "findings' maps of the same film; 0.15 by chance.",
+            "over the validation films, since some logits have a larger scale. *Cells shared*: of the plain map's 38",
+            "strongest cells with those of the other findings' maps of the same film; 0.15 by chance.",
         ),
         *parts,
     ]
