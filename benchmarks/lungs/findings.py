@@ -33,6 +33,7 @@ from monai_robustinterp.metrics.base import at_pixels
 from monai_robustinterp.metrics.enrichment import enrichment, share_marked
 from monai_robustinterp.metrics.intervals import bootstrap_interval
 from monai_robustinterp.run.pipeline import prepare, vote
+from monai_robustinterp.study.films import prepared
 from monai_robustinterp.study.machine import surroundings, surroundings_text
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.store import kept_json
@@ -92,7 +93,7 @@ def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
     with explaining(bundle.network):
         moved = moved_logits(bundle.network, clean, votes.top_k_mask)
         tops = plain_tops(bundle, clean, len(moved))
-    others = np.arange(len(moved)) != target
+    others = tops[np.arange(len(moved)) != target]
     return {
         "film": film.path.stem,
         "patient": film.patient,
@@ -102,9 +103,9 @@ def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
         "lungs": None if lungs is None else float(lungs.mean()),
         "outlines": None if marked is None else enrichment(votes.top_k_mask, marked),
         "blind_outlines": None if marked is None or lungs is None else enrichment(lungs, marked),
-        "target_moved": float(moved[target]),
-        "others_moved": float(moved[others].mean()),
-        "shared": float(np.mean([(tops[target] & top).sum() / top.sum() for top in tops[others]])),
+        "target": target,
+        "moved": moved.tolist(),
+        "shared": float(np.mean([(tops[target] & top).sum() / top.sum() for top in others])),
     }
 
 
@@ -127,11 +128,21 @@ def plain_tops(bundle: SaliencyBundle, clean: torch.Tensor, findings: int) -> np
     return found
 
 
-def group(rows: Sequence[Row]) -> Row:
-    """What the page says of the films of one network and finding."""
-    patients = [row["patient"] for row in rows]
-    moved = np.array([[row["others_moved"], row["target_moved"]] for row in rows])
-    ratio = bootstrap_interval(lambda pairs: float(pairs[:, 0].sum() / pairs[:, 1].sum()), patients, moved)
+def spread(bundle: SaliencyBundle, paths: Sequence[Path]) -> list[float]:
+    """Standard deviation of each logit over films."""
+    with explaining(bundle.network), torch.no_grad():
+        logits = torch.cat([bundle.network(prepared(bundle, path)[None]) for path in paths])
+    found: list[float] = logits.double().std(dim=0).tolist()
+    return found
+
+
+def group(rows: Sequence[Row], deviations: Sequence[float]) -> Row:
+    """What the page says of the films of one network and finding.
+
+    Args:
+        rows: of the films.
+        deviations: of :func:`spread`, of the network.
+    """
     return {
         "films": len(rows),
         "outlined": sum(row["outlines"] is not None for row in rows),
@@ -139,8 +150,21 @@ def group(rows: Sequence[Row]) -> Row:
         "abstained": sum(row["map"] == 0 for row in rows),
         "ceiling_share": statistics.median(row["ceiling_share"] for row in rows),
         **{name: _mean(rows, name) for name in ("votes_in_lungs", "lungs", "outlines", "blind_outlines", "shared")},
-        "ratio": (ratio.value, ratio.low, ratio.high),
+        "ratio": _ratio(rows, np.ones(len(deviations))),
+        "ratio_in_deviations": _ratio(rows, np.array(deviations)),
     }
+
+
+def _ratio(rows: Sequence[Row], units: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """How far the other logits move, over how far the explained one does, each in its unit."""
+    moved = np.array([row["moved"] for row in rows]) / units
+    targets = np.array([row["target"] for row in rows])[:, None]
+    explained = np.take_along_axis(moved, targets, axis=1)[:, 0]
+    others = (moved.sum(axis=1) - explained) / (moved.shape[1] - 1)
+    found = bootstrap_interval(
+        lambda one, other: float(other.sum() / one.sum()), [row["patient"] for row in rows], explained, others
+    )
+    return found.value, found.low, found.high
 
 
 def _mean(rows: Sequence[Row], name: str) -> tuple[float, float, float] | None:
@@ -158,7 +182,8 @@ def sections(results: Row) -> list[list[str]]:
     quick = ["**A quick run: its figures are no results.**"] if results["quick"] else []
     header = [
         *("network", "films (outlined)", "L_max, median", "share of the ceiling", "votes in lungs (lungs' area)"),
-        *("in outlines, times chance (blind lung map)", "others move", "cells shared"),
+        *("in outlines, times chance (blind lung map)", "others move", "in deviations"),
+        "cells shared",
     ]
     parts = [
         [f"## {finding}", "", *table(header, [[label, *_cells(one)] for label, one in groups.items()])]
@@ -175,8 +200,9 @@ def sections(results: Row) -> list[list[str]]:
             "patient. *In outlines*: share of the reported cells in what radiologists of ChestX-Det outlined, over the",
             "outlines' share of the film, of the films that have some. *Others move*: the reported cells are blurred",
             "away, and the mean absolute change of the other ten logits is divided by that of the explained one",
-            "(sums over the films). *Cells shared*: of the plain map's 38 strongest cells with those of the other",
-            "findings' maps of the same film; 0.15 by chance.",
+            "(sums over the films); *in deviations*: the same where each logit is measured in its standard deviation",
+            "over the validation films, since some logits have a larger scale. *Cells shared*: of the plain map's 38",
+            "strongest cells with those of the other findings' maps of the same film; 0.15 by chance.",
         ),
         *parts,
     ]
@@ -191,6 +217,7 @@ def _cells(one: Row) -> list[str]:
         f"{share_text(one['votes_in_lungs'])} ({_value(one['lungs'])})",
         f"{share_text(one['outlines'])} ({_value(one['blind_outlines'])})",
         share_text(one["ratio"]),
+        share_text(one["ratio_in_deviations"]),
         share_text(one["shared"]),
     ]
 
@@ -208,16 +235,23 @@ def main(arguments: argparse.Namespace) -> None:
         films = [
             MarkedFilm(path=film.path, patient=film.patient, boxed=None, polygons=outline) for film in sample_films()
         ]
-        chosen = {"Effusion": films[:2]}
+        chosen, everyone = {"Effusion": films[:2]}, [film.path for film in films]
     else:
         items = chest_xray14_validation(arguments.chest_xray14)
         chosen = {finding: films_with(items, finding, arguments.films) for finding in OUTLINES}
+        everyone = [Path(item["image"]) for item in items]
     results = {
         "quick": arguments.quick,
         "samples": n_samples,
         "surroundings": surroundings("cpu", ROOT),
         "groups": {
-            finding: {one.label: group(_rows(output, one, finding, some, n_samples)) for one in CONTENDERS}
+            finding: {
+                one.label: group(
+                    _rows(output, one, finding, some, n_samples),
+                    spread(one.load(n_samples=n_samples, target=finding), everyone),
+                )
+                for one in CONTENDERS
+            }
             for finding, some in chosen.items()
         },
     }
