@@ -1,7 +1,7 @@
 """Every interpreter, plain and certified, and maps that do not look at the film, by every metric, in one table.
 
 usage: python -m benchmarks.metrics OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--full] [--films N]
-                                    [--bundle NAME] [--workers 2]
+                                    [--bundle NAME] [--without METRIC ...] [--workers 2]
        python -m benchmarks.metrics OUTPUT_DIR --quick
 
 Eight films at 15 CPU seconds a certified map, about an hour on two cores; ``--full`` takes all films with marks, at 60
@@ -26,7 +26,7 @@ from benchmarks.metrics.dataset import films_of
 from benchmarks.metrics.plan import EIGHT, FULL, QUICK, Model, Plan
 from benchmarks.metrics.slides import differences
 from benchmarks.places import RESULTS, ROOT
-from monai_robustinterp.metrics.registry import make_metric
+from monai_robustinterp.metrics.registry import make_metric, metric_names
 from monai_robustinterp.study.budget import within
 from monai_robustinterp.study.contenders import BLIND, contenders
 from monai_robustinterp.study.machine import surroundings
@@ -98,6 +98,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.bundle is not None:
         plan = dataclasses.replace(plan, models=tuple(one for one in plan.models if one.bundle == arguments.bundle))
     items = [] if arguments.quick else validation_items(arguments.kermany, arguments.chest_xray14)
+    if arguments.without:
+        metrics = tuple(name for name in plan.metrics if name not in arguments.without)
+        plan = dataclasses.replace(plan, metrics=metrics)
     if arguments.quick:
         marked = [MarkedFilm(path=one.path, patient=one.patient, boxed=one, polygons=()) for one in sample_films()]
     else:
@@ -126,6 +129,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="all films with marks, 60 CPU seconds a certified map")
     parser.add_argument("--films", type=int, help="so many films, in place of the plan's number")
     parser.add_argument("--bundle", choices=[one.bundle for one in FULL.models], help="of one classifier only")
+    parser.add_argument(
+        "--without", nargs="*", choices=metric_names(), help="metrics to leave out, such as those of many maps"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
