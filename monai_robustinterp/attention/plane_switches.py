@@ -151,7 +151,9 @@ def pooled(
     ]
     own = mesh.cut([[polygon for polygon, _ in some] for some in parts])
     states = np.array([state for some in parts for _, state in some], dtype=np.int64).reshape(len(own), len(touched))
-    winners = np.broadcast_to(first_winners(possible).numpy(), (len(own), number)).copy()
+    # A window of zeros without a gradient has a value all the same.
+    alone = np.where(may.any(axis=1), first_winners(possible).numpy(), np.where(inside, behind, np.inf).argmin(axis=1))
+    winners = np.broadcast_to(alone, (len(own), number)).copy()
     winners[:, touched] = states
     gaps = _leads(forms[own][:, :, touched], states, mesh, inside[touched], round_off, rectified)
     layer = Pooling(windows, possible.to(value.device), states, gaps)

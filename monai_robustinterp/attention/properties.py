@@ -194,8 +194,11 @@ class TopKOverlap(Property):
         return self._shared(maps, slack=MARGIN) >= self.threshold
 
     def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
-        """See :meth:`Property.violates`; a cell that is within the margin counts as kept."""
-        return self._shared(maps, slack=-MARGIN) < self.threshold
+        """See :meth:`Property.violates`; a cell that is within the margin of the k-th value counts as kept."""
+        cells = pool_cells(maps[:1].abs(), self.cell_size)[0].flatten()
+        ordered = cells.sort(descending=True).values
+        possible = cells >= ordered[int(self.clean.sum()) - 1] - MARGIN * ordered[0]
+        return int((self.clean.flatten() & possible).sum()) < self.threshold
 
     def holds_until(self, piece: Piece, near: float, far: float) -> float:
         """See :meth:`Property.holds_until`: the map is constant in a piece."""
