@@ -69,7 +69,8 @@ class Cell:
     def logits_at(self, point: Point) -> torch.Tensor:
         """The logits of this polygon at a point, [classes]."""
         one, x, y = self.logits
-        return one + point[0] * (x - one) + point[1] * (y - one)
+        found: torch.Tensor = one + point[0] * (x - one) + point[1] * (y - one)
+        return found
 
 
 class Plane:
