@@ -328,7 +328,7 @@ def range_table(ranged: Ranged) -> str:
     """A sentence a change, then that of the decision, and what is doubtful."""
     lines = []
     for one in ranged.ranges:
-        lines.append(sentence(one, ranged.image.meta))
+        lines.append(sentence(one, ranged.image.meta, ranged.scale))
         words = covered(one, one.label.l2)
         lines.append(
             f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
@@ -338,7 +338,10 @@ def range_table(ranged: Ranged) -> str:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(one) for one in text.split(",")]
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor two with a comma between them") from error
 
 
 def _noise(text: str) -> SemanticNoise:
