@@ -20,6 +20,7 @@ from monai_robustinterp.attention import (
     AttentionRobustness,
     Brightness,
     ClassificationRobustness,
+    Contrast,
     Line,
     Piece,
     Property,
@@ -28,7 +29,11 @@ from monai_robustinterp.attention import (
     traverse,
 )
 from monai_robustinterp.attention.image import Settings, verify_image
+from monai_robustinterp.attention.outline import area_around
+from monai_robustinterp.attention.plane import Plane
+from monai_robustinterp.attention.polygons import Point
 from monai_robustinterp.attention.properties import norm_of
+from monai_robustinterp.attention.survey import Survey, survey
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.study.store import kept_json
@@ -234,3 +239,74 @@ def several(network: nn.Module, side: int, *, seed: int, images: int, limit: flo
     top_k = math.ceil(TOP_SHARE * (side // CELL) ** 2)
     rows = [crossed(network, one, limit=limit, cell_size=CELL, top_k=top_k, samples=samples) for one in drawn]
     return {"right": right, "side": side, "rows": rows}
+
+
+def planes(network: nn.Module, side: int, *, seed: int, limit: float, samples: int, seconds: float) -> dict[str, Any]:
+    """Trains a network and crosses the polygons of brightness and contrast of one shape.
+
+    Once for the map alone, to its outermost boundary, and once for all three properties, everything.
+
+    Args:
+        network: without weights worth anything.
+        side: of the image.
+        seed: of training and image.
+        limit: of both parameters.
+        samples: points that are evaluated within each proven box, by autograd.
+        seconds: after which each walk ends.
+    """
+    right = trained(network, side, seed)
+    image = shapes(1, side, torch.Generator().manual_seed(seed + 1))[0][0]
+    target = int(network(image[None]).argmax())
+    directions = [one.direction(image) for one in (Brightness(), Contrast())]
+    plane = Plane(network, image, directions, [target], limits=(limit, limit))
+    logits, maps = plane.gradient((0.0, 0.0))
+    top_k = math.ceil(TOP_SHARE * (side // CELL) ** 2)
+    properties: tuple[Property, ...] = (
+        ClassificationRobustness.of(logits, "softmax"),
+        AttentionRobustness(maps, torch.zeros(2, *maps.shape, dtype=torch.float64), SHARE * norm_of(maps)),
+        TopKOverlap.of(maps, cell_size=CELL, top_k=top_k, needed=required_overlap(top_k, BETA)),
+    )
+    alone = survey(plane, properties[1:2], time_budget_s=seconds)
+    full = survey(plane, properties, everything=True, time_budget_s=seconds)
+    return {
+        "right": right,
+        "switches": plane.n_switches,
+        "limit": limit,
+        "alone": _surveyed(alone, 0),
+        "full": _surveyed(full, 1),
+        "hidden": full.hidden,
+        "properties": [_box(plane, full, one, samples, seed) for one in properties],
+    }
+
+
+def _surveyed(found: Survey, index: int) -> dict[str, Any]:
+    """What was crossed, and where the map holds."""
+    return {
+        "polygons": len(found.shards),
+        "crossed": found.crossed,
+        "whole": found.whole,
+        "process_s": found.process_s,
+        "scale": found.scales["attention"].scale,
+        "area": area_around(found.shards, index).size / 4,
+    }
+
+
+def _box(plane: Plane, found: Survey, one: Property, samples: int, seed: int) -> dict[str, Any]:
+    """The proven box of a property, and how many points of it violate."""
+    scale = found.scales[one.name]
+    draws = 2 * torch.rand(samples, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+    violated = 0
+    for x, y in (scale.scale * draws).tolist():
+        point: Point = (x, y)
+        logits, maps = plane.gradient(point)
+        violated += one.violates(logits, maps, plane.strengths(point))
+    outside = None
+    if scale.witness is not None:
+        outside = max(abs(value) / limit for value, limit in zip(scale.witness, plane.limits)) - scale.scale
+    return {
+        "name": one.name,
+        "scale": scale.scale,
+        "end": scale.end,
+        "outside": outside,
+        "samples": [samples, violated],
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,18 @@ class PlainNetwork:
         self._network: nn.Module = copy.deepcopy(bundle.network).double().eval()
         self._image = image.double().to(next((p.device for p in self._network.parameters()), image.device))
         self._changes = [_perturbation(one) for one in perturbations]
-        self._logits, self._map = self.at([0.0] * len(perturbations))
-        self._cells = self._strongest(self._map)
+
+    @cached_property
+    def _clean(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.at([0.0] * len(self._changes))
+
+    @property
+    def _logits(self) -> torch.Tensor:
+        return self._clean[0]
+
+    @property
+    def _map(self) -> torch.Tensor:
+        return self._clean[1]
 
     def others(self) -> list[str]:
         """What contradicts the record of image and network, of the clean image too; empty if nothing does."""
@@ -88,7 +99,7 @@ class PlainNetwork:
                 expected = expected + strength * change.expected_direction(self._map[None])[0]
             return float((saliency - expected).norm())
         if name == "top_k":
-            return float(len(self._cells & self._strongest(saliency)))
+            return float(len(self._strongest(self._map) & self._strongest(saliency)))
         if self._sigmoid:
             return float((logits * self._logits.sign()).min())
         best = int(self._logits.argmax())

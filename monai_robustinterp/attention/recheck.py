@@ -30,8 +30,8 @@ class Rechecked:
         differences: what contradicts the record, one sentence each; empty if nothing does.
         witnesses: that were evaluated.
         regions: that were looked at.
-        boundaries: that were found again by bisection.
-        unseen: boundaries at which the map does not change, so that bisection cannot find them.
+        boundaries: that were found again, between different maps.
+        unseen: boundaries at which the map does not change, so that they cannot be seen.
     """
 
     differences: tuple[str, ...]

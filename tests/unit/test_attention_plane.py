@@ -268,7 +268,7 @@ def test_switches_on_one_line_are_looked_at_in_every_order() -> None:
 
 def test_a_polygon_that_touches_a_violation_at_a_corner_keeps_its_edges(verified) -> None:
     """What round-off leaves open at a corner is a zone around it, so that it does not end the box farther in."""
-    plane, found = verified
+    _, found = verified
     violating = {
         one.name: min(nearest(s.corners)[0] for s in found.shards if not s.holds[index])
         for index, one in enumerate(found.properties)
