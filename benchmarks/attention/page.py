@@ -192,8 +192,8 @@ def _planes(found: Sequence[Row], share: float) -> list[str]:
             "Brightness and contrast of one image, both within the same limit, added to the image. A polygon is a part",
             "of the plane with one gradient map, cut where a property or the walk cuts it. The walk goes outwards from",
             "0 and leaves out what no property reaches; the full traversal leaves out nothing, and must find the same",
-            f"box and the same area around 0 in which the map changes by at most {share:.0%}. CPU seconds of one thread.",
-            "(time) means that the walk was ended: its area is of what was crossed.",
+            f"box and the same area around 0 in which the map changes by at most {share:.0%}.",
+            "CPU seconds of one thread. (time) means that the walk was ended: its area is of what was crossed.",
         ),
         "",
         *table(
@@ -259,8 +259,8 @@ def _paper(results: Row) -> list[str]:
         "",
         *prose(
             "Munakata et al. (arXiv 2207.05902) report how many of their cases ended within two hours in Python. They",
-            "traverse combinations of perturbations, two parameters; these rows are of one, and two stand below. So they",
-            "share the number of neurons and the definitions, not the task: their perturbations and ranges are others.",
+            "traverse combinations of perturbations, two parameters; these rows are of one, and two stand below. So",
+            "they share the number of neurons and the definitions, not the task: perturbations and ranges are others.",
             "Their networks are of MNIST's size, and so are these perceptrons (28 px).",
         ),
         "",

@@ -21,10 +21,8 @@ from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.context.network_state import plain_copy
 
-MOST_SWITCHES = 25_000
-"""Of a network whose polygons are walked: the number of polygons grows with its square."""
-_MOST_POLYGONS = 256
-"""In one pass: values of all of them are held together."""
+_MOST_POLYGONS, _LEAST_POLYGONS, _MOST_VALUES = 256, 8, 6_400_000
+"""In one pass, of a small network and of a large one: values of all of them are held together."""
 _MOST_PATTERNS = 16
 """That are looked at, for one corner."""
 _ZONE = 2
@@ -85,10 +83,10 @@ class Plane:
 
     Attributes:
         lines: numbers of lines that are still free, above 0.
+        n_switches: places where the network may bend.
 
     Raises:
-        InputRefused: if the network calls anything that is not piecewise linear or is too large, or the directions are
-            no two.
+        InputRefused: if the network calls anything that is not piecewise linear, or the directions are no two.
     """
 
     def __init__(
@@ -107,15 +105,10 @@ class Plane:
         self.image, self.labels, self.limits = image.detach().double(), tuple(labels), limits
         self.directions = [one.detach().double() for one in directions]
         _check_two(self.directions)
-        self.lines = itertools.count(1)
+        self.lines, self.n_switches = itertools.count(1), 1
         point = math.ulp(0.0)
         mesh, logits = self._pass(rectangle((0.0, 0.0), (point, point), (0, 0, 0, 0)))
         self.n_switches = sum(layer.count for layer in _layers(mesh))
-        if self.n_switches > MOST_SWITCHES:
-            raise InputRefused(
-                f"the network has {self.n_switches:,} places where it may bend, and two parameters are verified up to "
-                f"{MOST_SWITCHES:,}: their polygons are too many. Verify one parameter at a time."
-            )
         plain, _ = self.gradient((0.0, 0.0))
         if not torch.allclose(logits.value[0], plain, rtol=_AGREE, atol=_AGREE * float(plain.abs().max())):
             raise InputRefused(
@@ -160,7 +153,8 @@ class Plane:
         return [Cell(one, values[i], maps[i], open_.beside(i, maps, hidden)) for i, one in enumerate(mesh.polygons)]
 
     def _pass(self, polygon: Polygon) -> tuple[Mesh, Rows]:
-        mesh = Mesh(polygon, _MOST_POLYGONS, self.lines)
+        limit = max(_LEAST_POLYGONS, min(_MOST_POLYGONS, _MOST_VALUES // self.n_switches))
+        mesh = Mesh(polygon, limit, self.lines)
         with torch.no_grad():
             inputs = torch.stack([self.changed(point) for point in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))])
             logits = self.network(Rows(inputs, mesh.places, mesh, 0))

@@ -35,6 +35,8 @@ PLANE_CLAIM = (
     "is said of other changes, nor of stored pixels that are rounded or clipped. The area around 0 in which a property "
     "holds is a finding: strips that round-off leaves open are not taken off it"
 )
+MOST_SWITCHES = 25_000
+"""Of a network whose box is walked through without an end in time: the polygons grow with their square."""
 _OUTCOMES: dict[End, str] = {
     "range": "satisfied",
     "violation": "violated in a part",
@@ -119,6 +121,12 @@ def verify_plane(
     double = loaded.clean.double()
     directions = [one.direction(double) for one in settings.perturbations]
     plane = Plane(bundle.network, double, directions, [loaded.target], limits=settings.limits)
+    if plane.n_switches > MOST_SWITCHES and settings.time_budget_s is None:
+        raise InputRefused(
+            f"the network has {plane.n_switches:,} places where it may bend, and two parameters at once are walked "
+            f"without an end in time up to {MOST_SWITCHES:,}, as their polygons are many. Give a time budget, after "
+            "which what is proven so far is kept, or verify one parameter."
+        )
     logits, maps = plane.gradient((0.0, 0.0))
     expected = torch.stack([expected_changes(maps, one) for one in settings.perturbations])
     asked = ask(bundle, settings, logits, maps, expected)

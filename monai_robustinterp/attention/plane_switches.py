@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from monai_robustinterp.attention.polygons import Form, Polygon, at, center, padded, split
+from monai_robustinterp.attention.polygons import Form, Polygon, at, padded, split
 from monai_robustinterp.attention.switches import ROUND_OFF, Activation, Pooling, first_winners, touched_windows
 from monai_robustinterp.attention.windows import Windows
 
-_CUT = 2
+_CUT = 2.0**-10
 """Round-offs by which a gap must pass 0 on both sides of a polygon, for a line to cut it."""
-NEAR = 64
+NEAR = 4
 """Round-offs within which a gap is open at a corner (docs/theory/attention.md, T29)."""
 
 
@@ -100,8 +100,9 @@ def activated(value: torch.Tensor, mesh: Cuts, negative_slope: float) -> tuple[A
         for number, (polygon, columns) in enumerate(zip(mesh.polygons, crossed))
     ]
     own = mesh.cut(parts)
-    middles = np.array([[center(polygon)] for polygon in mesh.polygons])
-    on = values_at(forms[own], middles)[:, 0] > 0
+    there = values_at(forms[own], padded(mesh.polygons))
+    # What does not cut a polygon is within the margin on its other side.
+    on = there.max(axis=1) > -there.min(axis=1)
     alive = ((low != 0) | (high != 0))[own][:, touched]
     gaps = PlaneGaps(mesh.places, forms[own][:, :, touched], alive, round_off)
     device = value.device

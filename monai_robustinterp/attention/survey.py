@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from monai_robustinterp.attention.plane import Plane
@@ -114,11 +114,13 @@ def survey(
             )
     found = Survey(low, plane.limits, tuple(properties), {one.name: Scale() for one in properties})
     walk = _Walk(plane, found, everything=everything)
-    for section, shards in walk.sections():
-        found.sections.append(section)
-        found.shards += shards
-        if progress is not None:
-            progress(area(section) / ((1 - low[0]) * (1 - low[1])))
+    while walk.is_open:
+        if crossed := walk.step():
+            section, shards = crossed
+            found.sections.append(section)
+            found.shards += shards
+            if progress is not None:
+                progress(area(section) / ((1 - low[0]) * (1 - low[1])))
         if time_budget_s is not None and time.perf_counter() - start > time_budget_s:
             break
     walk.close()
@@ -143,23 +145,27 @@ class _Walk:
             for bottom, top in itertools.pairwise(sorted({found.low[1], 0.0, 1.0})):
                 self._push(self._rectangle((left, bottom), (right, top)))
 
-    def sections(self) -> Iterator[tuple[Polygon, list[Shard]]]:
-        """Crosses one piece after the other, until none is wanted."""
-        while self._waiting:
-            gauge, _, section = heapq.heappop(self._waiting)
-            if not self._wanted(gauge, section):
-                self._beyond.append(section)
-                continue
-            try:
-                cells = self._plane.cells(section)
-            except TooManyRegions:
-                self._quarter(section)
-                continue
-            shards, doubts = self._judge.judged(cells)
-            self._found.hidden += sum(beside.pattern is None for cell in cells for beside in cell.beside or ())
-            self._note(shards, doubts)
-            self._reach(section, shards)
-            yield section, shards
+    @property
+    def is_open(self) -> bool:
+        """Whether a piece is left that may be wanted."""
+        return bool(self._waiting)
+
+    def step(self) -> tuple[Polygon, list[Shard]] | None:
+        """Crosses the nearest piece, if it is wanted and not too large; else it is put aside, or cut."""
+        gauge, _, section = heapq.heappop(self._waiting)
+        if not self._wanted(gauge, section):
+            self._beyond.append(section)
+            return None
+        try:
+            cells = self._plane.cells(section)
+        except TooManyRegions:
+            self._quarter(section)
+            return None
+        shards, doubts = self._judge.judged(cells)
+        self._found.hidden += sum(beside.pattern is None for cell in cells for beside in cell.beside or ())
+        self._note(shards, doubts)
+        self._reach(section, shards)
+        return section, shards
 
     def close(self) -> None:
         """Says how far each property is proven, and what ends it."""

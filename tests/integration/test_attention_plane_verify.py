@@ -191,7 +191,7 @@ def test_the_commands(result, tmp_path, capsys) -> None:
     assert "give regions.csv too" in capsys.readouterr().err
     two = ("--perturb", "brightness,slope", "--share", "0.1")
     cases = {
-        "verified up to 25,000: their polygons are too many": (*two, "--range", "0.001"),
+        "up to 25,000, as their polygons are many. Give a time budget": (*two, "--range", "0.001"),
         "both perturbations are 'slope'": ("--perturb", "slope,slope", "--range", "0.1", "--share", "0.1"),
         "--range has 3 numbers for 2 perturbations": (*two, "--range", "0.1,0.1,0.1"),
         "the range is 2; for 'slope'": (*two, "--range", "0.1,2"),
