@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 
 Array = npt.NDArray[np.float64]
 _REACHED, _HOLDS, _VIOLATED = "#9ecae8", "#e3edf3", "#f6cdb3"
+_WIDTH = 48  # letters in a line of an axis
 _LINES = 4_000
 """Polygons up to which their edges are drawn."""
 
@@ -60,8 +62,8 @@ def plane_figure(
     for each, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         _draw(each, polygons, panel)
         each.set(xlim=ranges[0], ylim=ranges[1], facecolor="white")
-        each.set_xlabel(axes[0], fontsize=8)
-        each.set_ylabel(axes[1], fontsize=8)
+        each.set_xlabel(textwrap.fill(axes[0], _WIDTH), fontsize=8)
+        each.set_ylabel(textwrap.fill(axes[1], _WIDTH), fontsize=8)
         each.tick_params(labelsize=7)
         each.set_title(panel.title, fontsize=8, wrap=True)
     handles = [
