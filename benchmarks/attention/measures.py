@@ -287,7 +287,7 @@ def _surveyed(found: Survey, index: int) -> dict[str, Any]:
         "whole": found.whole,
         "process_s": found.process_s,
         "scale": found.scales["attention"].scale,
-        "area": area_around(found.shards, index).size / 4,
+        "area": area_around(found.reached, index).size / 4,
     }
 
 

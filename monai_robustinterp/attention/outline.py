@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,39 +37,92 @@ class _Side:
     shard: int
 
 
-def area_around(shards: Sequence[Shard], index: int) -> Area:
-    """The area of a property.
+_Sides = tuple[list[_Side], list[_Side]]
+"""The edges along a line, and those against it: of the shards on its two sides."""
+Meeting = tuple[int, int, tuple[Point, Point]]
+"""Numbers of two shards that touch along a segment of positive length, and the segment."""
+
+
+class Reached:
+    """The shards that one comes to from 0 without leaving those in which a property holds, as they are crossed.
+
+    Attributes:
+        shards: so far.
+        meetings: of them.
+        inside: of each property, numbers of the shards that are reached.
+    """
+
+    def __init__(self, n_properties: int) -> None:
+        self.shards: list[Shard] = []
+        self.meetings: list[Meeting] = []
+        self.inside: list[set[int]] = [set() for _ in range(n_properties)]
+        self._beside: dict[int, list[int]] = defaultdict(list)
+        self._seams: dict[int, _Sides] = defaultdict(lambda: ([], []))
+
+    def add(self, shards: Sequence[Shard]) -> set[int]:
+        """Takes the shards of one more section; returns the numbers of those that are newly reached by a property."""
+        first = len(self.shards)
+        self.shards += shards
+        for one, other, segment in self._met(shards, first):
+            self.meetings.append((one, other, segment))
+            self._beside[one].append(other)
+            self._beside[other].append(one)
+        return {i for index in range(len(self.inside)) for i in self._spread(index, first)}
+
+    def _met(self, shards: Sequence[Shard], first: int) -> Iterator[Meeting]:
+        for line, (along, against) in _sides(shards, first).items():
+            if line > 0:
+                yield from _together(along, against)
+            else:
+                # A seam, which other sections have too.
+                known = self._seams[line]
+                yield from _together(along, known[1])
+                yield from _together(known[0], against)
+                known[0].extend(along)
+                known[1].extend(against)
+
+    def _spread(self, index: int, first: int) -> Iterator[int]:
+        inside = self.inside[index]
+        waiting = [i for i in range(first, len(self.shards)) if self._begins(i, index)]
+        inside.update(waiting)
+        while waiting:
+            one = waiting.pop()
+            yield one
+            for other in self._beside[one]:
+                if other not in inside and self.shards[other].holds[index]:
+                    inside.add(other)
+                    waiting.append(other)
+
+    def _begins(self, i: int, index: int) -> bool:
+        """Whether a new shard is reached from 0, or from shards that are."""
+        shard, inside = self.shards[i], self.inside[index]
+        if not shard.holds[index]:
+            return False
+        return any(other in inside for other in self._beside[i]) or nearest(shard.corners)[0] == 0
+
+
+def area_around(reached: Reached, index: int) -> Area:
+    """The area of a property, as far as shards were crossed.
 
     Args:
-        shards: that were crossed; where they tile nothing the area ends.
+        reached: with all of them.
         index: of the property.
     """
-    meetings = list(_meetings(shards))
-    beside = defaultdict(list)
-    for one, other, _ in meetings:
-        beside[one].append(other)
-        beside[other].append(one)
-    waiting = [i for i, shard in enumerate(shards) if shard.holds[index] and nearest(shard.corners)[0] == 0]
-    found = set(waiting)
-    while waiting:
-        for other in beside[waiting.pop()]:
-            if other not in found and shards[other].holds[index]:
-                found.add(other)
-                waiting.append(other)
-    corners = [corner[:2] for i in found for corner in shards[i].corners]
+    shards, found = reached.shards, reached.inside[index]
+    corners = [corner[:2] for i in sorted(found) for corner in shards[i].corners]
     return Area(
         inside=tuple(i in found for i in range(len(shards))),
-        size=sum(area(shards[i].corners) for i in found),
-        boundary=tuple(segment for one, other, segment in meetings if (one in found) != (other in found)),
+        size=math.fsum(area(shards[i].corners) for i in found),
+        boundary=tuple(segment for one, other, segment in reached.meetings if (one in found) != (other in found)),
         farthest=max(corners, key=lambda one: max(map(abs, one)), default=(0.0, 0.0)),
     )
 
 
-def _meetings(shards: Sequence[Shard]) -> Iterator[tuple[int, int, tuple[Point, Point]]]:
-    """Pairs of shards that touch along a segment of positive length, and the segment."""
-    lines: dict[int, tuple[list[_Side], list[_Side]]] = defaultdict(lambda: ([], []))
+def _sides(shards: Sequence[Shard], first: int) -> dict[int, _Sides]:
+    """Edges of shards by their lines."""
+    lines: dict[int, _Sides] = defaultdict(lambda: ([], []))
     axes: dict[int, int] = {}
-    for i, shard in enumerate(shards):
+    for i, shard in enumerate(shards, first):
         for (a, b, line), (c, d, _) in edges(shard.corners):
             # Along the coordinate in which the line's first edge is longer.
             axis = axes.setdefault(line, 0 if abs(c - a) > abs(d - b) else 1)
@@ -77,12 +131,12 @@ def _meetings(shards: Sequence[Shard]) -> Iterator[tuple[int, int, tuple[Point, 
                 lines[line][0].append(_Side(one, other, i))
             elif other[0] < one[0]:
                 lines[line][1].append(_Side(other, one, i))
-    for sides in lines.values():
-        yield from _together(*(sorted(side, key=lambda one: one.start[0]) for side in sides))
+    return lines
 
 
-def _together(one: Sequence[_Side], other: Sequence[_Side]) -> Iterator[tuple[int, int, tuple[Point, Point]]]:
-    """Overlaps of the edges on both sides of a line, each side in order."""
+def _together(along: Sequence[_Side], against: Sequence[_Side]) -> Iterator[Meeting]:
+    """Overlaps of the edges on both sides of a line."""
+    one, other = (sorted(side, key=lambda edge: edge.start[0]) for side in (along, against))
     i = j = 0
     while i < len(one) and j < len(other):
         start = max(one[i].start, other[j].start)

@@ -138,7 +138,7 @@ def verify_plane(
         time_budget_s=settings.time_budget_s,
         progress=progress,
     )
-    areas = tuple(area_around(found.shards, index) for index in range(len(asked.properties)))
+    areas = tuple(area_around(found.reached, index) for index in range(len(asked.properties)))
     return PlaneVerified(loaded=loaded, settings=settings, asked=asked, plane=plane, found=found, areas=areas)
 
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from monai_robustinterp.attention.outline import Reached
 from monai_robustinterp.attention.plane import Plane
-from monai_robustinterp.attention.polygons import Point, Polygon, area, center, nearest, rectangle
+from monai_robustinterp.attention.polygons import Point, Polygon, area, center, edges, nearest, rectangle
 from monai_robustinterp.attention.properties import Property
 from monai_robustinterp.attention.shards import Doubt, Judge, Shard
 from monai_robustinterp.attention.tape import TooManyRegions
@@ -53,7 +54,7 @@ class Survey:
         limits: upper ends of both ranges.
         properties: that were checked.
         scales: of each property.
-        shards: parts of the polygons that were crossed.
+        reached: parts of the polygons that were crossed, and which of them are reached from 0.
         sections: upright rectangles that were crossed, in shares: the shards tile each of them.
         whole: whether everything was crossed that the areas of the properties need.
         hidden: patterns that were checked since round-off could hide them at a corner.
@@ -65,12 +66,17 @@ class Survey:
     limits: Point
     properties: tuple[Property, ...]
     scales: dict[str, Scale]
-    shards: list[Shard] = field(default_factory=list)
+    reached: Reached
     sections: list[Polygon] = field(default_factory=list)
     whole: bool = True
     hidden: int = 0
     elapsed_s: float = 0.0
     process_s: float = 0.0
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Parts of the polygons that were crossed."""
+        return self.reached.shards
 
     @property
     def crossed(self) -> float:
@@ -112,13 +118,13 @@ def survey(
                 f"{one.name!r} does not hold of the clean image beyond round-off, so that nothing can be verified: "
                 f"its value is {one.value(logits.cpu(), maps, (0.0, 0.0)):g}, and the threshold {one.threshold:g}."
             )
-    found = Survey(low, plane.limits, tuple(properties), {one.name: Scale() for one in properties})
+    scales = {one.name: Scale() for one in properties}
+    found = Survey(low, plane.limits, tuple(properties), scales, Reached(len(properties)))
     walk = _Walk(plane, found, everything=everything)
     while walk.is_open:
-        if crossed := walk.step():
-            section, shards = crossed
+        section = walk.step()
+        if section is not None:
             found.sections.append(section)
-            found.shards += shards
             if progress is not None:
                 progress(area(section) / ((1 - low[0]) * (1 - low[1])))
         if time_budget_s is not None and time.perf_counter() - start > time_budget_s:
@@ -150,7 +156,7 @@ class _Walk:
         """Whether a piece is left that may be wanted."""
         return bool(self._waiting)
 
-    def step(self) -> tuple[Polygon, list[Shard]] | None:
+    def step(self) -> Polygon | None:
         """Crosses the nearest piece, if it is wanted and not too large; else it is put aside, or cut."""
         gauge, _, section = heapq.heappop(self._waiting)
         if not self._wanted(gauge, section):
@@ -164,8 +170,8 @@ class _Walk:
         shards, doubts = self._judge.judged(cells)
         self._found.hidden += sum(beside.pattern is None for cell in cells for beside in cell.beside or ())
         self._note(shards, doubts)
-        self._reach(section, shards)
-        return section, shards
+        self._reach(self._found.reached.add(shards))
+        return section
 
     def close(self) -> None:
         """Says how far each property is proven, and what ends it."""
@@ -208,16 +214,13 @@ class _Walk:
             zones = [nearest(doubt.zone)[0] for doubt in doubts if doubt.index == index]
             self._ends[index] = min([obstacle, gauge, *zones]), gauge, shard
 
-    def _reach(self, section: Polygon, shards: Sequence[Shard]) -> None:
-        """Goes on to the pieces that touch a shard in which a property holds."""
-        (left, bottom, _), _, (right, top, _), _ = section
+    def _reach(self, numbers: set[int]) -> None:
+        """Goes on to the pieces at whose edge there are shards that were newly reached."""
         new = []
-        for shard in shards:
-            x, y = [corner[0] for corner in shard.corners], [corner[1] for corner in shard.corners]
-            box = min(x), min(y), max(x), max(y)
-            at_edge = box[0] <= left or box[1] <= bottom or box[2] >= right or box[3] >= top
-            if at_edge and any(shard.holds):
-                new.append(box)
+        for number in numbers:
+            for (a, b, line), (c, d, _) in edges(self._found.shards[number].corners):
+                if line < 0:
+                    new.append((min(a, c), min(b, d), max(a, c), max(b, d)))
         self._edges += new
         reached = [one for one in self._beyond if _touches(one, new)]
         self._beyond = [one for one in self._beyond if one not in reached]

@@ -45,7 +45,7 @@ def witness_figure(
     return changed_figure(
         [
             ChangedImage(
-                f"{shown(strength)}\n{'; '.join(some)}",
+                "\n".join([shown(strength), *some]),
                 changed(strength)[0].cpu().numpy(),
                 _strongest(cells, maps(strength)),
             )
