@@ -34,7 +34,8 @@ class Mesh(Tape):
 
     def __init__(self, polygon: Polygon, limit: int, lines: Iterator[int]) -> None:
         super().__init__()
-        self.polygons, self.places, self.lines, self._limit = [polygon], 0, lines, limit
+        self.polygons, self.places = [polygon], 0
+        self._lines, self._room = lines, limit - 1
         self._parents: list[np.ndarray] = []
 
     @property
@@ -42,15 +43,20 @@ class Mesh(Tape):
         """See :class:`~monai_robustinterp.attention.tape.Tape`."""
         return 3 * len(self.polygons)
 
-    def cut(self, parts: Sequence[Sequence[Polygon]]) -> np.ndarray:
-        """Puts parts in the place of each polygon; returns the polygon that each came of.
+    def line(self) -> int:
+        """The number of a new line, which makes two polygons of one.
 
         Raises:
-            TooManyRegions: if they are more than the limit.
+            TooManyRegions: if they are more than the limit then.
         """
-        self.polygons = [one for some in parts for one in some]
-        if len(self.polygons) > self._limit:
+        self._room -= 1
+        if self._room < 0:
             raise TooManyRegions
+        return next(self._lines)
+
+    def cut(self, parts: Sequence[Sequence[Polygon]]) -> np.ndarray:
+        """Puts parts in the place of each polygon; returns the polygon that each came of."""
+        self.polygons = [one for some in parts for one in some]
         self._parents.append(np.repeat(np.arange(len(parts)), [len(some) for some in parts]))
         self.places += 1
         return self._parents[-1]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,12 +41,12 @@ class Beside:
     Attributes:
         pattern: number of the polygon of the same pass that has it; None if none does.
         maps: of the pattern, [labels, 1, H, W].
-        zone: the part, which may have no area.
+        zone: gives the part, which may have no corners.
     """
 
     pattern: int | None
     maps: torch.Tensor
-    zone: Polygon
+    zone: Callable[[], Polygon]
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class _Open:
         if patterns is None:
             return None
         return tuple(
-            Beside(polygon, maps[number] if polygon is not None else hidden[number], self._zone(i, pattern))
+            Beside(polygon, maps[number] if polygon is not None else hidden[number], partial(self._zone, i, pattern))
             for pattern, (polygon, number) in patterns.items()
         )
 

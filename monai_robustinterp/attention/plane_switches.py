@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from monai_robustinterp.attention.polygons import Form, Polygon, at, padded, split
+from monai_robustinterp.attention.polygons import Form, Polygon, padded, split
 from monai_robustinterp.attention.switches import ROUND_OFF, Activation, Pooling, first_winners, touched_windows
 from monai_robustinterp.attention.windows import Windows
 
@@ -25,12 +25,13 @@ class Cuts(Protocol):
     Attributes:
         polygons: before it.
         places: number of the layers before it.
-        lines: numbers of lines that are still free.
     """
 
     polygons: list[Polygon]
     places: int
-    lines: Iterator[int]
+
+    def line(self) -> int:
+        """The number of a new line, which makes two polygons of one."""
 
     def cut(self, parts: Sequence[Sequence[Polygon]]) -> np.ndarray:
         """Puts parts in the place of each polygon; returns the polygon that each came of."""
@@ -96,7 +97,7 @@ def activated(value: torch.Tensor, mesh: Cuts, negative_slope: float) -> tuple[A
     # Exactly 0 everywhere is no round-off: dead units, whose inputs are all 0.
     touched = np.flatnonzero((least <= NEAR * round_off) & (most >= -NEAR * round_off) & ((least != 0) | (most != 0)))
     parts = [
-        _cut_by(polygon, forms[number][:, columns].T.tolist(), _CUT * round_off, mesh.lines)
+        _cut_by(polygon, forms[number][:, columns], _CUT * round_off, mesh)
         for number, (polygon, columns) in enumerate(zip(mesh.polygons, crossed))
     ]
     own = mesh.cut(parts)
@@ -118,17 +119,32 @@ def activated(value: torch.Tensor, mesh: Cuts, negative_slope: float) -> tuple[A
     return layer, (rows * factor).flatten(0, 1)
 
 
-def _cut_by(polygon: Polygon, forms: Sequence[Form], margin: float, lines: Iterator[int]) -> list[Polygon]:
-    """The parts of a polygon between lines; a line that no part reaches by the margin on both sides does not cut it."""
-    parts = [polygon]
-    for form in forms:
-        found: list[Polygon] = []
-        line = next(lines)
-        for part in parts:
-            values = [at(form, corner) for corner in part]
-            found += split(part, form, line) if min(values) < -margin and max(values) > margin else [part]
-        parts = found
-    return parts
+def _cut_by(polygon: Polygon, forms: np.ndarray, margin: float, mesh: Cuts) -> list[Polygon]:
+    """The parts of a polygon between lines; a line that no part reaches by the margin on both sides does not cut it.
+
+    Args:
+        polygon: to cut.
+        forms: of the lines, [3, lines].
+        margin: see above.
+        mesh: that has room for the parts.
+    """
+    found, waiting = [], [(polygon, forms)]
+    while waiting:
+        part, left = waiting.pop()
+        corners = np.array(part)[:, :2]
+        there = left[0] + corners[:, :1] * left[1] + corners[:, 1:] * left[2]
+        left = left[:, (there.min(axis=0) < -margin) & (there.max(axis=0) > margin)]
+        if left.shape[1]:
+            below, above = split(part, _form(left[:, 0]), mesh.line())
+            waiting += [(above, left[:, 1:]), (below, left[:, 1:])]
+        else:
+            found.append(part)
+    return found
+
+
+def _form(values: np.ndarray) -> Form:
+    a, b, c = values.tolist()
+    return a, b, c
 
 
 def pooled(
@@ -147,9 +163,7 @@ def pooled(
     shape = (entries, value.shape[1], *(windows.count(axis) for axis in (0, 1)))
     possible = torch.from_numpy(np.ascontiguousarray(may.T)).reshape(shape)
     touched = touched_windows(possible).numpy()
-    parts = [
-        _won(polygon, forms[i][:, touched], _CUT * round_off, mesh.lines) for i, polygon in enumerate(mesh.polygons)
-    ]
+    parts = [_won(polygon, forms[i][:, touched], _CUT * round_off, mesh) for i, polygon in enumerate(mesh.polygons)]
     own = mesh.cut([[polygon for polygon, _ in some] for some in parts])
     states = np.array([state for some in parts for _, state in some], dtype=np.int64).reshape(len(own), len(touched))
     # A window of zeros without a gradient has a value all the same.
@@ -177,14 +191,14 @@ def _entries(value: torch.Tensor, polygons: Sequence[Polygon], windows: Windows)
     return forms, inside
 
 
-def _won(polygon: Polygon, forms: np.ndarray, margin: float, lines: Iterator[int]) -> list[tuple[Polygon, np.ndarray]]:
+def _won(polygon: Polygon, forms: np.ndarray, margin: float, mesh: Cuts) -> list[tuple[Polygon, np.ndarray]]:
     """The parts of a polygon in each of which the same entries win, and the entries.
 
     Args:
         polygon: to cut.
         forms: of the windows' entries, [3, windows, entries].
         margin: by which a winner may lie behind.
-        lines: numbers of lines that are still free.
+        mesh: that has room for the parts.
     """
     found, waiting = [], [polygon]
     while waiting:
@@ -201,7 +215,7 @@ def _won(polygon: Polygon, forms: np.ndarray, margin: float, lines: Iterator[int
             found.append((part, lag.argmin(axis=1)))
         else:
             # The last one first: the order of the parts is that of the cuts.
-            waiting += reversed(split(part, form, next(lines)))
+            waiting += reversed(split(part, form, mesh.line()))
     return found
 
 
@@ -220,8 +234,7 @@ def _overtaking(there: np.ndarray, forms: np.ndarray, margin: float) -> Form | N
     best = max(pairs, key=lambda pair: sure[pair], default=None)
     if best is None or sure[best] <= margin:
         return None
-    a, b, c = (forms[:, best[0]] - forms[:, best[1]]).tolist()
-    return a, b, c
+    return _form(forms[:, best[0]] - forms[:, best[1]])
 
 
 def _leads(

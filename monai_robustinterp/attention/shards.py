@@ -65,11 +65,9 @@ class Judge:
             shards += own
             held = [any(shard.holds[index] for shard in own) for index in range(len(self._properties))]
             for beside in cell.beside or ():
-                doubts += [
-                    Doubt(index, beside.zone)
-                    for index, some in enumerate(held)
-                    if some and len(beside.zone) > 2 and not self._also(index, cell, beside, known)
-                ]
+                for index, some in enumerate(held):
+                    if some and not self._also(index, cell, beside, known) and (zone := beside.zone()):
+                        doubts.append(Doubt(index, zone))
         return shards, doubts
 
     def _agree(self, cells: Sequence[Cell]) -> list[bool]:
@@ -125,7 +123,7 @@ class Judge:
             # Logits are continuous: those of the hidden pattern differ by round-off.
             return True
         if not one.is_fixed:
-            return all(self._holds(one, cell.logits, beside.maps, corner[:2]) for corner in beside.zone)
+            return all(self._holds(one, cell.logits, beside.maps, corner[:2]) for corner in beside.zone())
         if beside.pattern is None:
             return self._holds(one, cell.logits, beside.maps, center(cell.corners))
         key = index, beside.pattern
