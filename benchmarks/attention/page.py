@@ -42,14 +42,14 @@ def sections(results: Row) -> list[list[str]]:
         _proven(results, rows),
         _time(rows),
         _paper(results),
-        _planes(results["planes"]["found"], results["share"][0]),
+        _planes(_plane_rows(results), results["share"]),
         _factors(results["factors"]["found"]),
         [
             "## What is not here",
             "",
             *prose(
-                "Two parameters at once are verified for small networks alone: the polygons of the shipped classifier",
-                "are too many. Float32 inference and stored pixels differ from the network in float64 that is walked",
+                "Two parameters of the shipped classifier beyond a tiny box: the number of polygons grows with the product",
+                "of both ranges. Float32 inference and stored pixels differ from the network in float64 that is walked",
                 "([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
             ),
         ],
@@ -73,8 +73,9 @@ def _goals(results: Row, rows: Sequence[tuple[str, Row]]) -> list[Goal]:
     witnesses = [end for one in properties for end in one["ends"] if end["end"] == "violation"]
     shipped = results["shipped"]["found"]
     each = _each_ms(shipped)
-    boxes = [box["samples"] for one in results["planes"]["found"] for box in one["properties"]]
-    both = [one for one in results["planes"]["found"] if one["alone"]["whole"] and one["full"]["whole"]]
+    planes = [one for _, one in _plane_rows(results)]
+    boxes = [box["samples"] for one in planes for box in one["properties"]]
+    both = [one for one in planes if one["alone"]["whole"] and one["full"]["whole"]]
     agreeing = [
         math.isclose(one["alone"][key], one["full"][key], rel_tol=1e-6, abs_tol=1e-9)
         for one in both
@@ -90,7 +91,7 @@ def _goals(results: Row, rows: Sequence[tuple[str, Row]]) -> list[Goal]:
         Goal(
             "the walk to the outermost boundary finds the box and the area of the full traversal",
             bool(agreeing) and all(agreeing),
-            f"{len(both)} of {len(results['planes']['found'])} networks were crossed whole in both ways.",
+            f"{len(both)} of {len(planes)} networks were crossed whole in both ways.",
         ),
         Goal(
             "no point within a proven interval violates its property",
@@ -162,28 +163,41 @@ def _end(end: Row) -> str:
     return f"violation, witness {end['outside']:.1e} farther" if end["end"] == "violation" else str(end["end"])
 
 
-def _planes(found: Sequence[Row], share: float) -> list[str]:
+def _plane_rows(results: Row) -> list[tuple[str, Row]]:
+    """Name and figures of each network of two parameters."""
+    small = [
+        (f"{one['width'] * one['depth']:,} ReLUs, {one['depth']} layers", one) for one in results["planes"]["found"]
+    ]
+    return [*small, ("shipped opacity classifier", results["shipped_plane"]["found"])]
+
+
+def _planes(found: Sequence[tuple[str, Row]], share: Sequence[float]) -> list[str]:
     walked, boxes = [], []
-    for one in found:
-        name = f"{one['width'] * one['depth']:,} ReLUs, {one['depth']} layers"
-        for key, words in (("alone", "the map alone, to its boundary"), ("full", "all three, everything")):
-            walk = one[key]
+    for name, one in found:
+        for key, limit, words in (
+            ("wide", 1.0, "the map alone, to its boundary"),
+            ("alone", one["limit"], "the map alone, to its boundary"),
+            ("full", one["limit"], "all three, everything"),
+        ):
+            walk = one.get(key)
+            if walk is None or (key == "wide" and one["limit"] == 1):
+                continue
             walked.append(
                 [
                     name,
-                    f"+-{one['limit']:g}",
+                    f"+-{limit:g}",
                     words,
                     f"{walk['polygons']:,}" + ("" if walk["whole"] else " (time)"),
                     f"{100 * walk['crossed']:.1f} %",
                     f"{walk['process_s']:.1f}",
                     f"{1e3 * walk['process_s'] / walk['polygons']:.2f}",
-                    f"{round_down(one['limit'] * walk['scale'], 6)}",
+                    f"{limit * walk['scale']:.3g}",
                     f"{100 * walk['area']:.2f} %",
                 ]
             )
         for box in one["properties"]:
             end = f"violation, witness {box['outside']:.1e} farther" if box["outside"] is not None else box["end"]
-            reach = f"+-{round_down(one['limit'] * box['scale'], 6)}"
+            reach = f"+-{one['limit'] * box['scale']:.3g}"
             boxes.append([name, _WORDS[box["name"]], reach, end, f"{box['samples'][0]:,}", str(box["samples"][1])])
     return [
         "## Two parameters at once",
@@ -192,7 +206,7 @@ def _planes(found: Sequence[Row], share: float) -> list[str]:
             "Brightness and contrast of one image, both within the same limit, added to the image. A polygon is a part",
             "of the plane with one gradient map, cut where a property or the walk cuts it. The walk goes outwards from",
             "0 and leaves out what no property reaches; the full traversal leaves out nothing, and must find the same",
-            f"box and the same area around 0 in which the map changes by at most {share:.0%}.",
+            f"box and the same area around 0 in which the map changes by at most {share[0]:.0%} (shipped: {share[1]:.0%}).",
             "CPU seconds of one thread. (time) means that the walk was ended: its area is of what was crossed.",
         ),
         "",
