@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_robustinterp.certificates.units import round_down, round_up_to
+from monai_robustinterp.certificates.units import readable, round_down, round_up_to
 from monai_robustinterp.study.machine import surroundings_text
 from monai_robustinterp.study.tables import Goal, prose, table
 
@@ -48,8 +48,8 @@ def sections(results: Row) -> list[list[str]]:
             "## What is not here",
             "",
             *prose(
-                "Two parameters of the shipped classifier beyond a tiny box: the number of polygons grows with the product",
-                "of both ranges. Float32 inference and stored pixels differ from the network in float64 that is walked",
+                "Two parameters of the shipped classifier beyond a tiny box: the number of polygons grows with the",
+                "product of both ranges. Float32 inference and stored pixels differ from the network in float64 that is walked",
                 "([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
             ),
         ],
@@ -191,13 +191,13 @@ def _planes(found: Sequence[tuple[str, Row]], share: Sequence[float]) -> list[st
                     f"{100 * walk['crossed']:.1f} %",
                     f"{walk['process_s']:.1f}",
                     f"{1e3 * walk['process_s'] / walk['polygons']:.2f}",
-                    f"{limit * walk['scale']:.3g}",
+                    readable(limit * walk["scale"]),
                     f"{100 * walk['area']:.2f} %",
                 ]
             )
         for box in one["properties"]:
             end = f"violation, witness {box['outside']:.1e} farther" if box["outside"] is not None else box["end"]
-            reach = f"+-{one['limit'] * box['scale']:.3g}"
+            reach = f"+-{readable(one['limit'] * box['scale'])}"
             boxes.append([name, _WORDS[box["name"]], reach, end, f"{box['samples'][0]:,}", str(box["samples"][1])])
     return [
         "## Two parameters at once",
@@ -206,8 +206,8 @@ def _planes(found: Sequence[tuple[str, Row]], share: Sequence[float]) -> list[st
             "Brightness and contrast of one image, both within the same limit, added to the image. A polygon is a part",
             "of the plane with one gradient map, cut where a property or the walk cuts it. The walk goes outwards from",
             "0 and leaves out what no property reaches; the full traversal leaves out nothing, and must find the same",
-            f"box and the same area around 0 in which the map changes by at most {share[0]:.0%} (shipped: {share[1]:.0%}).",
-            "CPU seconds of one thread. (time) means that the walk was ended: its area is of what was crossed.",
+            f"box and the same area around 0 in which the map changes by at most {share[0]:.0%} (shipped:",
+            f"{share[1]:.0%}). CPU seconds of one thread. (time) means that the walk was ended: its area is of what was crossed.",
         ),
         "",
         *table(
