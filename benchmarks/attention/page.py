@@ -49,8 +49,8 @@ def sections(results: Row) -> list[list[str]]:
             "",
             *prose(
                 "Two parameters of the shipped classifier beyond a tiny box: the number of polygons grows with the",
-                "product of both ranges. Float32 inference and stored pixels differ from the network in float64 that is walked",
-                "([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
+                "product of both ranges. Float32 inference and stored pixels differ from the network in float64 that is",
+                "walked ([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
             ),
         ],
     ]
@@ -207,7 +207,8 @@ def _planes(found: Sequence[tuple[str, Row]], share: Sequence[float]) -> list[st
             "of the plane with one gradient map, cut where a property or the walk cuts it. The walk goes outwards from",
             "0 and leaves out what no property reaches; the full traversal leaves out nothing, and must find the same",
             f"box and the same area around 0 in which the map changes by at most {share[0]:.0%} (shipped:",
-            f"{share[1]:.0%}). CPU seconds of one thread. (time) means that the walk was ended: its area is of what was crossed.",
+            f"{share[1]:.0%}). CPU seconds of one thread. (time) means that the walk was ended: its area is of what",
+            "was crossed.",
         ),
         "",
         *table(
