@@ -49,8 +49,8 @@ def sections(results: Row) -> list[list[str]]:
             "",
             *prose(
                 "Two parameters of the shipped classifier beyond a tiny box: the number of polygons grows with the",
-                "product of both ranges. Float32 inference and stored pixels differ from the network in float64 that is",
-                "walked ([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
+                "product of both ranges. Float32 inference and stored pixels differ from the network in float64 that",
+                "is walked ([what is not claimed](../theory/attention.md#what-is-not-claimed)).",
             ),
         ],
     ]
