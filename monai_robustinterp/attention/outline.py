@@ -59,15 +59,15 @@ class Reached:
         self._beside: dict[int, list[int]] = defaultdict(list)
         self._seams: dict[int, _Sides] = defaultdict(lambda: ([], []))
 
-    def add(self, shards: Sequence[Shard]) -> set[int]:
-        """Takes the shards of one more section; returns the numbers of those that are newly reached by a property."""
+    def add(self, shards: Sequence[Shard]) -> list[set[int]]:
+        """Takes the shards of one more section; returns for each property the numbers of what it newly reaches."""
         first = len(self.shards)
         self.shards += shards
         for one, other, segment in self._met(shards, first):
             self.meetings.append((one, other, segment))
             self._beside[one].append(other)
             self._beside[other].append(one)
-        return {i for index in range(len(self.inside)) for i in self._spread(index, first)}
+        return [set(self._spread(index, first)) for index in range(len(self.inside))]
 
     def _met(self, shards: Sequence[Shard], first: int) -> Iterator[Meeting]:
         for line, (along, against) in _sides(shards, first).items():
