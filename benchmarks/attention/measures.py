@@ -255,11 +255,16 @@ def planes(network: nn.Module, side: int, *, seed: int, limit: float, samples: i
     right = trained(network, side, seed)
     image = shapes(1, side, torch.Generator().manual_seed(seed + 1))[0][0]
     top_k = math.ceil(TOP_SHARE * (side // CELL) ** 2)
-    wide, (_, attention, _) = _plane(network, image, limit=1.0, cell_size=CELL, top_k=top_k, share=SHARE)
+    wide, (decision, attention, _) = _plane(network, image, limit=1.0, cell_size=CELL, top_k=top_k, share=SHARE)
     found = plane_of(
         network, image, limit=limit, cell_size=CELL, top_k=top_k, share=SHARE, samples=samples, seconds=seconds
     )
-    return found | {"right": right, "wide": _surveyed(survey(wide, [attention], time_budget_s=seconds), 0)}
+    boundary = survey(wide, [decision], order="boundary", inside=False, time_budget_s=seconds)
+    return found | {
+        "right": right,
+        "wide": _surveyed(survey(wide, [attention], time_budget_s=seconds), 0),
+        "decision": _surveyed(boundary, 0) | {"whole": boundary.boundary_after is not None},
+    }
 
 
 def shipped_plane(source: Path, *, limit: float, samples: int, seconds: float) -> dict[str, Any]:
@@ -331,7 +336,7 @@ def _surveyed(found: Survey, index: int) -> dict[str, Any]:
         "crossed": found.crossed,
         "whole": found.whole,
         "process_s": found.process_s,
-        "scale": found.scales["attention"].scale,
+        "scale": found.scales[found.properties[index].name].scale,
         "area": area_around(found.reached, index).size / 4,
     }
 

@@ -19,6 +19,7 @@ from monai_robustinterp.attention.asked import (
     load,
     settings_record,
 )
+from monai_robustinterp.attention.frontier import Order
 from monai_robustinterp.attention.outline import Area, area_around
 from monai_robustinterp.attention.perturbations import Perturbation
 from monai_robustinterp.attention.plane import Plane
@@ -53,6 +54,7 @@ class PlaneSettings(Change):
         perturbations: of one parameter each, which are added to the image.
         limits: both ranges: of -limit to limit, or from 0 where a parameter has no meaning below it.
         time_budget_s: seconds; None walks to the end.
+        order: whether the proven box comes first, or the outermost boundary.
 
     Raises:
         InputRefused: if a range has no meaning, or not exactly one of delta and share is given.
@@ -61,6 +63,7 @@ class PlaneSettings(Change):
     perturbations: tuple[Perturbation, Perturbation]
     limits: tuple[float, float]
     time_budget_s: float | None = None
+    order: Order = "nearest"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +138,7 @@ def verify_plane(
         plane,
         asked.properties,
         low=(low[0], low[1]),
+        order=settings.order,
         time_budget_s=settings.time_budget_s,
         progress=progress,
     )
@@ -169,12 +173,14 @@ def plane_record(verified: PlaneVerified, *, regions_sha256: str) -> dict[str, A
         "settings": {
             "perturbations": [one.settings for one in settings.perturbations],
             "ranges": [list(one) for one in settings.ranges],
+            "order": settings.order,
             **settings_record(verified.loaded, verified.asked, settings.time_budget_s),
         },
         **image_record(verified.loaded, verified.asked),
         "n_switches": verified.plane.n_switches,
         "polygons_crossed": len(found.shards),
         "share_crossed": found.crossed,
+        "boundary_followed_after": found.boundary_after,
         "crossed_to_the_boundary": found.whole,
         "regions_sha256": regions_sha256,
         "hidden_patterns_checked": found.hidden,

@@ -90,6 +90,7 @@ def survey(
     *,
     low: Point = (-1.0, -1.0),
     order: Order = "nearest",
+    inside: bool = True,
     everything: bool = False,
     time_budget_s: float | None = None,
     progress: Callable[[float], object] | None = None,
@@ -106,6 +107,7 @@ def survey(
         low: lower ends of both ranges, in shares of the plane's limits: -1, or 0 where a parameter has no negative one.
         order: whether what is nearest to 0 comes first, or what the outermost boundary of an area passes through, as in
             the paper: then the boundary is known early and the box late. Without an end in time both find the same.
+        inside: whether to go on when the outermost boundary has been followed; else nothing is proven inside of it.
         everything: whether also to cross what no property reaches.
         time_budget_s: seconds after which the walk ends; what is proven so far is kept.
         progress: called with the share of the box that was just covered.
@@ -128,6 +130,8 @@ def survey(
         if progress is not None:
             progress(sum(map(area, found.sections[crossed:])) / ((1 - low[0]) * (1 - low[1])))
         crossed = len(found.sections)
+        if not inside and found.boundary_after is not None:
+            break
         if time_budget_s is not None and time.perf_counter() - start > time_budget_s:
             break
     walk.close()

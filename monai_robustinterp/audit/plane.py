@@ -21,7 +21,7 @@ from monai_robustinterp.audit.attention import (
     threshold_leaf,
     thresholds_of,
 )
-from monai_robustinterp.audit.expect import HashOnly, Judged, Same, as_number, near, walk
+from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near, walk
 from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.real import MP
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes
@@ -167,11 +167,13 @@ def _expected(record: Mapping[str, Any], rows: Sequence[PolygonRow], table_sha25
         "settings": {
             "perturbations": [perturbation_leaves(one) for one in settings["perturbations"]],
             "ranges": [[HashOnly(float), HashOnly(float)] for _ in settings["ranges"]],
+            "order": HashOnly(str, form="nearest|boundary"),
             **settings_leaves(settings, record["map_norm"]),
         },
         **image_leaves(record),
         "polygons_crossed": Same(len(rows)),
         "share_crossed": near(MP.mpf(crossed) / box),
+        "boundary_followed_after": _followed(record, len(rows)),
         "crossed_to_the_boundary": HashOnly(bool, _whole(record)),
         "regions_sha256": Same(table_sha256),
         "hidden_patterns_checked": HashOnly(int),
@@ -188,6 +190,14 @@ def _lower(settings: Mapping[str, Any]) -> Point:
     if not (0 < b <= 1 and 0 < d <= 1 and a in (-b, 0) and c in (-d, 0)):
         raise AuditError("a range is not one of a limit to both sides, or from 0: the record is damaged.")
     return a / b, c / d
+
+
+def _followed(record: Mapping[str, Any], number: int) -> Leaf:
+    """Polygons behind which the outermost boundaries were followed: of those that were crossed, or never."""
+    found = record["boundary_followed_after"]
+    if found is None:
+        return Same(None) if not record["crossed_to_the_boundary"] else Judged("all was crossed, and no boundary")
+    return HashOnly(int, "" if 0 < found <= number else "more polygons than were crossed")
 
 
 def _whole(record: Mapping[str, Any]) -> str:

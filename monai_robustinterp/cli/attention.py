@@ -60,6 +60,7 @@ _EXACT_ONLY = {
     "share": "--share",
     "time_budget": "--time-budget",
     "workers": "--workers",
+    "boundary_first": "--boundary-first",
 }
 _RANGES_ONLY = {
     "interpreter": "--interpreter",
@@ -107,6 +108,12 @@ def _add_exact(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--share", type=float, metavar="S", help="the same as a share of the norm of the clean map")
     exact.add_argument(
         "--time-budget", type=positive(float), metavar="SECONDS", help="end then; what is proven so far is kept"
+    )
+    exact.add_argument(
+        "--boundary-first",
+        action="store_true",
+        default=None,
+        help="of two perturbations: follow the outermost boundary of where all stays first, and prove its inside later",
     )
     exact.add_argument(
         "--workers",
@@ -176,6 +183,8 @@ def _exact(arguments: argparse.Namespace) -> str:
             f"--range has {len(limits)} numbers for {len(perturbations)} perturbations: give one for each, or one."
         )
     if len(perturbations) == 1:
+        if arguments.boundary_first:
+            raise InputRefused("--boundary-first goes with two perturbations only: one parameter has two ends.")
         return _run_exact(arguments, perturbations[0], limits[0])
     if arguments.workers not in (None, 1):
         raise InputRefused("two perturbations are walked in one process: leave --workers out.")
@@ -221,6 +230,7 @@ def _run_plane(
         share=arguments.share,
         beta=arguments.beta,
         time_budget_s=arguments.time_budget,
+        order="boundary" if arguments.boundary_first else "nearest",
     )
     bundle, target = _bundle_and_folder(arguments, "plane")
     with (
@@ -308,6 +318,8 @@ def plane_table(verified: PlaneVerified) -> str:
         f"{one.name} ({one.unit}) in [{low:g}, {high:g}]" for one, (low, high) in zip(changes, verified.settings.ranges)
     ]
     part = "" if found.whole else "; the time ended it"
+    if found.boundary_after is not None:
+        part += f"; outermost boundaries followed after {found.boundary_after} polygons"
     lines = [
         f"{' and '.join(words)}: {len(found.shards)} polygons crossed in {found.elapsed_s:.0f} s, "
         f"{100 * found.crossed:.1f} % of the box{part}"

@@ -109,6 +109,9 @@ def test_every_changed_claim_is_caught(result) -> None:
         "unit": lambda one: one["settings"]["perturbations"][0].update(unit="gray levels"),
         "range": lambda one: one["settings"].update(ranges=[[-0.4, 0.4], [-0.2, 0.2]]),
         "crossed": lambda one: one.update(share_crossed=1.0 if one["share_crossed"] < 0.99 else 0.5),
+        "boundary": lambda one: one.update(boundary_followed_after=10**6),
+        "no boundary": lambda one: one.update(boundary_followed_after=None),
+        "order": lambda one: one["settings"].update(order="random"),
         "claim": lambda one: one.update(claim="of everything"),
         "entry": lambda one: one.update(more=1),
     }
@@ -200,6 +203,9 @@ def test_the_commands(result, tmp_path, capsys) -> None:
         "both perturbations are 'slope'": ("--perturb", "slope,slope", "--range", "0.1", "--share", "0.1"),
         "--range has 3 numbers for 2 perturbations": (*two, "--range", "0.1,0.1,0.1"),
         "the range is 2; for 'slope'": (*two, "--range", "0.1,2"),
+        "--boundary-first goes with two perturbations only": (
+            *("--perturb", "slope", "--range", "0.1", "--share", "0.1", "--boundary-first"),
+        ),
         "leave --workers out": (*two, "--range", "0.1", "--workers", "2"),
         "was given 3": ("--perturb", "brightness,slope,contrast", "--range", "0.1", "--share", "0.1"),
     }

@@ -225,6 +225,27 @@ def test_areas_are_those_of_the_full_traversal_and_of_samples(verified) -> None:
     assert not offenders, offenders
 
 
+def test_the_outermost_boundary_can_come_first(monkeypatch) -> None:
+    """It needs fewer polygons than its inside, is the same, and so is the box in the end."""
+    monkeypatch.setattr(plane_module, "_MOST_POLYGONS", 24)
+    plane = plane_of(mlp())
+    decision = asked(plane, 1.0)[:1]
+    nearest_first, boundary_first, alone = (
+        survey(plane, decision, order=order, inside=inside)
+        for order, inside in (("nearest", True), ("boundary", True), ("boundary", False))
+    )
+    assert boundary_first.scales == nearest_first.scales and boundary_first.whole and not alone.whole
+    assert alone.boundary_after == boundary_first.boundary_after == len(alone.shards) < len(nearest_first.shards) / 2
+    # Its inside was not crossed, so that little is proven there.
+    assert alone.scales["classification"].end == "time"
+    assert alone.scales["classification"].scale < nearest_first.scales["classification"].scale
+    lengths = [
+        sum(math.dist(*segment) for segment in area_around(one.reached, 0).boundary)
+        for one in (nearest_first, boundary_first, alone)
+    ]
+    assert lengths == pytest.approx(3 * lengths[:1])
+
+
 def test_the_map_of_a_patch_is_expected_to_fade() -> None:
     network, image = mlp()
     patch, brightness = Patch(top=1, left=0, side=2, value=1.0), Brightness()
