@@ -194,11 +194,7 @@ def _planes(found: Sequence[tuple[str, Row]], share: Sequence[float]) -> list[st
                     f"{100 * walk['crossed']:.1f} %",
                     f"{walk['process_s']:.1f}",
                     f"{1e3 * walk['process_s'] / walk['polygons']:.2f}",
-                    *(
-                        ["", ""]
-                        if key == "decision"
-                        else [readable(limit * walk["scale"]), f"{100 * walk['area']:.2f} %"]
-                    ),
+                    *box,
                 ]
             )
         boxes += [[name, *_box(one["limit"], proven)] for proven in one["properties"]]
