@@ -40,12 +40,12 @@ class Beside:
 
     Attributes:
         pattern: number of the polygon of the same pass that has it; None if none does.
-        maps: of the pattern, [labels, 1, H, W].
+        maps: of the pattern, [labels, 1, H, W]; None if there are too many patterns to look at.
         zone: gives the part, which may have no corners.
     """
 
     pattern: int | None
-    maps: torch.Tensor
+    maps: torch.Tensor | None
     zone: Callable[[], Polygon]
 
 
@@ -57,13 +57,13 @@ class Cell:
         corners: in shares of both ranges.
         logits: at the shares (0, 0), (1, 0) and (0, 1), continued from the polygon: float64 [3, classes].
         maps: gradient of each label's logit with respect to the image, [labels, 1, H, W].
-        beside: patterns that round-off could hide; None if they are too many to look at.
+        beside: patterns that round-off could hide.
     """
 
     corners: Polygon
     logits: torch.Tensor
     maps: torch.Tensor
-    beside: tuple[Beside, ...] | None
+    beside: tuple[Beside, ...]
 
     def logits_at(self, point: Point) -> torch.Tensor:
         """The logits of this polygon at a point, [classes]."""
@@ -179,6 +179,9 @@ def _layers(mesh: Mesh) -> list[Layer[PlaneGaps]]:
 
 _Forced = tuple[int, int, int]
 """Number of a layer, column of a switch, and the state that it is made to be in."""
+_Pattern = tuple[_Forced, ...]
+_Options = dict[tuple[int, int], list[int]]
+"""The states that each near switch may be in, by the number of its layer and its column."""
 
 
 class _Open:
@@ -196,15 +199,18 @@ class _Open:
         near = [layer.gaps.near(one, corners) for layer, one in zip(layers, own)]
         known = {self._key(i, ()): i for i in range(len(polygons))}
         self._number: dict[bytes, int] = {}
-        self._forced: list[tuple[int, tuple[_Forced, ...]]] = []
+        self._forced: list[tuple[int, _Pattern]] = []
         # Of each polygon: the patterns, each with the number of a polygon or of a forced pattern behind them.
-        self._patterns: list[dict[tuple[_Forced, ...], tuple[int | None, int]] | None] = []
+        self._patterns: list[dict[_Pattern, tuple[int | None, int]]] = []
+        # Of each polygon: single switches of corners with too many patterns, which all lie in their zones.
+        self._unknown: list[set[_Pattern]] = []
         for i, polygon in enumerate(polygons):
-            corners_ = [[layer[i, corner] for layer in near] for corner in range(len(polygon))]
-            some = [self._combinations(i, open_) for open_ in corners_]
-            sure = None if None in some else {pattern for patterns in some for pattern in patterns or ()}
-            found = None if sure is None else {pattern: self._known(i, pattern, known) for pattern in sorted(sure)}
-            self._patterns.append(found)
+            options = [self._options(i, [layer[i, corner] for layer in near]) for corner in range(len(polygon))]
+            few = [some for some in options if math.prod(map(len, some.values())) <= _MOST_PATTERNS]
+            many = [some for some in options if some not in few]
+            patterns = {pattern for some in few for pattern in self._changes(i, some)}
+            self._patterns.append({pattern: self._known(i, pattern, known) for pattern in sorted(patterns)})
+            self._unknown.append({one for some in many for key in some for one in self._changes(i, {key: some[key]})})
 
     def forced_states(self) -> list[States]:
         """States of the patterns that no polygon of the pass has, of each layer [patterns, switches]."""
@@ -215,33 +221,32 @@ class _Open:
                 forced[layer][row, column] = state
         return forced or [np.zeros((0, 0), dtype=np.int64)]
 
-    def beside(self, i: int, maps: torch.Tensor, hidden: torch.Tensor) -> tuple[Beside, ...] | None:
+    def beside(self, i: int, maps: torch.Tensor, hidden: torch.Tensor) -> tuple[Beside, ...]:
         """The patterns of a polygon with their maps, of those of the polygons and of the forced patterns."""
-        patterns = self._patterns[i]
-        if patterns is None:
-            return None
-        return tuple(
+        looked_at = [
             Beside(polygon, maps[number] if polygon is not None else hidden[number], partial(self._zone, i, pattern))
-            for pattern, (polygon, number) in patterns.items()
-        )
+            for pattern, (polygon, number) in self._patterns[i].items()
+        ]
+        unknown = [Beside(None, None, partial(self._zone, i, pattern)) for pattern in sorted(self._unknown[i])]
+        return (*looked_at, *unknown)
 
-    def _combinations(self, i: int, near: Sequence[np.ndarray]) -> list[tuple[_Forced, ...]] | None:
-        """All patterns of near switches but the polygon's own, each as what it changes; None if they are too many."""
-        options: dict[tuple[int, int], list[int]] = {}
+    def _options(self, i: int, near: Sequence[np.ndarray]) -> _Options:
+        """The states of the switches that are near at one corner."""
+        found: _Options = {}
         for number, (layer, gaps) in enumerate(zip(self._layers, near)):
             if gaps.any():
                 some = layer.options(self._states[number][i], gaps)
-                options |= {(number, column): states for column, states in some.items()}
-        if math.prod(len(states) for states in options.values()) > _MOST_PATTERNS:
-            return None
-        found = []
+                found |= {(number, column): states for column, states in some.items()}
+        return found
+
+    def _changes(self, i: int, options: _Options) -> Iterator[_Pattern]:
+        """All combinations of states but the polygon's own, each as what it changes."""
         for states in itertools.product(*options.values()):
             changed = [(*key, state) for key, state in zip(options, states) if self._states[key[0]][i, key[1]] != state]
             if changed:
-                found.append(tuple(changed))
-        return found
+                yield tuple(changed)
 
-    def _known(self, i: int, pattern: tuple[_Forced, ...], known: dict[bytes, int]) -> tuple[int | None, int]:
+    def _known(self, i: int, pattern: _Pattern, known: dict[bytes, int]) -> tuple[int | None, int]:
         key = self._key(i, pattern)
         if key in known:
             return known[key], known[key]

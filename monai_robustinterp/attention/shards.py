@@ -60,11 +60,10 @@ class Judge:
         shards: list[Shard] = []
         doubts: list[Doubt] = []
         for cell, agrees in zip(cells, self._agree(cells)):
-            sound = agrees and cell.beside is not None
-            own = [self._shard(cell, part, decided, sound=sound) for part, decided in self._parts(cell)]
+            own = [self._shard(cell, part, decided, sound=agrees) for part, decided in self._parts(cell)]
             shards += own
             held = [any(shard.holds[index] for shard in own) for index in range(len(self._properties))]
-            for beside in cell.beside or ():
+            for beside in cell.beside:
                 for index, some in enumerate(held):
                     if some and not self._also(index, cell, beside, known) and (zone := beside.zone()):
                         doubts.append(Doubt(index, zone))
@@ -122,6 +121,8 @@ class Judge:
         if not one.of_map:
             # Logits are continuous: those of the hidden pattern differ by round-off.
             return True
+        if beside.maps is None:
+            return False
         if not one.is_fixed:
             return all(self._holds(one, cell.logits, beside.maps, corner[:2]) for corner in beside.zone())
         if beside.pattern is None:

@@ -161,7 +161,9 @@ class _Walk:
             self._frontier.quarter(section)
             return True
         shards, doubts = self._judge.judged(cells)
-        self._found.hidden += sum(beside.pattern is None for cell in cells for beside in cell.beside or ())
+        self._found.hidden += sum(
+            beside.pattern is None and beside.maps is not None for cell in cells for beside in cell.beside
+        )
         self._note(shards, doubts)
         for index, numbers in enumerate(self._found.reached.add(shards)):
             reached = [self._found.shards[number] for number in sorted(numbers)]

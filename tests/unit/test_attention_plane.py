@@ -288,6 +288,24 @@ def test_switches_on_one_line_are_looked_at_in_every_order() -> None:
     assert scale(1.5 * slope) == (pytest.approx(1 / 3, abs=1e-8), "violation")
 
 
+def test_more_patterns_than_can_be_looked_at_end_the_box_at_their_line() -> None:
+    """Eight units with one pre-activation: nothing is said beyond their line, and all is said before it."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[1.0, 0.5]]).expand(8, 2)), network[1].bias.fill_(-0.5)
+        network[3].weight.copy_(torch.stack([0.01 * torch.ones(8), torch.zeros(8)])), network[3].bias.fill_(1.0)
+        network[3].bias[1] = 0
+    one, other = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
+    plane = Plane(network, torch.zeros(1, 1, 2), [one, other], [0], limits=(1.0, 1.0))
+    logits, clean = plane.gradient((0.0, 0.0))
+    attention = AttentionRobustness(clean, torch.zeros(2, *clean.shape), 100.0)
+    found = survey(plane, [ClassificationRobustness.of(logits, "softmax"), attention])
+    scale = found.scales["attention"]
+    assert scale.scale == pytest.approx(1 / 3, abs=1e-8) and scale.scale < 1 / 3 and scale.end == "undecided"
+    # The decision does not depend on what the map is.
+    assert found.scales["classification"].end == "range"
+
+
 def test_a_polygon_that_touches_a_violation_at_a_corner_keeps_its_edges(verified) -> None:
     """What round-off leaves open at a corner is a zone around it, so that it does not end the box farther in."""
     _, found = verified
