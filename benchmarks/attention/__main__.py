@@ -3,8 +3,8 @@
 usage: python -m benchmarks.attention OUTPUT_DIR [--workers 2] [--seconds 900] [--samples N] [--quick]
 
 The walk along the shipped classifier takes --seconds at most, and what it left is where the next run goes on; the rest
-takes about ten minutes of one core. It writes ``results.json`` into OUTPUT_DIR and attention.md into docs/results. An
-interrupted run resumes. ``--quick`` leaves its page in OUTPUT_DIR.
+takes about thirteen minutes of one core. It writes ``results.json`` into OUTPUT_DIR and attention.md into docs/results.
+An interrupted run resumes. ``--quick`` leaves its page in OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.attention.measures import SHARE, SHIPPED_SHARE, several, shipped
+from benchmarks.attention.measures import SHARE, SHIPPED_SHARE, planes, several, shipped, shipped_plane
 from benchmarks.attention.networks import BATCH, STEPS, convolutional, perceptron
 from benchmarks.attention.page import sections
 from benchmarks.films import SAMPLES
@@ -41,6 +41,9 @@ class Plan:
         name: full or quick.
         perceptrons: width and depth of each.
         convolutional: channels, side of the image, and range.
+        planes: width and depth of each perceptron whose polygons are crossed, and the limit of both parameters.
+        plane_seconds: after which such a walk ends.
+        plane_limit: of both parameters of the shipped classifier.
         factors: of perceptrons (width, depth) and convolutions (side), one changed at a time.
         images: of each small network.
         samples: points in each of its proven intervals.
@@ -51,6 +54,9 @@ class Plan:
     name: str
     perceptrons: tuple[tuple[int, int], ...]
     convolutional: tuple[tuple[tuple[int, int, int], int, float], ...]
+    planes: tuple[tuple[int, int, float], ...]
+    plane_seconds: float
+    plane_limit: float
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     sides: tuple[int, ...]
@@ -64,6 +70,9 @@ FULL = Plan(
     name="full",
     perceptrons=((100, 2), (200, 4), (338, 6)),
     convolutional=(((8, 16, 16), 28, 0.2), ((16, 28, 24), 64, 0.02)),
+    planes=((100, 2, 1.0), (200, 4, 0.5), (338, 6, 0.5)),
+    plane_seconds=60.0,
+    plane_limit=4e-6,
     widths=(50, 100, 200, 400),
     depths=(1, 2, 4, 8),
     sides=(16, 32, 64),
@@ -76,6 +85,9 @@ QUICK = Plan(
     name="quick",
     perceptrons=((20, 2),),
     convolutional=(((2, 2, 2), 16, 0.02),),
+    planes=((8, 2, 0.3),),
+    plane_seconds=30.0,
+    plane_limit=1e-7,
     widths=(10,),
     depths=(1,),
     sides=(8,),
@@ -84,6 +96,7 @@ QUICK = Plan(
     limit=5e-7,
     points=4,
 )
+_PLANE_POINTS = 20
 _FACTOR_IMAGES = 1
 _FACTOR_LIMIT = 0.1
 _FACTOR_CHANNELS = (4, 8, 8)
@@ -127,6 +140,14 @@ def main(output: Path, plan: Plan, *, workers: int, seconds: float) -> None:
             (plan.convolutional, plan.samples),
             lambda: [_convolutional(plan, *one) for one in plan.convolutional],
         ),
+        "planes": part("planes", (plan.planes, plan.plane_seconds, plan.samples), lambda: _planes(plan)),
+        "shipped_plane": part(
+            "shipped_plane",
+            (plan.plane_limit, plan.plane_seconds, plan.points),
+            lambda: shipped_plane(
+                FILM, limit=plan.plane_limit, samples=min(plan.points, _PLANE_POINTS), seconds=plan.plane_seconds
+            ),
+        ),
         "factors": part("factors", (plan.widths, plan.depths, plan.sides, plan.images), lambda: _factors(plan)),
     }
     write_json(output / "results.json", results)
@@ -139,6 +160,17 @@ def _perceptron(plan: Plan, width: int, depth: int) -> dict[str, Any]:
         perceptron(width, depth, SIDE), SIDE, seed=SEED, images=plan.images, limit=1.0, samples=plan.samples
     )
     return found | {"width": width, "depth": depth}
+
+
+def _planes(plan: Plan) -> list[dict[str, Any]]:
+    """Two parameters at once."""
+    found = []
+    for width, depth, limit in plan.planes:
+        torch.manual_seed(SEED)
+        network = perceptron(width, depth, SIDE)
+        of = {"seed": SEED, "limit": limit, "samples": plan.samples, "seconds": plan.plane_seconds}
+        found.append(planes(network, SIDE, **of) | {"width": width, "depth": depth})  # type: ignore[arg-type]
+    return found
 
 
 def _convolutional(plan: Plan, channels: tuple[int, int, int], side: int, limit: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from monai_robustinterp.attention import (
     AttentionRobustness,
     Brightness,
     ClassificationRobustness,
+    Contrast,
     Line,
     Piece,
     Property,
@@ -28,7 +29,11 @@ from monai_robustinterp.attention import (
     traverse,
 )
 from monai_robustinterp.attention.image import Settings, verify_image
+from monai_robustinterp.attention.outline import area_around
+from monai_robustinterp.attention.plane import Plane
+from monai_robustinterp.attention.polygons import Point
 from monai_robustinterp.attention.properties import norm_of
+from monai_robustinterp.attention.survey import Survey, survey
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import required_overlap
 from monai_robustinterp.study.store import kept_json
@@ -234,3 +239,124 @@ def several(network: nn.Module, side: int, *, seed: int, images: int, limit: flo
     top_k = math.ceil(TOP_SHARE * (side // CELL) ** 2)
     rows = [crossed(network, one, limit=limit, cell_size=CELL, top_k=top_k, samples=samples) for one in drawn]
     return {"right": right, "side": side, "rows": rows}
+
+
+def planes(network: nn.Module, side: int, *, seed: int, limit: float, samples: int, seconds: float) -> dict[str, Any]:
+    """Trains a network and crosses the polygons of brightness and contrast of one shape.
+
+    Args:
+        network: without weights worth anything.
+        side: of the image.
+        seed: of training and image.
+        limit: of both parameters.
+        samples: points that are evaluated within each proven box, by autograd.
+        seconds: after which each walk ends.
+    """
+    right = trained(network, side, seed)
+    image = shapes(1, side, torch.Generator().manual_seed(seed + 1))[0][0]
+    top_k = math.ceil(TOP_SHARE * (side // CELL) ** 2)
+    wide, (decision, attention, _) = _plane(network, image, limit=1.0, cell_size=CELL, top_k=top_k, share=SHARE)
+    found = plane_of(
+        network, image, limit=limit, cell_size=CELL, top_k=top_k, share=SHARE, samples=samples, seconds=seconds
+    )
+    boundary = survey(wide, [decision], order="boundary", inside=False, time_budget_s=seconds)
+    return found | {
+        "right": right,
+        "wide": _surveyed(survey(wide, [attention], time_budget_s=seconds), 0),
+        "decision": _surveyed(boundary, 0) | {"whole": boundary.boundary_after is not None},
+    }
+
+
+def shipped_plane(source: Path, *, limit: float, samples: int, seconds: float) -> dict[str, Any]:
+    """The same of the shipped opacity classifier and a film; see :func:`planes`."""
+    bundle = load_bundle(OPACITY, {})
+    recipe = bundle.inferer.recipe
+    image = bundle.preprocessed(bundle.preprocessing({"image": str(source)}, end=1)).as_tensor().float()
+    cells = {"cell_size": recipe.cell_size, "top_k": recipe.top_k}
+    return plane_of(bundle.network, image, limit=limit, share=SHIPPED_SHARE, samples=samples, seconds=seconds, **cells)
+
+
+def plane_of(
+    network: nn.Module,
+    image: torch.Tensor,
+    *,
+    limit: float,
+    cell_size: int,
+    top_k: int,
+    share: float,
+    samples: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Crosses the polygons of brightness and contrast of an image.
+
+    Once for the map alone, to its outermost boundary, and once for all three properties, everything.
+
+    Args:
+        network: of float32 weights.
+        image: [1, H, W].
+        limit: of both parameters.
+        cell_size: of the cells of the top-k.
+        top_k: strongest cells.
+        share: of the map's norm by which it may change.
+        samples: points that are evaluated within each proven box, by autograd.
+        seconds: after which each walk ends.
+    """
+    plane, properties = _plane(network, image, limit=limit, cell_size=cell_size, top_k=top_k, share=share)
+    alone = survey(plane, properties[1:2], time_budget_s=seconds)
+    full = survey(plane, properties, everything=True, time_budget_s=seconds)
+    return {
+        "switches": plane.n_switches,
+        "limit": limit,
+        "alone": _surveyed(alone, 0),
+        "full": _surveyed(full, 1),
+        "hidden": full.hidden,
+        "properties": [_box(plane, full, one, samples) for one in properties],
+    }
+
+
+def _plane(
+    network: nn.Module, image: torch.Tensor, *, limit: float, cell_size: int, top_k: int, share: float
+) -> tuple[Plane, tuple[Property, Property, Property]]:
+    """Brightness and contrast of an image, and what must hold."""
+    target = int(network(image[None]).argmax())
+    directions = [one.direction(image) for one in (Brightness(), Contrast())]
+    plane = Plane(network, image, directions, [target], limits=(limit, limit))
+    logits, maps = plane.gradient((0.0, 0.0))
+    return plane, (
+        ClassificationRobustness.of(logits, "softmax"),
+        AttentionRobustness(maps, torch.zeros(2, *maps.shape, dtype=torch.float64), share * norm_of(maps)),
+        TopKOverlap.of(maps, cell_size=cell_size, top_k=top_k, needed=required_overlap(top_k, BETA)),
+    )
+
+
+def _surveyed(found: Survey, index: int) -> dict[str, Any]:
+    """What was crossed, and where the map holds."""
+    return {
+        "polygons": len(found.shards),
+        "crossed": found.crossed,
+        "whole": found.whole,
+        "process_s": found.process_s,
+        "scale": found.scales[found.properties[index].name].scale,
+        "area": area_around(found.reached, index).size / 4,
+    }
+
+
+def _box(plane: Plane, found: Survey, one: Property, samples: int) -> dict[str, Any]:
+    """The proven box of a property, and how many points of it violate."""
+    scale = found.scales[one.name]
+    draws = 2 * torch.rand(samples, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    violated = 0
+    for x, y in (scale.scale * draws).tolist():
+        point: Point = (x, y)
+        logits, maps = plane.gradient(point)
+        violated += one.violates(logits, maps, plane.strengths(point))
+    outside = None
+    if scale.witness is not None:
+        outside = max(abs(value) / limit for value, limit in zip(scale.witness, plane.limits)) - scale.scale
+    return {
+        "name": one.name,
+        "scale": scale.scale,
+        "end": scale.end,
+        "outside": outside,
+        "samples": [samples, violated],
+    }

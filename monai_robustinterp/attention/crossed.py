@@ -88,7 +88,11 @@ class Crossed:
 
 
 def _certain(one: Property, piece: Piece) -> bool:
-    for theta, hidden in zip((piece.low, piece.high), piece.hidden):
-        if hidden is None or not all(one.holds(piece.logits_at(theta), maps, theta) for maps in hidden):
+    """Whether it also holds of each hidden pattern: ai is convex in theta, so both ends decide on what is between."""
+    for hidden in piece.hidden:
+        if hidden is None:
             return False
+        for theta in (piece.low, piece.high):
+            if not all(one.holds(piece.logits_at(theta), maps, theta) for maps in hidden):
+                return False
     return True

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from monai_robustinterp.attention.line_tape import LineTape
 from monai_robustinterp.attention.rows import Rows
-from monai_robustinterp.attention.switches import Layer
-from monai_robustinterp.attention.tape import States, Tape
+from monai_robustinterp.attention.switches import Gaps, Layer, owners
+from monai_robustinterp.attention.tape import States, Tape, label_maps
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.interpreters.context.network_state import plain_copy
@@ -101,7 +102,7 @@ class Line:
         """
         tape, logits = self._pass(low, high)
         places, layers = tape.places, _layers(tape)
-        states = [layer.states(places) for layer in layers]
+        states = [layer.states(owners(layer.gaps.places, places)) for layer in layers]
         maps = self._maps(tape, logits, states)
         ends = [_ends(layers, states, places, end) for end in (0, 1)]
         hidden = [self._hidden(tape, logits, states, end.patterns) for end in ends]
@@ -119,8 +120,8 @@ class Line:
             for i in range(len(places) - 1)
         ]
 
-    def _pass(self, low: float, high: float) -> tuple[Tape, Rows]:
-        tape = Tape(np.array([low, high]), _MOST_PLACES)
+    def _pass(self, low: float, high: float) -> tuple[LineTape, Rows]:
+        tape = LineTape(np.array([low, high]), _MOST_PLACES)
         with torch.no_grad():
             inputs = torch.stack([self.image + theta * self.direction for theta in (low, high)])
             logits = self.network(Rows(inputs, tape.places, tape, 0))
@@ -130,10 +131,7 @@ class Line:
 
     def _maps(self, tape: Tape, logits: Rows, states: Sequence[States]) -> torch.Tensor:
         """Gradients of the labels' logits for several patterns, [patterns, labels, 1, H, W]."""
-        units = torch.eye(logits.shape[1], dtype=torch.float64, device=logits.value.device)
-        with torch.no_grad():
-            found = [tape.gradients(logits.node, units[label : label + 1], states) for label in self.labels]
-        return torch.stack(found, dim=1)
+        return label_maps(tape, logits.node, logits.shape[1], self.labels, states, logits.value.device)
 
     def _hidden(
         self, tape: Tape, logits: Rows, states: Sequence[States], patterns: Sequence[_Patterns | None]
@@ -169,7 +167,7 @@ class _Ends:
     doubt: list[float]
 
 
-def _layers(tape: Tape) -> list[Layer]:
+def _layers(tape: Tape) -> list[Layer[Gaps]]:
     return [layer for layer in tape.switches if isinstance(layer, Layer)]
 
 
@@ -178,7 +176,7 @@ def _numbered(patterns: Sequence[_Patterns | None]) -> list[tuple[int, _Forced]]
     return [(row, one) for row, pattern in enumerate(every) for one in pattern]
 
 
-def _ends(layers: Sequence[Layer], states: Sequence[States], places: np.ndarray, end: int) -> _Ends:
+def _ends(layers: Sequence[Layer[Gaps]], states: Sequence[States], places: np.ndarray, end: int) -> _Ends:
     count = len(places) - 1
     close = [layer.gaps.close(places, end) for layer in layers]
     number = sum((near.sum(axis=1) for near, _ in close), np.zeros(count, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""What must stay along a line: the decision, the gradient maps, the strongest cells."""
+"""What must stay along a line or in a plane: the decision, the gradient maps, the strongest cells."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from monai_robustinterp.attention.line import Piece
 from monai_robustinterp.smoothing.voting import pool_cells
 from monai_robustinterp.types import Activation
 
+Theta = float | tuple[float, float]
+"""The parameter, or both of them."""
 MARGIN = 1e-9
 """Relative distance from a threshold within which nothing is called proven and nothing a violation."""
 
@@ -23,19 +25,21 @@ class Property(ABC):
     Attributes:
         name: its word in the record.
         threshold: of :meth:`value`.
+        of_map: whether the map decides on it.
     """
 
     name: ClassVar[str]
     threshold: float
+    of_map: ClassVar[bool] = True
 
     @abstractmethod
-    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> float:
+    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> float:
         """The number that is compared.
 
         Args:
             logits: float64 [classes].
             maps: gradient maps [labels, 1, H, W].
-            theta: the parameter.
+            theta: the parameter, or both.
         """
 
     @abstractmethod
@@ -43,11 +47,16 @@ class Property(ABC):
         """The theta up to which the condition provably holds in one piece, from ``near`` towards ``far``."""
 
     @abstractmethod
-    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """Whether the condition holds, by more than the margin."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same for all theta that have the same map."""
+        return self.of_map
+
     @abstractmethod
-    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """Whether it is violated, by more than the margin."""
 
 
@@ -66,6 +75,7 @@ class ClassificationRobustness(Property):
     threshold: float
 
     name: ClassVar[str] = "classification"
+    of_map: ClassVar[bool] = False
 
     @classmethod
     def of(cls, clean: torch.Tensor, activation: Activation) -> ClassificationRobustness:
@@ -78,15 +88,15 @@ class ClassificationRobustness(Property):
             leads = torch.cat([unit[best] - unit[:best], unit[best] - unit[best + 1 :]])
         return cls(leads, MARGIN * float(clean.abs().max()))
 
-    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> float:
+    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> float:
         """See :meth:`Property.value`."""
         return float((self.leads @ logits.cpu()).min())
 
-    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """See :meth:`Property.holds`; the threshold is the margin."""
         return self.value(logits, maps, theta) >= self.threshold
 
-    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """See :meth:`Property.violates`."""
         return self.value(logits, maps, theta) <= -self.threshold
 
@@ -105,7 +115,8 @@ class AttentionRobustness(Property):
 
     Attributes:
         clean: gradient maps of the clean image, [labels, 1, H, W].
-        expected: derivative of their expected change by theta, of the same shape.
+        expected: derivative of their expected change by theta, of the same shape; of two parameters one of each, [2,
+            labels, 1, H, W].
         threshold: delta.
     """
 
@@ -115,15 +126,22 @@ class AttentionRobustness(Property):
 
     name: ClassVar[str] = "attention"
 
-    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> float:
+    @property
+    def is_fixed(self) -> bool:
+        """See :meth:`Property.is_fixed`: where the map is expected to stay."""
+        return not bool(self.expected.any())
+
+    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> float:
         """ai(theta)."""
+        if isinstance(theta, tuple):
+            return norm_of(maps - self.clean - theta[0] * self.expected[0] - theta[1] * self.expected[1])
         return norm_of(maps - self.clean - theta * self.expected)
 
-    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """See :meth:`Property.holds`."""
         return self.value(logits, maps, theta) <= self.threshold * (1 - MARGIN)
 
-    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """See :meth:`Property.violates`."""
         return self.value(logits, maps, theta) >= self.threshold * (1 + MARGIN)
 
@@ -167,17 +185,20 @@ class TopKOverlap(Property):
         clean[cells.flatten().argsort(descending=True, stable=True)[:top_k]] = True
         return cls(clean.reshape(cells.shape), cell_size, needed)
 
-    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> float:
+    def value(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> float:
         """Number of shared cells."""
         return float(self._shared(maps, slack=0.0))
 
-    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
+    def holds(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
         """See :meth:`Property.holds`; a cell that is within the margin of the k-th value counts as lost."""
         return self._shared(maps, slack=MARGIN) >= self.threshold
 
-    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: float) -> bool:
-        """See :meth:`Property.violates`; a cell that is within the margin counts as kept."""
-        return self._shared(maps, slack=-MARGIN) < self.threshold
+    def violates(self, logits: torch.Tensor, maps: torch.Tensor, theta: Theta) -> bool:
+        """See :meth:`Property.violates`; a cell that is within the margin of the k-th value counts as kept."""
+        cells = pool_cells(maps[:1].abs(), self.cell_size)[0].flatten()
+        ordered = cells.sort(descending=True).values
+        possible = cells >= ordered[int(self.clean.sum()) - 1] - MARGIN * ordered[0]
+        return int((self.clean.flatten() & possible).sum()) < self.threshold
 
     def holds_until(self, piece: Piece, near: float, far: float) -> float:
         """See :meth:`Property.holds_until`: the map is constant in a piece."""

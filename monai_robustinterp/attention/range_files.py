@@ -1,7 +1,8 @@
-"""What certified ranges leave on the disk: attention.json and attention.png."""
+"""What certified ranges leave on the disk: attention.json and two pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,32 @@ import numpy as np
 from monai_robustinterp.attention.range_image import Ranged, ranges_record, sentence
 from monai_robustinterp.attention.ranges import CertifiedRange
 from monai_robustinterp.files import atomic_write, json_bytes
+from monai_robustinterp.visualize.changed_images import ChangedImage, changed_figure
 from monai_robustinterp.visualize.range_curve import RangePanel, range_figure
 
 
 def save_ranges(ranged: Ranged, folder: Path) -> None:
-    """Writes both files into an existing folder without them."""
+    """Writes the files into an existing folder without them."""
     figure = range_figure(
-        [_panel(one, sentence(one, ranged.image.meta)) for one in ranged.ranges],
+        [_panel(one, sentence(one, ranged.image.meta, ranged.scale)) for one in ranged.ranges],
         title="certified ranges, one kind of change at a time",
     )
+    images = changed_figure(list(_images(ranged)), title="the network's input at both ends of each certified range")
     content = json_bytes(ranges_record(ranged))
     atomic_write(folder / "attention.png", lambda file: figure.savefig(file, format="png"))
+    atomic_write(folder / "images.png", lambda file: images.savefig(file, format="png"))
     atomic_write(folder / "attention.json", lambda file: file.write(content))
+
+
+def _images(ranged: Ranged) -> Iterator[ChangedImage]:
+    yield ChangedImage("the image itself", ranged.image.as_tensor()[0].cpu().numpy())
+    for one, ends in zip(ranged.ranges, ranged.ends):
+        proven = one.noise.proven(one.radius)
+        for strength, changed in zip((-proven, proven), ends):
+            # Nothing is claimed where it is 0: the image is the one above.
+            if proven > 0:
+                title = f"{one.noise.name}, {one.noise.shown(strength):.4g}\n({one.noise.axis})"
+                yield ChangedImage(title, changed[0].cpu().numpy())
 
 
 def _panel(one: CertifiedRange, title: str) -> RangePanel:

@@ -22,11 +22,13 @@ from monai_robustinterp.attention.ranges import (
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.certificates.certificate import Radius
 from monai_robustinterp.certificates.certify import AT_THE_CEILING, notes_of
+from monai_robustinterp.certificates.native import NativeScale, native_record
 from monai_robustinterp.certificates.overlap import BetaLike, swap_count
 from monai_robustinterp.certificates.serialize import spec_to_json
 from monai_robustinterp.certificates.units import readable, round_down, round_up, sum_up
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.files import sealed
+from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.source import Source
 from monai_robustinterp.interpreters import explaining
 from monai_robustinterp.io.read.reader import source_record
@@ -37,7 +39,7 @@ from monai_robustinterp.noise.semantic import SemanticNoise
 from monai_robustinterp.smoothing.recipe import Progress
 from monai_robustinterp.types import float32_spread
 
-FORMAT = "monai_robustinterp/attention-ranges/2"
+FORMAT = "monai_robustinterp/attention-ranges/3"
 CLAIM = (
     "of each kind of change by itself, never of two at once, nor of noise in the pixels: with probability >= 1 - eta "
     "over the noise in its strength, the reported cells and the top-k of the expected vote map of the image that is "
@@ -119,6 +121,8 @@ class Ranged:
         bundle: of the classifier.
         target: the explained logit.
         logits: of the clean image, float [1, classes].
+        scale: of stored pixels to the network's input, or why there is none.
+        ends: of each kind of change the network's input at both ends of its range, [1, H, W] each.
         ranges: one of each kind of change.
     """
 
@@ -126,6 +130,8 @@ class Ranged:
     bundle: SaliencyBundle
     target: int
     logits: torch.Tensor
+    scale: NativeScale
+    ends: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     ranges: tuple[CertifiedRange, ...]
 
 
@@ -179,7 +185,21 @@ def certify_ranges(
             )
             for noise in noises
         ]
-    return Ranged(image=image, bundle=bundle, target=target, logits=logits, ranges=tuple(found))
+    return Ranged(
+        image=image,
+        bundle=bundle,
+        target=target,
+        logits=logits,
+        scale=native_scale(bundle.preprocessing, image.meta, (film.clean.shape[1], film.clean.shape[2])),
+        ends=tuple(_at_the_ends(film, one) for one in found),
+        ranges=tuple(found),
+    )
+
+
+def _at_the_ends(film: Film, one: CertifiedRange) -> tuple[torch.Tensor, torch.Tensor]:
+    """The network's input of the film changed by the least and the most that is covered."""
+    proven = one.noise.proven(one.radius)
+    return film.changed(one.noise, -proven), film.changed(one.noise, proven)
 
 
 def _check_repeats(film: Film, noise: SemanticNoise) -> None:
@@ -213,12 +233,23 @@ def stored_values(noise: SemanticNoise, radius: float, meta: Mapping[str, Any]) 
     return stored, ""
 
 
-def sentence(one: CertifiedRange, meta: Mapping[str, Any]) -> str:
-    """What is claimed of the map for one kind of change, with level, confidence and m."""
+def sentence(one: CertifiedRange, meta: Mapping[str, Any], scale: NativeScale) -> str:
+    """What is claimed of the map for one kind of change, with level, confidence and m.
+
+    Args:
+        one: the claim.
+        meta: of the image.
+        scale: of stored pixels to the network's input.
+    """
     m, noise = one.votes.n_samples, one.noise
     drawn = f"{noise.sigma:g}" + (f", and {one.pixel_sigma:g} in the pixels" if one.pixel_sigma else "")
     stored, _ = stored_values(noise, one.radius, meta)
-    words = covered(one, one.radius, stored="" if stored is None else f" (+-{_in_steps(stored)} stored values)")
+    words = covered(
+        one,
+        one.radius,
+        stored="" if stored is None else f" (+-{_in_steps(stored)} stored values)",
+        pixels_stored=_native(one, scale)["l2"] or 0.0,
+    )
     if not words:
         return (
             f"{noise.name}: abstain: {m} copies support no change of it but 0, so nothing is claimed (confidence "
@@ -230,13 +261,19 @@ def sentence(one: CertifiedRange, meta: Mapping[str, Any]) -> str:
     )
 
 
-def covered(one: CertifiedRange, radius: float, *, stored: str = "") -> str:
+def _native(one: CertifiedRange, scale: NativeScale) -> dict[str, Any]:
+    """The l2 norm of a change of the stored pixels that is covered without one of the strength, and how it follows."""
+    return native_record(one.pixel_radius(one.radius), scale, math.prod(one.votes.input_shape))
+
+
+def covered(one: CertifiedRange, radius: float, *, stored: str = "", pixels_stored: float = 0.0) -> str:
     """The changes within a radius in words, those of the pixels too where they were noisy; "" if there are none.
 
     Args:
         one: whose noise it is.
         radius: of the strength alone.
         stored: said of the range of the strength.
+        pixels_stored: l2 norm of the stored pixels that may change alone; 0 is not said.
     """
     words = one.noise.words(radius)
     if not one.pixel_sigma or not radius > 0:
@@ -244,6 +281,8 @@ def covered(one: CertifiedRange, radius: float, *, stored: str = "") -> str:
     pixels = f"any change of the network's input of l2 norm below {readable(one.pixel_radius(radius))}"
     if not words:
         return f"{pixels}, without a {one.noise.name}"
+    if pixels_stored:
+        pixels += f" (pixels alone: any change of the stored values of l2 norm below {_in_steps(pixels_stored)})"
     limit = "" if one.noise.on_source else f" (limit {readable(radius)} px)"
     return f"{words}{stored}{limit} together with {pixels}, where the squares of both shares of their limits sum to < 1"
 
@@ -267,7 +306,7 @@ def ranges_record(ranged: Ranged) -> dict[str, Any]:
         "beta": str(first.beta),
         "eta": first.eta,
         "all_claims": {"eta": all_eta(ranged)},
-        "ranges": [_range_record(one, image.meta) for one in ranged.ranges],
+        "ranges": [_range_record(one, image.meta, ranged.scale) for one in ranged.ranges],
         "logits": ranged.logits[0].tolist(),
         "image_sha256": first.votes.image_sha256,
         "source": source_record(image.meta, image.shape[-2:]),
@@ -281,14 +320,14 @@ def all_eta(ranged: Ranged) -> float:
     return min(1.0, sum_up(*(one.eta for one in ranged.ranges for _ in ("map", "decision"))))
 
 
-def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _range_record(one: CertifiedRange, meta: Mapping[str, Any], scale: NativeScale) -> dict[str, Any]:
     votes, label = one.votes, one.label
     stored, reason = stored_values(one.noise, one.radius, meta)
     return {
         "change": one.noise.settings,
-        "pixels": _pixels_record(one),
+        "pixels": _pixels_record(one, scale),
         "status": "certified" if covered(one, one.radius) else "abstain",
-        "sentence": sentence(one, meta),
+        "sentence": sentence(one, meta, scale),
         "radius": one.radius,
         "range": list(one.noise.range(one.radius)),
         "stored_values": stored,
@@ -315,13 +354,14 @@ def _range_record(one: CertifiedRange, meta: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _pixels_record(one: CertifiedRange) -> dict[str, float] | None:
+def _pixels_record(one: CertifiedRange, scale: NativeScale) -> dict[str, Any] | None:
     if not one.pixel_sigma:
         return None
     return {
         "sigma": one.pixel_sigma,
         "l2": one.pixel_radius(one.radius),
         "decision_l2": one.pixel_radius(one.label.l2),
+        "native": _native(one, scale),
     }
 
 

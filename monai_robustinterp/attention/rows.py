@@ -1,4 +1,4 @@
-"""A network's values at places of a line, between which they are affine, carried through its calls.
+"""A network's values at places of a line or a plane, between which they are affine, carried through its calls.
 
 As in :mod:`~monai_robustinterp.interpreters.context.relevance_rules` the rules go to the calls of torch functions, so
 that functional calls and layers that are used twice are seen for what they are. A call without a rule is refused.
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from monai_robustinterp.attention.switches import Activation, Pooling, Windows
-from monai_robustinterp.attention.tape import Places, Tape, lifted
+from monai_robustinterp.attention.tape import Tape
+from monai_robustinterp.attention.windows import Windows
 from monai_robustinterp.errors import InputRefused
 
 SHAPES = ("contiguous", "flatten", "reshape", "squeeze", "unflatten", "unsqueeze", "view")
@@ -33,7 +33,7 @@ _COLUMNS = 1 << 20
 
 
 class Rows:
-    """Values at m places of a line, [m, ...]; to the network they are one image, [1, ...].
+    """Values at m places, [m, ...]; to the network they are one image, [1, ...].
 
     Args:
         value: affine between the places.
@@ -43,7 +43,7 @@ class Rows:
         rectified: whether an activation made it, so that an exact 0 has no gradient.
     """
 
-    def __init__(self, value: torch.Tensor, places: Places, tape: Tape, node: int, *, rectified: bool = False) -> None:
+    def __init__(self, value: torch.Tensor, places: Any, tape: Tape, node: int, *, rectified: bool = False) -> None:
         self.value, self.places, self.tape, self.node, self.rectified = value, places, tape, node, rectified
 
     @property
@@ -66,7 +66,7 @@ class Rows:
 
     def here(self) -> torch.Tensor:
         """The values at all places of the tape."""
-        return lifted(self.value, self.places, self.tape.places)
+        return self.tape.lifted(self.value, self.places)
 
     def linear(self, value: torch.Tensor, back: Callable[[torch.Tensor], torch.Tensor], **more: Any) -> Rows:
         """What a linear call made of it."""
@@ -239,7 +239,7 @@ def _sum(name: str, one: Any, other: Any, *, alpha: float = 1) -> Rows:
     tape = terms[0][0].tape
     left, right = (part.here() if isinstance(part, Rows) else part for part in (one, other))
     value = left + factor * right
-    if len(value) != len(tape.places) or any(part.ndim != value.ndim for part, _ in terms):
+    if len(value) != tape.n_rows or any(part.ndim != value.ndim for part, _ in terms):
         raise _mixed()
     node = tape.node(
         [part.node for part, _ in terms], lambda gradient: [_as_shape(k * gradient, part) for part, k in terms]
@@ -266,7 +266,7 @@ def _batch_norm(
 
 
 def _leaky_relu(input: Rows, negative_slope: float = 0.01, inplace: bool = False) -> Rows:
-    layer, value = Activation.of(input.here(), input.tape, negative_slope)
+    layer, value = input.tape.activation(input.here(), negative_slope)
     node = input.tape.switch(input.node, layer)
     return Rows(value, input.tape.places, input.tape, node, rectified=negative_slope == 0)
 
@@ -294,7 +294,7 @@ def _max_pool2d(
         raise InputRefused("a max pooling has ceil_mode or return_indices, for which exact verification has no rule.")
     geometry = (_pair(kernel_size), _pair(stride or kernel_size), _pair(padding), _pair(dilation))
     windows = Windows(*geometry, size=_pair(input.value.shape[2:]))
-    layer, value = Pooling.of(input.here(), input.tape, windows, rectified=input.rectified)
+    layer, value = input.tape.pooling(input.here(), windows, rectified=input.rectified)
     node = input.tape.switch(input.node, layer)
     return Rows(value, input.tape.places, input.tape, node, rectified=input.rectified)
 

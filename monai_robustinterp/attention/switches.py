@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from monai_robustinterp.attention.tape import Places, States, Tape, lifted
+from monai_robustinterp.attention.places import Bends, Places, lifted
+from monai_robustinterp.attention.tape import States
+from monai_robustinterp.attention.windows import Windows
 
 ROUND_OFF = 2.0**-34
 """Assumed bound of the round-off of a float64 pre-activation, as a share of the largest one of its layer."""
@@ -62,21 +64,25 @@ def owners(places: Places, wanted: Places) -> np.ndarray:
     return own
 
 
-class Layer(ABC):
-    """Switches of one layer that may change on a piece of the line.
+Found = TypeVar("Found")
+"""Gaps of a piece of a line, or of a plane."""
 
-    Attributes:
-        count: switches of the whole layer.
+
+class Layer(ABC, Generic[Found]):
+    """Switches of one layer that may change on the piece.
+
+    Args:
+        states: of the switches in each region that the layer made, [regions, switches].
         gaps: of those that may change: the pre-activation of an activation, the winner of a window over each entry.
+        count: switches of the whole layer.
     """
 
-    count: int
-    gaps: Gaps
-    _states: States
+    def __init__(self, states: States, gaps: Found, count: int) -> None:
+        self._states, self.gaps, self.count = states, gaps, count
 
-    def states(self, places: Places) -> States:
-        """See :class:`~monai_robustinterp.attention.tape.Switches`."""
-        found: States = self._states[owners(self.gaps.places, places)]
+    def states(self, own: np.ndarray) -> States:
+        """The states in finer regions, of which each is in the region ``own`` of the layer, [regions, switches]."""
+        found: States = self._states[own]
         return found
 
     @abstractmethod
@@ -92,17 +98,22 @@ class Layer(ABC):
             near: bool [gaps].
         """
 
+    @abstractmethod
+    def gap_of(self, column: int, state: int) -> int:
+        """The gap that is 0 where the switch in this column begins to be in this state."""
 
-class Activation(Layer):
+
+class Activation(Layer[Found]):
     """A ReLU or leaky ReLU; a switch is 1 where it is on."""
 
-    def __init__(self, on: torch.Tensor, touched: torch.Tensor, negative_slope: float, gaps: Gaps) -> None:
-        self._on, self._touched, self._slope, self.gaps = on, touched, negative_slope, gaps
-        self.count = len(on)
-        self._states = (gaps.start + gaps.stop > 0).astype(np.int64)
+    def __init__(
+        self, on: torch.Tensor, touched: torch.Tensor, negative_slope: float, states: States, gaps: Found
+    ) -> None:
+        super().__init__(states, gaps, len(on))
+        self._on, self._touched, self._slope = on, touched, negative_slope
 
     @classmethod
-    def of(cls, value: torch.Tensor, tape: Tape, negative_slope: float) -> tuple[Activation, torch.Tensor]:
+    def of(cls, value: torch.Tensor, tape: Bends, negative_slope: float) -> tuple[Activation[Gaps], torch.Tensor]:
         """The layer, and what it makes of values [m, ...] at the tape's places; it adds places to the tape."""
         flat, before = value.flatten(1), tape.places
         low, high = flat.amin(dim=0), flat.amax(dim=0)
@@ -126,7 +137,9 @@ class Activation(Layer):
         start, stop = there[:-1], there[1:]
         gaps = Gaps(tape.places, start, stop, (start != 0) | (stop != 0), round_off)
         found = functional.leaky_relu(flat, negative_slope) if negative_slope else flat.clamp(min=0)
-        return cls(low > margin, touched, negative_slope, gaps), found.reshape(-1, *value.shape[1:])
+        states = (start + stop > 0).astype(np.int64)
+        layer = Activation(low > margin, touched, negative_slope, states, gaps)
+        return layer, found.reshape(-1, *value.shape[1:])
 
     def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
         """See :class:`~monai_robustinterp.attention.tape.Switches`."""
@@ -143,64 +156,31 @@ class Activation(Layer):
         """See :meth:`Layer.options`."""
         return {column: [0, 1] for column in np.flatnonzero(near).tolist()}
 
+    def gap_of(self, column: int, state: int) -> int:
+        """See :meth:`Layer.gap_of`."""
+        return column
 
-@dataclass(frozen=True)
-class Windows:
-    """The geometry of a max pooling; each of its entries is (rows, columns).
 
-    Attributes:
-        kernel: size of a window.
-        stride: between windows.
-        padding: around the image.
-        dilation: between entries.
-        size: of the image.
+class Pooling(Layer[Found]):
+    """A max pooling; the state of a switch, which is a window, is the entry that wins.
+
+    Args:
+        windows: geometry.
+        may: entries that may win somewhere on the piece, bool [entries, C, windows in a column, windows in a row].
+        states: of the touched windows, in each region.
+        gaps: of their winners over each of their entries.
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    size: tuple[int, int]
-
-    def pooled(self, value: torch.Tensor) -> torch.Tensor:
-        """The maxima of values [m, C, H, W]."""
-        return functional.max_pool2d(value, self.kernel, self.stride, self.padding, self.dilation)
-
-    def entries(self, value: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Each entry of all windows, [m, C, windows in a column, windows in a row]; minus infinity beyond the edge."""
-        rows, columns = self.padding
-        padded = functional.pad(value, (columns, columns, rows, rows), value=-torch.inf) if rows or columns else value
-        for row in range(self.kernel[0]):
-            for column in range(self.kernel[1]):
-                part = padded
-                for axis, entry in ((0, row), (1, column)):
-                    first, count = entry * self.dilation[axis], self.count(axis)
-                    part = part.narrow(axis + 2, first, (count - 1) * self.stride[axis] + 1)
-                yield part[..., :: self.stride[0], :: self.stride[1]]
-
-    def count(self, axis: int) -> int:
-        """Windows along an axis."""
-        reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-        return (self.size[axis] + 2 * self.padding[axis] - reach) // self.stride[axis] + 1
-
-    def targets(self) -> torch.Tensor:
-        """Where each entry of each window lies in the image, int64 [entries, windows]; beyond the edge anywhere."""
-        along = []
-        for axis in (0, 1):
-            entries = torch.arange(self.kernel[axis])[:, None] * self.dilation[axis] - self.padding[axis]
-            along.append((entries + torch.arange(self.count(axis)) * self.stride[axis]).clamp(0, self.size[axis] - 1))
-        return (along[0][:, None, :, None] * self.size[1] + along[1][None, :, None, :]).flatten(2).flatten(0, 1)
-
-
-class Pooling(Layer):
-    """A max pooling; the state of a switch, which is a window, is the entry that wins."""
-
-    def __init__(self, windows: Windows, winner: torch.Tensor, live: torch.Tensor, touched: torch.Tensor) -> None:
-        self._windows, self._winner, self._live, self._touched = windows, winner, live, touched
-        self._targets = windows.targets().to(winner.device)
+    def __init__(self, windows: Windows, may: torch.Tensor, states: States, gaps: Found) -> None:
+        super().__init__(states, gaps, may.numel())
+        self._windows, self._live = windows, may.any(dim=0)
+        self._winner, self._touched = first_winners(may), touched_windows(may)
+        self._targets = windows.targets().to(may.device)
 
     @classmethod
-    def of(cls, value: torch.Tensor, tape: Tape, windows: Windows, *, rectified: bool) -> tuple[Pooling, torch.Tensor]:
+    def of(
+        cls, value: torch.Tensor, tape: Bends, windows: Windows, *, rectified: bool
+    ) -> tuple[Pooling[Gaps], torch.Tensor]:
         """The layer, and what it makes of values [m, C, H, W] at the tape's places; it adds places to the tape.
 
         Args:
@@ -213,9 +193,7 @@ class Pooling(Layer):
         round_off = ROUND_OFF * float(value.amax() - value.amin())
         # Entries that may win somewhere on this piece of the line.
         may = torch.stack([_may_win(best, entry, 2 * round_off, rectified) for entry in windows.entries(value)])
-        found = cls(windows, may.byte().argmax(dim=0).flatten(), may.any(dim=0), (may.sum(dim=0) > 1).flatten())
-        touched = found._touched.nonzero()[:, 0]
-        found._touched, found.count = touched, may.numel()
+        touched = touched_windows(may)
         there = torch.stack([entry.flatten(1)[:, touched] for entry in windows.entries(value)], dim=2)
         tape.bend(_overtakings(there.cpu().numpy(), before))
         if len(tape.places) > len(before):
@@ -223,9 +201,9 @@ class Pooling(Layer):
         # Between two infinities there is none.
         kept = lifted(there, before, tape.places).nan_to_num(nan=-torch.inf, neginf=-torch.inf).cpu().numpy()
         start, stop = kept[:-1], kept[1:]
-        found._states = (start + stop).argmax(axis=2) if kept.size else np.zeros(start.shape[:2], dtype=np.int64)
-        found.gaps = _leads(tape.places, start, stop, found._states, round_off, rectified)
-        return found, best
+        states = (start + stop).argmax(axis=2) if kept.size else np.zeros(start.shape[:2], dtype=np.int64)
+        gaps = _leads(tape.places, start, stop, states, round_off, rectified)
+        return Pooling(windows, may, states, gaps), best
 
     def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
         """See :class:`~monai_robustinterp.attention.tape.Switches`."""
@@ -247,6 +225,20 @@ class Pooling(Layer):
             window, entry = divmod(gap, len(self._targets))
             found.setdefault(window, [int(states[window])]).append(entry)
         return found
+
+    def gap_of(self, column: int, state: int) -> int:
+        """See :meth:`Layer.gap_of`."""
+        return column * len(self._targets) + state
+
+
+def first_winners(may: torch.Tensor) -> torch.Tensor:
+    """For each window the first of the entries [entries, ...] that may win, int64 [windows]."""
+    return may.byte().argmax(dim=0).flatten()
+
+
+def touched_windows(may: torch.Tensor) -> torch.Tensor:
+    """The windows of which several entries [entries, ...] may win, int64 [n]."""
+    return (may.sum(dim=0) > 1).flatten().nonzero()[:, 0]
 
 
 def _may_win(best: torch.Tensor, entry: torch.Tensor, margin: float, rectified: bool) -> torch.Tensor:

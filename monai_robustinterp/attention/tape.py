@@ -1,29 +1,27 @@
-"""What one pass of a network over a piece of a line leaves: where it bends, and the way back to gradient maps."""
+"""What one pass of a network over a piece of a line or plane leaves: the way back to gradient maps."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-Places = np.ndarray
-"""Thetas, float64 [m], ascending."""
+from monai_robustinterp.attention.windows import Windows
+
 States = np.ndarray
 """What switches are in each of several patterns, int64 [patterns, switches]."""
 
 
 class TooManyRegions(Exception):
-    """A piece of a line has more regions than a pass may hold: halve it."""
+    """A piece of a line or plane has more regions than a pass may hold: cut it."""
 
 
 class Switches(Protocol):
-    """The switches of one activation or pooling, as far as they may change on this piece of the line."""
-
-    def states(self, places: Places) -> States:
-        """Their states between each place and the next one, [m - 1, switches]."""
+    """The switches of one activation or pooling, as far as they may change on this piece."""
 
     def back(self, gradient: torch.Tensor, states: States) -> torch.Tensor:
         """The gradient before the layer, of the gradient behind it [patterns, ...] and its states."""
@@ -36,25 +34,39 @@ class _Node:
     switches: int | None
 
 
-class Tape:
-    """The calls of one pass, in their order.
-
-    Values are kept at places of the line between which everything so far is affine: each layer adds the places where it
-    bends. What an earlier call gave is affine between its own places, so it is known at later ones.
-
-    Args:
-        places: both ends of the piece of the line.
-        limit: most places.
+class Tape(ABC):
+    """The calls of one pass, in their order, and the places at which it holds values.
 
     Attributes:
-        places: of all bends so far, and both ends.
+        places: where values are held now; each activation and each pooling may add some.
+        n_rows: values that are held now.
         switches: layers with switches.
     """
 
-    def __init__(self, places: Places, limit: int) -> None:
-        self.places, self._limit = places, limit
+    places: Any
+    n_rows: int
+
+    def __init__(self) -> None:
         self.switches: list[Switches] = []
         self._nodes = [_Node((), None, None)]
+
+    @abstractmethod
+    def lifted(self, value: torch.Tensor, places: Any) -> torch.Tensor:
+        """Values at the places of an earlier call, at those that there are now."""
+
+    @abstractmethod
+    def activation(self, value: torch.Tensor, negative_slope: float) -> tuple[Switches, torch.Tensor]:
+        """A ReLU or leaky ReLU, and what it makes of values at all places; it adds places."""
+
+    @abstractmethod
+    def pooling(self, value: torch.Tensor, windows: Windows, *, rectified: bool) -> tuple[Switches, torch.Tensor]:
+        """A max pooling, and what it makes of values [rows, C, H, W] at all places; it adds places.
+
+        Args:
+            value: at the places.
+            windows: geometry.
+            rectified: whether an exact 0 has no gradient: it wins only where the winner's own activation goes off.
+        """
 
     def node(self, parents: Sequence[int], back: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> int:
         """Adds a linear call; ``back`` gives the gradients of its parents."""
@@ -66,16 +78,6 @@ class Tape:
         self.switches.append(layer)
         self._nodes.append(_Node((parent,), None, len(self.switches) - 1))
         return len(self._nodes) - 1
-
-    def bend(self, places: Places) -> None:
-        """Adds places.
-
-        Raises:
-            TooManyRegions: if there are more than the limit then.
-        """
-        self.places = np.union1d(self.places, places)
-        if len(self.places) > self._limit:
-            raise TooManyRegions
 
     def gradients(self, node: int, output: torch.Tensor, states: Sequence[States]) -> torch.Tensor:
         """The gradient of a sum of outputs with respect to the input, for several patterns of all switches.
@@ -114,19 +116,22 @@ class Tape:
         return _spread(starts, gradient, np.arange(len(states[0]) if states else 1))
 
 
-def lifted(value: torch.Tensor, places: Places, wanted: Places) -> torch.Tensor:
-    """Values [m, ...] at places, between which they are affine, at more places: those and others between them."""
-    if len(places) == len(wanted):
-        return value
-    right = np.searchsorted(places, wanted)
-    new = np.flatnonzero(places[right] != wanted)
-    left, right = right[new] - 1, right[new]
-    found = value.new_empty((len(wanted), *value.shape[1:]))
-    found[torch.from_numpy(np.searchsorted(wanted, places)).to(value.device)] = value
-    shares = (wanted[new] - places[left]) / (places[right] - places[left])
-    for row, one, other, share in zip(new.tolist(), left.tolist(), right.tolist(), shares.tolist()):
-        torch.lerp(value[one], value[other], share, out=found[row])
-    return found
+def label_maps(
+    tape: Tape, node: int, n_classes: int, labels: Sequence[int], states: Sequence[States], device: torch.device
+) -> torch.Tensor:
+    """Gradients of the labels' logits for several patterns, [patterns, labels, *shape of the input].
+
+    Args:
+        tape: of the pass.
+        node: that gave the logits.
+        n_classes: number of logits.
+        labels: of them.
+        states: of each layer, [patterns, switches].
+        device: of the pass.
+    """
+    units = torch.eye(n_classes, dtype=torch.float64, device=device)
+    with torch.no_grad():
+        return torch.stack([tape.gradients(node, units[label : label + 1], states) for label in labels], dim=1)
 
 
 def _spread(starts: np.ndarray, gradient: torch.Tensor, wanted: np.ndarray) -> torch.Tensor:

@@ -23,13 +23,13 @@ _CLAIM = (
     "within each interval the property holds for every theta; nothing is said of other changes, nor of stored pixels "
     "that are rounded or clipped"
 )
-_SENTENCES = {
+END_SENTENCES = {
     "range": "holds up to the end of the range",
     "violation": "the next theta violates it; the witness does so beyond round-off",
     "undecided": "round-off leaves open what holds there",
     "time": "the time budget ended here; nothing is said of what follows",
 }
-_UNITS = {
+UNITS = {
     "brightness": "added to every pixel of the network's input (display range = [0, 1])",
     "contrast": "share by which distances to the pivot grow",
     "slope": "difference between the right and the left edge of the network's input",
@@ -37,8 +37,8 @@ _UNITS = {
 }
 PROPERTIES = ("classification", "attention", "top_k")
 _HEADER = ["theta_low", "theta_high", "theta", *PROPERTIES]
-_LARGEST_TABLE = 2**28
-_MARGIN = 1e-9
+LARGEST_TABLE = 2**28
+MARGIN = 1e-9
 """Relative distance from a threshold within which nothing is proven and nothing a violation."""
 _HASH = "[0-9a-f]{64}"
 
@@ -98,7 +98,7 @@ def read_regions(path: str | Path) -> tuple[list[RegionRow], str]:
     Raises:
         AuditError: if it is no table of regions that tile an interval around 0.
     """
-    content = bounded_bytes(path, "the table of regions", _LARGEST_TABLE)
+    content = bounded_bytes(path, "the table of regions", LARGEST_TABLE)
     try:
         lines = [line.split(",") for line in content.decode("ascii").splitlines()]
         rows = [_row(cells) for cells in lines[1:]]
@@ -124,26 +124,48 @@ def _row(cells: Sequence[str]) -> RegionRow:
 def _expected(record: Mapping[str, Any], rows: Sequence[RegionRow], table_sha256: str) -> dict[str, Any]:
     settings = record["settings"]
     name, (low, high) = settings["perturbation"]["name"], settings["range"]
-    if not low <= rows[0].low <= rows[-1].high <= high or name not in _UNITS:
+    if not low <= rows[0].low <= rows[-1].high <= high or name not in UNITS:
         raise AuditError("the regions leave the range, or the perturbation has no exact path: the record is damaged.")
-    thresholds = {
-        "classification": _MARGIN * max(abs(logit) for logit in record["logits"]),
-        "attention": settings["delta"],
-        "top_k": settings["overlap_needed"],
-    }
-    texts = ("format", "intensity_path", "display_source", "warnings")
+    thresholds = thresholds_of(record)
     return {
         "format": Same(ATTENTION_FORMAT),
         "claim": Same(_CLAIM),
-        "settings": _settings(settings, record["map_norm"]),
-        "finding": {"name": HashOnly(str), "target": HashOnly(int), "score": HashOnly(float)},
-        "logits": [HashOnly(float) for _ in record["logits"]],
-        "map_norm": HashOnly(float),
-        "n_switches": HashOnly(int),
+        "settings": {
+            "perturbation": perturbation_leaves(settings["perturbation"]),
+            "range": [HashOnly(float), HashOnly(float)],
+            **settings_leaves(settings, record["map_norm"]),
+        },
+        **image_leaves(record),
         "regions_crossed": Same(len(rows)),
         "regions_sha256": Same(table_sha256),
         "hidden_patterns_checked": HashOnly(int),
         "results": {key: _result(record, key, thresholds[key], rows) for key in PROPERTIES},
+    }
+
+
+def thresholds_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The threshold of each property, from the logits of the clean image and the settings."""
+    settings = record["settings"]
+    return {
+        "classification": MARGIN * max(abs(logit) for logit in record["logits"]),
+        "attention": settings["delta"],
+        "top_k": settings["overlap_needed"],
+    }
+
+
+def threshold_leaf(name: str, threshold: Any) -> Leaf:
+    """Expectation of a recorded threshold."""
+    return near(MP.mpf(threshold)) if name != "top_k" else Same(threshold)
+
+
+def image_leaves(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record says of the image, the network and the run, which only its hash covers."""
+    texts = ("format", "intensity_path", "display_source", "warnings")
+    return {
+        "finding": {"name": HashOnly(str), "target": HashOnly(int), "score": HashOnly(float)},
+        "logits": [HashOnly(float) for _ in record["logits"]],
+        "map_norm": HashOnly(float),
+        "n_switches": HashOnly(int),
         "elapsed_s": HashOnly(float),
         "process_s": HashOnly(float),
         "image_sha256": HashOnly(str, form=_HASH),
@@ -156,14 +178,17 @@ def _expected(record: Mapping[str, Any], rows: Sequence[RegionRow], table_sha256
     }
 
 
-def _settings(settings: Mapping[str, Any], map_norm: float) -> dict[str, Any]:
-    perturbation, budget = settings["perturbation"], settings["time_budget_s"]
-    needed = settings["overlap_needed"]
+def perturbation_leaves(perturbation: Mapping[str, Any]) -> dict[str, Leaf]:
+    """Expectation of a perturbation: the unit is that of its name."""
+    unit: dict[str, Leaf] = {"name": HashOnly(str), "unit": Same(UNITS[perturbation["name"]])}
+    return {key: HashOnly(float) for key in perturbation} | unit
+
+
+def settings_leaves(settings: Mapping[str, Any], map_norm: float) -> dict[str, Any]:
+    """Expectation of the settings but for the perturbation."""
+    budget, needed = settings["time_budget_s"], settings["overlap_needed"]
     possible = type(needed) is int and 1 <= needed <= settings["top_k"]
     return {
-        "perturbation": {key: HashOnly(float) for key in perturbation}
-        | {"name": HashOnly(str), "unit": Same(_UNITS[perturbation["name"]])},
-        "range": [HashOnly(float), HashOnly(float)],
         "delta": HashOnly(float, "" if settings["delta"] > 0 else "delta is not above 0"),
         "share_of_map": near(MP.mpf(settings["delta"]) / MP.mpf(map_norm)),
         "top_k": HashOnly(int),
@@ -182,7 +207,7 @@ def _result(record: Mapping[str, Any], name: str, threshold: float, rows: Sequen
     return {
         "outcome": Same("satisfied" if set(ends) == {"range"} else outcome),
         "interval": [Same(theta) for theta in thetas],
-        "threshold": near(MP.mpf(threshold)) if name != "top_k" else Same(threshold),
+        "threshold": threshold_leaf(name, threshold),
         **{
             side: _reach(result[side], name, threshold, rows, end=end)
             for side, end in zip(("below", "above"), record["settings"]["range"])
@@ -194,14 +219,14 @@ def _reach(
     reach: Mapping[str, Any], name: str, threshold: float, rows: Sequence[RegionRow], *, end: float
 ) -> dict[str, Leaf]:
     theta, kind = reach["theta"], reach["end"]
-    if kind not in _SENTENCES:
+    if kind not in END_SENTENCES:
         raise AuditError("a side of an interval has no end that is known: the record is damaged.")
     violated = kind == "violation"
     witness = _witness(reach, name, threshold, rows, end=end) if violated else ""
     return {
         "theta": Judged(_proven(theta, kind, name, threshold, rows, end=end), as_number(theta)),
         "end": Same(kind),
-        "sentence": Same(_SENTENCES[kind]),
+        "sentence": Same(END_SENTENCES[kind]),
         "witness": Judged(witness, as_number(reach["witness"])) if violated else Same(None),
         "witness_value": Judged(witness, as_number(reach["witness_value"])) if violated else Same(None),
     }
@@ -215,7 +240,7 @@ def _proven(theta: float, kind: str, name: str, threshold: float, rows: Sequence
         return "the range ends elsewhere"
     low, high = sorted((0.0, theta))
     within = [row for row in rows if low <= row.theta <= high]
-    return "" if all(_holds(row.values[name], name, threshold) for row in within) else "a region within violates it"
+    return "" if all(holds_at(row.values[name], name, threshold) for row in within) else "a region within violates it"
 
 
 def _witness(reach: Mapping[str, Any], name: str, threshold: float, rows: Sequence[RegionRow], *, end: float) -> str:
@@ -224,9 +249,10 @@ def _witness(reach: Mapping[str, Any], name: str, threshold: float, rows: Sequen
     if not (witness * end > 0 and abs(witness) > abs(theta) and rows[0].low <= witness <= rows[-1].high):
         return "the witness does not lie outside of the interval, in a region that was crossed"
     # A lead is compared with 0, which its threshold keeps away from.
-    violates = value <= -threshold if name == "classification" else not _holds(value, name, threshold)
+    violates = value <= -threshold if name == "classification" else not holds_at(value, name, threshold)
     return "" if violates else "the witness does not violate it"
 
 
-def _holds(value: float, name: str, threshold: float) -> bool:
+def holds_at(value: float, name: str, threshold: float) -> bool:
+    """Whether a property of this value holds."""
     return value <= threshold if name == "attention" else value >= threshold

@@ -32,11 +32,12 @@ from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.radii import neyman_pearson_radius, renyi_epsilon, renyi_radius
 from monai_robustinterp.audit.real import MP, Real, phi_inverse
 from monai_robustinterp.audit.sentences import floored, raised
+from monai_robustinterp.audit.stored import stored_units
 from monai_robustinterp.audit.strict import AuditError
 from monai_robustinterp.audit.surroundings import content_sha256
 from monai_robustinterp.audit.verify import AuditReport, report_of
 
-RANGES_FORMAT = "monai_robustinterp/attention-ranges/2"
+RANGES_FORMAT = "monai_robustinterp/attention-ranges/3"
 _NOISE = "semantic/philox4x32-10/box-muller/1"
 _CLAIM = (
     "of each kind of change by itself, never of two at once, nor of noise in the pixels: with probability >= 1 - eta "
@@ -106,9 +107,7 @@ def _expected(record: Mapping[str, Any]) -> dict[str, Any]:
         "beta": Same(record["beta"]),
         "eta": Same(eta),
         "all_claims": {"eta": bound_above(min(MP.mpf(1), 2 * len(ranges) * MP.mpf(eta)))},
-        "ranges": [
-            _range(one, eta, beta, pixels and pixels["sigma"], record["source"]["display_source"]) for one in ranges
-        ],
+        "ranges": [_range(one, eta, beta, pixels and pixels["sigma"], record["source"]) for one in ranges],
         "logits": [HashOnly(float) for _ in record["logits"]],
         "image_sha256": HashOnly(str, form=_HASH),
         "source": {name: HashOnly(str) for name in texts}
@@ -120,7 +119,7 @@ def _expected(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _range(
-    one: Mapping[str, Any], eta: float, beta: Fraction, pixel_sigma: float | None, source: str
+    one: Mapping[str, Any], eta: float, beta: Fraction, pixel_sigma: float | None, source: Mapping[str, Any]
 ) -> dict[str, Any]:
     counts, m, k = _counts(one)
     change, sigma = one["change"], one["spec"]["sigma"]
@@ -139,8 +138,8 @@ def _range(
     blind = neyman_pearson_radius([mass_weighted_lower(m, m, level)], [mass_weighted_upper(0, m, level)], MP.mpf(sigma))
     words = _covered(one, radius)
     return {
-        "change": expected_change(change, sigma, display_source=source),
-        "pixels": _pixels(one, radius, pixel_sigma),
+        "change": expected_change(change, sigma, display_source=source["display_source"]),
+        "pixels": _pixels(one, radius, pixel_sigma, source),
         "status": Same("certified" if words else "abstain"),
         "sentence": Same(_sentence(one, words, eta=eta, overlap=overlap)),
         "radius": Same(radius),
@@ -210,17 +209,22 @@ def _decision(one: Mapping[str, Any], eta: float) -> dict[str, Any]:
     }
 
 
-def _pixels(one: Mapping[str, Any], radius: float, pixel_sigma: float | None) -> Leaf | dict[str, Leaf]:
+def _pixels(
+    one: Mapping[str, Any], radius: float, pixel_sigma: float | None, source: Mapping[str, Any]
+) -> Leaf | dict[str, Any]:
     """Of every range the same noise, and none beside a change that it does not commute with."""
     if pixel_sigma is None:
         return Same(None)
     if not commutes(one["change"]) or not _is_float32(pixel_sigma):
         raise AuditError("a range has noise in the pixels that does not go with its change: it is damaged.")
     share = MP.mpf(pixel_sigma) / MP.mpf(one["spec"]["sigma"])
+    pixels, side = one["pixels"], one["spec"]["cell_size"]
+    input_shape = [side * len(one["counts"]), side * len(one["counts"][0])]
     return {
         "sigma": Same(pixel_sigma),
         "l2": follows(MP.mpf(radius) * share),
         "decision_l2": follows(MP.mpf(_found(one["decision"]["radius"])) * share),
+        "native": stored_units(pixels["native"], MP.mpf(_found(pixels["l2"])), source=source, input_shape=input_shape),
     }
 
 
@@ -283,6 +287,10 @@ def _covered(one: Mapping[str, Any], radius: float) -> str:
     if not words:
         return f"{pixels}, without a {change['name']}"
     limit = f" (limit {readable(radius)} px)" if change["name"].startswith("shift") else ""
+    stored_l2 = one["pixels"]["native"]["l2"]
+    if stored_l2:
+        by_norm = floored(stored_l2, 0) if stored_l2 >= 10 else readable(stored_l2)
+        pixels += f" (pixels alone: any change of the stored values of l2 norm below {by_norm})"
     return f"{alone}{limit} together with {pixels}, where the squares of both shares of their limits sum to < 1"
 
 

@@ -12,25 +12,19 @@ from typing import Any
 from monai_robustinterp.audit import sentences
 from monai_robustinterp.audit.case import Case
 from monai_robustinterp.audit.expect import (
-    ABOVE,
-    BELOW,
     HashOnly,
     Judged,
     Leaf,
-    Number,
     Same,
     as_number,
-    bound_above,
     near,
 )
-from monai_robustinterp.audit.native import area_norm, round_off
-from monai_robustinterp.audit.real import MP, Real
+from monai_robustinterp.audit.real import MP
 from monai_robustinterp.audit.region import LUNGS
+from monai_robustinterp.audit.stored import stored_units
 from monai_robustinterp.audit.strict import AuditError
 
-_NATIVE_NUMBERS = ("l2", "l_inf", "norm_l2", "norm_l_inf", "slope", "rho", "round_off")
 _OF_A_MASK = re.compile(rf"{re.escape(LUNGS)}mask, .*\), SHA-256 [0-9a-f]{{16}}$", re.DOTALL)
-_NO_RADIUS = "no radius in stored units: "
 
 
 def finding(case: Case) -> dict[str, Leaf]:
@@ -204,78 +198,9 @@ def source(case: Case) -> dict[str, Any]:
 
 def native(case: Case) -> dict[str, Leaf]:
     """Expectation of ``native``: the radius is L_max over norm and slope; the norm follows from the two grids."""
-    entry = case.record.get("native")
-    reason = entry.get("reason") if isinstance(entry, Mapping) else ""
-    unit: dict[str, Leaf] = {"unit": Same(sentences.NATIVE_UNIT)}
-    if reason:
-        known = isinstance(reason, str) and reason.startswith(_NO_RADIUS)
-        outcome = "" if known else "the file has a reason that does not say that there is none"
-        return {name: Same(None) for name in _NATIVE_NUMBERS} | unit | {"reason": HashOnly(str, outcome)}
-    norm, norm_inf, slope, l_max = (
-        MP.mpf(case.number(*path))
-        for path in (("native", "norm_l2"), ("native", "norm_l_inf"), ("native", "slope"), ("claim", "l_max", "l2"))
-    )
-    rho, lost = (MP.mpf(case.number("native", name)) for name in ("rho", "round_off"))
-    if not (norm > 0 and norm_inf > 0 and slope > 0 and rho > 0 and lost > 0):
-        missing: Leaf = Judged("the file has no norm, slope, range and round-off above 0, and no reason")
-        return dict.fromkeys(_NATIVE_NUMBERS, missing) | unit | {"reason": Same("")}
-    left = max(MP.mpf(0), l_max - 2 * lost)
-    return {
-        "l2": _rounded_down(left / (norm * slope)),
-        "l_inf": _rounded_down(left / (MP.sqrt(case.n_pixels) * norm_inf * slope)),
-        "norm_l2": _resize_norm(case, norm),
-        "norm_l_inf": bound_above(MP.mpf(1)),
-        "slope": _slope(case),
-        "rho": HashOnly(float),
-        "round_off": _round_off(case, rho, lost),
-        **unit,
-        "reason": Same(""),
-    }
-
-
-def _rounded_down(value: Real) -> Number:
-    return Number(value, value * ABOVE, value * BELOW)
-
-
-def _resize_norm(case: Case, found: Real) -> Leaf:
-    """The norm of the area resize of the whole image, or of its largest square: whichever is nearer."""
-    rows, columns = case.votes.input_shape
-    norms = [area_norm(high, rows) * area_norm(wide, columns) for high, wide in _geometries(case)]
-    return _nearest(norms, found)
-
-
-def _round_off(case: Case, rho: Real, found: Real) -> Leaf:
-    """The bound of the float32 round-off between stored pixels and input (L11, L12)."""
-    return _nearest([round_off(shape, case.votes.input_shape, rho) for shape in _geometries(case)], found)
-
-
-def _nearest(bounds: list[Real], found: Real) -> Leaf:
-    if not bounds:
-        return Judged("the file has no shape of the source to compare with")
-    return bound_above(min(bounds, key=lambda bound: abs(bound - found)))
-
-
-def _geometries(case: Case) -> list[tuple[int, int]]:
-    """What may have been resized: the largest square of the source, or all of it."""
-    shape = case.record["source"].get("shape") if isinstance(case.record.get("source"), Mapping) else None
-    if not (
-        isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and 0 < side < 10**5 for side in shape)
-    ):
-        return []
-    return sorted({(min(shape), min(shape)), (shape[0], shape[1])})
-
-
-def _slope(case: Case) -> Leaf:
-    """1 / (2^bits - 1) for unscaled pixels with the full range of their bits; nothing stored says it otherwise."""
-    entry = case.record.get("source")
-    path, display = (
-        (entry.get("intensity_path"), entry.get("display_source")) if isinstance(entry, Mapping) else ("", "")
-    )
-    bits = re.fullmatch(r"full (\d{1,2})-bit range", display) if isinstance(display, str) else None
-    if bits and path in ("stored values", "stored values; inverted (MONOCHROME1)"):
-        value = 1 / MP.mpf(2 ** int(bits[1]) - 1)
-        return Number(value, value * 4 * BELOW, value * ABOVE)
-    return HashOnly(float)
+    l_max = MP.mpf(case.number("claim", "l_max", "l2"))
+    source = case.record.get("source")
+    return stored_units(case.record.get("native"), l_max, source=source, input_shape=case.votes.input_shape)
 
 
 def content_sha256(record: Mapping[str, Any]) -> str:

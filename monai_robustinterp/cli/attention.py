@@ -15,6 +15,14 @@ from tqdm import tqdm
 from monai_robustinterp.attention.files import save_verified
 from monai_robustinterp.attention.image import Settings, Verified, outcome, verify_image
 from monai_robustinterp.attention.perturbations import PERTURBATIONS, Perturbation, make_perturbation
+from monai_robustinterp.attention.plane_files import save_plane
+from monai_robustinterp.attention.plane_image import (
+    PlaneSettings,
+    PlaneVerified,
+    box_of,
+    plane_outcome,
+    verify_plane,
+)
 from monai_robustinterp.attention.range_files import save_ranges
 from monai_robustinterp.attention.range_image import (
     Ranged,
@@ -52,6 +60,7 @@ _EXACT_ONLY = {
     "share": "--share",
     "time_budget": "--time-budget",
     "workers": "--workers",
+    "boundary_first": "--boundary-first",
 }
 _RANGES_ONLY = {
     "interpreter": "--interpreter",
@@ -70,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAME[:SETTING=VALUE...]",
         help=f"what changes the image: of {', '.join(SEMANTIC_NOISES)} one or several (A,B:sigma=0.1), or with --exact "
-        f"one of {', '.join(sorted(PERTURBATIONS))}; such as contrast:pivot=0.5",
+        f"one or two of {', '.join(sorted(PERTURBATIONS))}; such as contrast:pivot=0.5",
     )
     parser.add_argument(
         "--exact",
@@ -88,14 +97,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_exact(parser: argparse.ArgumentParser) -> None:
     exact = parser.add_argument_group("with --exact")
-    exact.add_argument("--range", type=float, metavar="R", help="verify theta in [-R, R] (patch: [0, R])")
+    exact.add_argument(
+        "--range",
+        type=_numbers,
+        metavar="R[,R]",
+        help="verify theta in [-R, R] (patch: [0, R]); of two perturbations the range of each, or one for both",
+    )
     change = exact.add_mutually_exclusive_group()
     change.add_argument("--delta", type=float, metavar="D", help="largest change of the map, ai(theta)")
     change.add_argument("--share", type=float, metavar="S", help="the same as a share of the norm of the clean map")
     exact.add_argument(
         "--time-budget", type=positive(float), metavar="SECONDS", help="end then; what is proven so far is kept"
     )
-    exact.add_argument("--workers", type=positive(int), metavar="N", help="processes (1); the result is the same")
+    exact.add_argument(
+        "--boundary-first",
+        action="store_true",
+        default=None,
+        help="of two perturbations: follow the outermost boundary of where all stays first, and prove its inside later",
+    )
+    exact.add_argument(
+        "--workers",
+        type=positive(int),
+        metavar="N",
+        help="processes (1) of one perturbation; the result is the same",
+    )
 
 
 def _add_ranges(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.CRITICAL)
     try:
         _check_options(arguments)
-        told = _run_exact(arguments) if arguments.exact else _run_ranges(arguments)
+        told = _exact(arguments) if arguments.exact else _run_ranges(arguments)
     except Exception as error:
         print(f"monai-robustinterp: {refusal_reason(error)}", file=sys.stderr)
         return 1
@@ -147,10 +172,27 @@ def _check_options(arguments: argparse.Namespace) -> None:
         exact_beta(arguments.beta)
 
 
-def _run_exact(arguments: argparse.Namespace) -> str:
-    """Verifies and saves; returns the table."""
-    perturbation = _perturbation(arguments.perturb)
-    low, high = perturbation.within(arguments.range)
+def _exact(arguments: argparse.Namespace) -> str:
+    """Verifies one parameter or two, and saves; returns the table."""
+    perturbations = [_perturbation(one) for one in split_outside_json(arguments.perturb, ",")]
+    limits = arguments.range
+    if len(perturbations) > 2:
+        raise InputRefused(f"--exact takes one perturbation or two, and was given {len(perturbations)}.")
+    if len(limits) not in (1, len(perturbations)):
+        raise InputRefused(
+            f"--range has {len(limits)} numbers for {len(perturbations)} perturbations: give one for each, or one."
+        )
+    if len(perturbations) == 1:
+        if arguments.boundary_first:
+            raise InputRefused("--boundary-first goes with two perturbations only: one parameter has two ends.")
+        return _run_exact(arguments, perturbations[0], limits[0])
+    if arguments.workers not in (None, 1):
+        raise InputRefused("two perturbations are walked in one process: leave --workers out.")
+    return _run_plane(arguments, (perturbations[0], perturbations[1]), (limits[0], limits[-1]))
+
+
+def _run_exact(arguments: argparse.Namespace, perturbation: Perturbation, limit: float) -> str:
+    low, high = perturbation.within(limit)
     settings = Settings(
         perturbation=perturbation,
         low=low,
@@ -175,7 +217,30 @@ def _run_exact(arguments: argparse.Namespace) -> str:
         )
     with _result_folder(arguments, target) as folder:
         save_verified(verified, folder)
-    return f"{table(verified)}\n\nResults: {shown_path(target)}/ (attention.png)"
+    return f"{table(verified)}\n\nResults: {shown_path(target)}/ (attention.png, images.png)"
+
+
+def _run_plane(
+    arguments: argparse.Namespace, perturbations: tuple[Perturbation, Perturbation], limits: tuple[float, float]
+) -> str:
+    settings = PlaneSettings(
+        perturbations=perturbations,
+        limits=limits,
+        delta=arguments.delta,
+        share=arguments.share,
+        beta=arguments.beta,
+        time_budget_s=arguments.time_budget,
+        order="boundary" if arguments.boundary_first else "nearest",
+    )
+    bundle, target = _bundle_and_folder(arguments, "plane")
+    with (
+        _without_reader_warnings(),
+        tqdm(total=100.0, unit=" %", disable=arguments.quiet, leave=False, bar_format=_PLANE_BAR) as bar,
+    ):
+        verified = verify_plane(arguments.input, bundle, settings, progress=lambda share: bar.update(100 * share))
+    with _result_folder(arguments, target) as folder:
+        save_plane(verified, folder)
+    return f"{plane_table(verified)}\n\nResults: {shown_path(target)}/ (attention.png, images.png)"
 
 
 def _run_ranges(arguments: argparse.Namespace) -> str:
@@ -196,7 +261,7 @@ def _run_ranges(arguments: argparse.Namespace) -> str:
         ranged = certify_ranges(arguments.input, bundle, settings, progress=bar.update)
     with _result_folder(arguments, target) as folder:
         save_ranges(ranged, folder)
-    return f"{range_table(ranged)}\n\nResults: {shown_path(target)}/ (attention.png)"
+    return f"{range_table(ranged)}\n\nResults: {shown_path(target)}/ (attention.png, images.png)"
 
 
 def _bundle_and_folder(arguments: argparse.Namespace, kind: str) -> tuple[SaliencyBundle, Path]:
@@ -227,6 +292,8 @@ def _result_folder(arguments: argparse.Namespace, target: Path) -> Iterator[Path
 
 
 _BAR = "{desc}{percentage:5.1f} % of the range |{bar}| {elapsed}, {remaining} left"
+# It may end long before the whole box: what no property reaches is left out.
+_PLANE_BAR = "{desc}{percentage:5.1f} % of the box |{bar}| {elapsed}"
 
 
 def table(verified: Verified) -> str:
@@ -241,20 +308,52 @@ def table(verified: Verified) -> str:
         ends = "; ".join(f"{reach.end} at {reach.theta:.3g}" for reach in found.reaches[one.name])
         proven = f"[{round_up_to(low, 7)}, {round_down(high, 7)}]"
         lines.append(f"  {one.name:<15} {outcome(found, one.name)}: holds in {proven} (ends: {ends})")
-    return "\n".join([*lines, *verified.input_warnings])
+    return "\n".join([*lines, *verified.loaded.input_warnings])
+
+
+def plane_table(verified: PlaneVerified) -> str:
+    """What was crossed, and two lines a property: its box, and the area around 0."""
+    found, changes = verified.found, verified.settings.perturbations
+    words = [
+        f"{one.name} ({one.unit}) in [{low:g}, {high:g}]" for one, (low, high) in zip(changes, verified.settings.ranges)
+    ]
+    part = "" if found.whole else "; the time ended it"
+    if found.boundary_after is not None:
+        part += f"; outermost boundaries followed after {found.boundary_after} polygons"
+    lines = [
+        f"{' and '.join(words)}: {len(found.shards)} polygons crossed in {found.elapsed_s:.0f} s, "
+        f"{100 * found.crossed:.1f} % of the box{part}"
+    ]
+    for one, around in zip(found.properties, verified.areas):
+        scale = found.scales[one.name]
+        box = " with ".join(
+            f"{change.name} in [{round_up_to(low, 7)}, {round_down(high, 7)}]"
+            for change, (low, high) in zip(changes, box_of(verified, one.name))
+        )
+        lines.append(f"  {one.name:<15} {plane_outcome(verified, one.name)}: holds for {box} (ends: {scale.end})")
+        share = around.size / ((1 - found.low[0]) * (1 - found.low[1]))
+        lines.append(f"  {'':<15} around 0 it holds in {100 * share:.2f} % of the box, as far as it was crossed")
+    return "\n".join([*lines, *verified.loaded.input_warnings])
 
 
 def range_table(ranged: Ranged) -> str:
     """A sentence a change, then that of the decision, and what is doubtful."""
     lines = []
     for one in ranged.ranges:
-        lines.append(sentence(one, ranged.image.meta))
+        lines.append(sentence(one, ranged.image.meta, ranged.scale))
         words = covered(one, one.label.l2)
         lines.append(
             f"  the smoothed classifier keeps the clean decision for {words}" if words else "  of the decision: abstain"
         )
         lines += [f"  {note}" for note in range_notes(one)]
     return "\n".join([*lines, f"All of these at once: probability >= 1 - {round_up(all_eta(ranged))}."])
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor two with a comma between them") from error
 
 
 def _noise(text: str) -> SemanticNoise:

@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from monai_robustinterp.attention.plane_recheck import recheck_plane
 from monai_robustinterp.attention.recheck import Rechecked, recheck
 from monai_robustinterp.audit import (
     ATTENTION_FORMAT,
+    PLANE_FORMAT,
     RANGES_FORMAT,
     AuditError,
     AuditReport,
+    read_polygons,
     read_record,
     read_regions,
     verify,
     verify_attention,
+    verify_plane,
     verify_ranges,
 )
 from monai_robustinterp.bundle import SaliencyBundle, bundle_folder, load_bundle
@@ -78,6 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         elif record.get("format") == ATTENTION_FORMAT:
             _check_votes(arguments, "exact intervals follow from their regions: give regions.csv too.")
             report = verify_attention(record, arguments.votes, input_file=arguments.input, bundle=bundle)
+        elif record.get("format") == PLANE_FORMAT:
+            _check_votes(arguments, "exact boxes follow from their polygons: give regions.csv too.")
+            report = verify_plane(record, arguments.votes, input_file=arguments.input, bundle=bundle)
         else:
             _check_votes(arguments, "a certificate follows from its votes: give VOTES, votes.npz too.")
             report = verify(record, arguments.votes, input_file=arguments.input, bundle=bundle)
@@ -89,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     if not arguments.replay:
         return 0
-    return (_recheck if record["format"] == ATTENTION_FORMAT else _replay)(record, arguments)
+    exact = record["format"] in (ATTENTION_FORMAT, PLANE_FORMAT)
+    return (_recheck if exact else _replay)(record, arguments)
 
 
 def _check_votes(arguments: argparse.Namespace, advice: str) -> None:
@@ -125,13 +133,16 @@ def _replay(record: dict[str, Any], arguments: argparse.Namespace) -> int:
 
 
 def _recheck(record: dict[str, Any], arguments: argparse.Namespace) -> int:
-    """Evaluates the network of a verified record of exact intervals; returns the exit code."""
+    """Evaluates the network of a verified record of exact intervals or boxes; returns the exit code."""
     try:
-        rows, _ = read_regions(arguments.votes)
         bundle = _on_device(arguments.bundle, {}, record["provenance"].get("device"))
         with warnings.catch_warnings(), tqdm(unit="region", disable=None, leave=False) as bar:
             warnings.simplefilter("ignore", UserWarning)
-            found = recheck(record, rows, source=arguments.input, bundle=bundle, progress=bar.update)
+            options = {"source": arguments.input, "bundle": bundle, "progress": bar.update}
+            if record["format"] == PLANE_FORMAT:
+                found = recheck_plane(record, read_polygons(arguments.votes)[0], **options)
+            else:
+                found = recheck(record, read_regions(arguments.votes)[0], **options)
     except Exception as error:  # of a record that may hold any settings, and any image
         print(f"monai-robustinterp: not replayed: {refusal_reason(error)}", file=sys.stderr)
         return 1
@@ -144,7 +155,7 @@ def recheck_table(found: Rechecked) -> str:
     lines = [f"difference: {sentence}" for sentence in found.differences]
     lines.append(
         f"evaluated by autograd in float64: {found.witnesses} witnesses, {found.regions} regions, {found.boundaries} "
-        f"boundaries by bisection ({found.unseen} more do not change the map, so that it cannot find them)"
+        f"boundaries between different maps ({found.unseen} more do not change the map, so that it cannot see them)"
     )
     outcome = f"refused, {len(found.differences)} differences" if found.differences else "the network agrees"
     return "\n".join([*lines, f"replay: {outcome}."])

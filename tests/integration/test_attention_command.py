@@ -22,7 +22,7 @@ def run_command(output: Path, *more: str) -> int:
 def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path, capsys) -> None:
     assert run_command(tmp_path, "--perturb", "brightness", "--range", "1e-6", "--share", "0.3") == 0
     (folder,) = tmp_path.glob("cxr-*-attention")
-    assert {path.name for path in folder.iterdir()} == {"attention.json", "attention.png", "regions.csv"}
+    assert {path.name for path in folder.iterdir()} == {"attention.json", "attention.png", "images.png", "regions.csv"}
     record = json.loads((folder / "attention.json").read_text())
     assert record["n_switches"] > 1_300_000 and record["regions_crossed"] >= 3
     for result in record["results"].values():
@@ -32,8 +32,9 @@ def test_the_shipped_classifier_is_verified_on_a_real_film(tmp_path, capsys) -> 
     rows = list(csv.DictReader((folder / "regions.csv").read_text().splitlines()))
     assert len(rows) == record["regions_crossed"]
     assert (float(rows[0]["theta_low"]), float(rows[-1]["theta_high"])) == (-1e-6, 1e-6)
-    with Image.open(folder / "attention.png") as picture:
-        assert picture.size[0] > 400
+    for name in ("attention.png", "images.png"):
+        with Image.open(folder / name) as picture:
+            assert picture.size[0] > 400
     # The walk is through: nothing is left of it but the result.
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     files = [str(folder / name) for name in ("attention.json", "regions.csv")]

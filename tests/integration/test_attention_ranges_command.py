@@ -57,8 +57,9 @@ def test_each_change_gets_its_sentence_and_a_picture(result) -> None:
         "1 - 0.1 over the noise (0.02) of 48 copies" in said and "All of these at once: probability >= 1 - 0.4" in said
     )
     assert [sum(map(sum, one["counts"])) for one in record["ranges"]] == [48 * 38] * 2
-    with Image.open(folder / "attention.png") as picture:
-        assert picture.size[0] > 400
+    with Image.open(folder / "attention.png") as picture, Image.open(folder / "images.png") as images:
+        # The image, and two of each change.
+        assert picture.size[0] > 400 and images.size[0] > images.size[1] > 400
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,15 @@ def test_a_joint_claim_says_both_limits(joint) -> None:
     assert 128 - float(found[1]) == pytest.approx(255 * center["radius"], rel=0.01)
     assert center["pixels"]["l2"] == pytest.approx(center["radius"] * 0.02 / center["change"]["sigma"], rel=1e-6)
     assert "together with any change of the network's input of l2 norm below 0.0" in center["sentence"]
+    # The file has a window, and its path is known: the norm in stored values is that over slope and resize.
+    native = center["pixels"]["native"]
+    stored = re.search(
+        r"\(pixels alone: any change of the stored values of l2 norm below ([\d.]+)\)", center["sentence"]
+    )
+    assert int(stored[1]) == int(native["l2"])
+    assert native["l2"] == pytest.approx(
+        (center["pixels"]["l2"] - 2 * native["round_off"]) / (native["slope"] * native["norm_l2"]), rel=1e-9
+    )
     assert "over the noise (0.02, and 0.02 in the pixels) of 48 copies" in said
     assert "that is changed by a strength d and by pixels" in record["claim"]
     with Image.open(folder / "attention.png") as picture:
@@ -151,6 +161,8 @@ def test_every_changed_joint_claim_is_caught(joint) -> None:
         "decision": lambda one: one["pixels"].update(decision_l2=one["pixels"]["decision_l2"] + 1e-3),
         "sigma": lambda one: one["pixels"].update(sigma=0.5),
         "none": lambda one: one.update(pixels=None),
+        "stored": lambda one: one["pixels"]["native"].update(l2=one["pixels"]["native"]["l2"] * 1.01),
+        "norm": lambda one: one["pixels"]["native"].update(norm_l2=one["pixels"]["native"]["norm_l2"] * 0.9),
         "contrast": lambda one: one["change"].update(name="window_width"),
         "center": lambda one: one["change"].update(center=one["change"]["center"] + 1),
         "width": lambda one: one["change"].update(width=one["change"]["width"] * 1.01),

@@ -180,12 +180,15 @@ def test_methods_of_captum_and_of_ones_own_can_be_certified(monkeypatch, capsys)
 
 def test_the_plain_map_is_verified_in_python(capsys) -> None:
     namespace: dict[str, Any] = {}
-    for block in python_blocks("docs/how-to/verify-attention.md"):
-        exec(compile(block, "verify-attention.md", "exec"), namespace)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["classification", "attention"]
+    one_parameter, two_parameters = python_blocks("docs/how-to/verify-attention.md")
+    exec(compile(one_parameter, "verify-attention.md", "exec"), namespace)
     low, high = namespace["found"].interval("attention")
     assert -0.5 <= low < 0 < high <= 0.5
+    exec(compile(two_parameters, "verify-attention.md", "exec"), namespace)
+    # Within the interval of brightness alone, which the box contains.
+    assert 0 < 0.5 * namespace["found"].scales["attention"].scale <= min(-low, high)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == 2 * ["classification", "attention"]
 
 
 def test_the_reference_lists_every_option_and_array() -> None:

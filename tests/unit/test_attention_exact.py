@@ -18,6 +18,7 @@ from monai_robustinterp.attention import (
     Line,
     Parts,
     Patch,
+    Piece,
     Property,
     Section,
     Slope,
@@ -29,6 +30,7 @@ from monai_robustinterp.attention import (
 )
 from monai_robustinterp.attention import line as line_module
 from monai_robustinterp.attention import parts as parts_module
+from monai_robustinterp.attention.crossed import Crossed
 from monai_robustinterp.errors import InputRefused
 
 
@@ -250,6 +252,40 @@ def test_two_switches_at_one_theta_are_looked_at_in_every_order() -> None:
     # On both sides the gradient is 0 and -2. A region with one unit alone would have 1 or -3; none is there in truth.
     assert reach(2.5).reaches["attention"][1].end == "undecided" and reach(2.5).interval("attention") == (0.0, 0.0)
     assert reach(3.5).interval("attention") == (0.0, 1.0) and reach(3.5).hidden > 0
+
+
+def test_a_hidden_pattern_must_pass_at_both_ends_of_its_piece() -> None:
+    """Where the map is expected to fade, ai of a pattern at one end is larger at the other end."""
+    clean, expected = torch.zeros(1, 1, 1, 1).double(), -torch.ones(1, 1, 1, 1).double()
+    one = AttentionRobustness(clean, expected, 1.0)
+    hidden = torch.full((1, 1, 1, 1, 1), 0.5).double()
+    logits, none = torch.zeros(2, 2).double(), torch.empty(0).double()
+
+    def certain(high: float) -> bool:
+        piece = Piece(0.0, high, logits, clean, (hidden, none), (True, False), (0.0, 0.0))
+        return Crossed.of(piece, [one], up=True).certain[0]
+
+    # |0.5 + theta| is 0.5 at the end that it is near to, and passes 1 at theta = 0.5.
+    assert certain(0.4) and not certain(0.6)
+
+
+def test_a_cell_just_behind_the_k_th_is_lost_unless_it_ties() -> None:
+    def cells(*values: float) -> torch.Tensor:
+        return torch.tensor(values).double().reshape(1, 1, 1, -1)
+
+    one = TopKOverlap.of(cells(4, 3, 2, 1), cell_size=1, top_k=2, needed=2)
+    none = torch.zeros(2).double()
+    said = {
+        changed: (one.holds(none, cells(*changed), 0.0), one.violates(none, cells(*changed), 0.0))
+        for changed in ((4, 3, 2, 1), (4, 2, 3, 1), (4, 3, 3, 1), (1, 2, 3, 4), (4, 3, 3 + 1e-12, 1))
+    }
+    assert said == {
+        (4, 3, 2, 1): (True, False),
+        (4, 2, 3, 1): (False, True),
+        (4, 3, 3, 1): (False, False),
+        (1, 2, 3, 4): (False, True),
+        (4, 3, 3 + 1e-12, 1): (False, False),
+    }
 
 
 def mlp_line() -> tuple[Line, list[Property]]:
