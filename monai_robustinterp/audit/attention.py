@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near, walk
-from monai_robustinterp.audit.files import compare_files
+from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near
 from monai_robustinterp.audit.real import MP
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes
 from monai_robustinterp.audit.surroundings import content_sha256
-from monai_robustinterp.audit.verify import AuditReport, report_of
+from monai_robustinterp.audit.verify import AuditReport, verify_other
 
 ATTENTION_FORMAT = "monai_robustinterp/attention/1"
 _CLAIM = (
@@ -81,15 +80,13 @@ def verify_attention(
     Raises:
         AuditError: if the record is of another format, or a file is damaged so that nothing follows from it.
     """
-    if record.get("format") != ATTENTION_FORMAT:
-        raise AuditError(f"the record is not of the format {ATTENTION_FORMAT!r}, which is the one that is audited.")
-    rows, table_sha256 = read_regions(regions)
-    try:
-        expected = _expected(record, rows, table_sha256)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise AuditError("the record lacks an entry, or one of them has another form.") from error
-    not_checked = compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
-    return report_of(list(walk(expected, record)), not_checked)
+    return verify_other(
+        record,
+        ATTENTION_FORMAT,
+        lambda: _expected(record, *read_regions(regions)),
+        input_file=input_file,
+        bundle=bundle,
+    )
 
 
 def read_regions(path: str | Path) -> tuple[list[RegionRow], str]:

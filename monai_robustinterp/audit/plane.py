@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from monai_robustinterp.audit.attention import (
     threshold_leaf,
     thresholds_of,
 )
-from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near, walk
-from monai_robustinterp.audit.files import compare_files
+from monai_robustinterp.audit.expect import HashOnly, Judged, Leaf, Same, as_number, near
+from monai_robustinterp.audit.polygons import Point, area, edges, overlap, turn, within
 from monai_robustinterp.audit.real import MP
 from monai_robustinterp.audit.strict import AuditError, bounded_bytes
-from monai_robustinterp.audit.verify import AuditReport, report_of
+from monai_robustinterp.audit.verify import AuditReport, verify_other
 
 PLANE_FORMAT = "monai_robustinterp/attention-plane/1"
 _CLAIM = (
@@ -45,7 +45,6 @@ _CLOSE = 1e-9
 """Share of an area, or of a range, that float64 may lose."""
 _TINY = 1e-14
 """Area of a polygon of side 1 that float64 may lose, whatever its own."""
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,9 @@ def verify_plane(
     Raises:
         AuditError: if the record is of another format, or a file is damaged so that nothing follows from it.
     """
-    if record.get("format") != PLANE_FORMAT:
-        raise AuditError(f"the record is not of the format {PLANE_FORMAT!r}, which is the one that is audited.")
-    rows, table_sha256 = read_polygons(regions)
-    try:
-        expected = _expected(record, rows, table_sha256)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        if isinstance(error, AuditError):
-            raise
-        raise AuditError("the record lacks an entry, or one of them has another form.") from error
-    not_checked = compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
-    return report_of(list(walk(expected, record)), not_checked)
+    return verify_other(
+        record, PLANE_FORMAT, lambda: _expected(record, *read_polygons(regions)), input_file=input_file, bundle=bundle
+    )
 
 
 def read_polygons(path: str | Path) -> tuple[list[PolygonRow], str]:
@@ -136,30 +127,21 @@ def _row(cells: Sequence[str]) -> PolygonRow:
 
 
 def _is_convex(row: PolygonRow) -> bool:
-    within = all(abs(value) <= 1 for corner in row.corners for value in corner)
-    turns = [_turn(one, other, row.point) for one, other in _edges(row.corners)]
+    inside = all(abs(value) <= 1 for corner in row.corners for value in corner)
+    turns = [turn(one, other, row.point) for one, other in edges(row.corners)]
     following = [*row.corners[2:], *row.corners[:2]]
-    bends = [_turn(one, other, third) for (one, other), third in zip(_edges(row.corners), following)]
-    return within and min(turns) >= -_CLOSE and min(bends) >= -_CLOSE
-
-
-def _edges(corners: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
-    return zip(corners, [*corners[1:], corners[0]])
-
-
-def _turn(one: Point, other: Point, third: Point) -> float:
-    """Above 0 where three points turn left."""
-    return (other[0] - one[0]) * (third[1] - one[1]) - (other[1] - one[1]) * (third[0] - one[0])
+    bends = [turn(one, other, third) for (one, other), third in zip(edges(row.corners), following)]
+    return inside and min(turns) >= -_CLOSE and min(bends) >= -_CLOSE
 
 
 def _expected(record: Mapping[str, Any], rows: Sequence[PolygonRow], table_sha256: str) -> dict[str, Any]:
     settings = record["settings"]
     low = _lower(settings)
     box = (1 - low[0]) * (1 - low[1])
-    crossed = sum(_area(row.corners) for row in rows)
+    crossed = sum(area(row.corners) for row in rows)
     thresholds = thresholds_of(record)
     outside = any(corner[axis] < low[axis] for row in rows for corner in row.corners for axis in (0, 1))
-    if outside or crossed > box * (1 + _CLOSE):
+    if outside or overlap([row.corners for row in rows]) > box * _CLOSE:
         raise AuditError("the polygons leave the box, or lie on each other: the table is damaged.")
     return {
         "format": Same(PLANE_FORMAT),
@@ -215,7 +197,7 @@ def _result(
     holding = [row for row in rows if row.holds[name]]
     witness = _witness(record, name, threshold, rows) if end == "violation" else ""
     violated = end == "violation"
-    share = sum(_area(row.corners) for row in holding) / box
+    share = sum(area(row.corners) for row in holding) / box
     small = 0 <= result["area"]["share_of_box"] <= share + _CLOSE
     return {
         "outcome": Same(_OUTCOMES[end]),
@@ -240,7 +222,7 @@ def _proven(scale: float, end: str, name: str, threshold: float, holding: Sequen
     if not all(holds_at(row.values[name], name, threshold) for row in holding):
         return "a polygon in which it is said to hold violates it"
     wanted = scale * scale * (1 - low[0]) * (1 - low[1])
-    covered = sum(_area(_within(row.corners, scale)) for row in holding)
+    covered = sum(area(within(row.corners, scale)) for row in holding)
     return (
         ""
         if covered >= wanted * (1 - _CLOSE) - _TINY * scale
@@ -255,31 +237,9 @@ def _witness(record: Mapping[str, Any], name: str, threshold: float, rows: Seque
     value = result["witness_value"]
     if not max(abs(x), abs(y)) > result["scale"]:
         return "the witness does not lie outside of the box"
-    there = [row for row in rows if min(_turn(one, other, (x, y)) for one, other in _edges(row.corners)) >= -_CLOSE]
+    there = [row for row in rows if min(turn(one, other, (x, y)) for one, other in edges(row.corners)) >= -_CLOSE]
     if not any(not row.holds[name] for row in there):
         return "the witness lies in no polygon in which the property is open"
     # A lead is compared with 0, which its threshold keeps away from.
     violates = value <= -threshold if name == "classification" else not holds_at(value, name, threshold)
     return "" if violates else "the witness does not violate it"
-
-
-def _area(corners: Sequence[Point]) -> float:
-    return sum(_turn(corners[0], one, other) for one, other in _edges(corners)) / 2 if corners else 0.0
-
-
-def _within(corners: Sequence[Point], scale: float) -> Sequence[Point]:
-    """The part of a polygon in [-scale, scale]^2, side by side."""
-    for axis in (0, 1):
-        for sign in (1.0, -1.0):
-            kept: list[Point] = []
-            for one, other in _edges(corners):
-                inside, following = scale - sign * one[axis], scale - sign * other[axis]
-                if inside >= 0:
-                    kept.append(one)
-                if inside * following < 0:
-                    share = inside / (inside - following)
-                    kept.append((one[0] + share * (other[0] - one[0]), one[1] + share * (other[1] - one[1])))
-            corners = kept
-            if not corners:
-                return corners
-    return corners

@@ -26,16 +26,14 @@ from monai_robustinterp.audit.expect import (
     follows,
     guarantee,
     near,
-    walk,
 )
-from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.radii import neyman_pearson_radius, renyi_epsilon, renyi_radius
 from monai_robustinterp.audit.real import MP, Real, phi_inverse
 from monai_robustinterp.audit.sentences import floored, raised
 from monai_robustinterp.audit.stored import stored_units
 from monai_robustinterp.audit.strict import AuditError
 from monai_robustinterp.audit.surroundings import content_sha256
-from monai_robustinterp.audit.verify import AuditReport, report_of
+from monai_robustinterp.audit.verify import AuditReport, verify_other
 
 RANGES_FORMAT = "monai_robustinterp/attention-ranges/3"
 _NOISE = "semantic/philox4x32-10/box-muller/1"
@@ -81,17 +79,14 @@ def verify_ranges(
     Raises:
         AuditError: if the record is of another format, or damaged so that nothing follows from it.
     """
-    if record.get("format") != RANGES_FORMAT:
-        raise AuditError(f"the record is not of the format {RANGES_FORMAT!r}, which is the one that is audited.")
-    try:
-        expected = _expected(record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        if isinstance(error, AuditError):
-            raise
-        raise AuditError("the record lacks an entry, or one of them has another form.") from error
-    not_checked = ["the counts (attention with the same settings and seed draws the copies anew)"]
-    not_checked += compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
-    return report_of(list(walk(expected, record)), not_checked)
+    return verify_other(
+        record,
+        RANGES_FORMAT,
+        lambda: _expected(record),
+        input_file=input_file,
+        bundle=bundle,
+        not_checked=["the counts (attention with the same settings and seed draws the copies anew)"],
+    )
 
 
 def _expected(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from monai_robustinterp.audit.expect import Finding, HashOnly, Same, as_number, 
 from monai_robustinterp.audit.files import compare_files
 from monai_robustinterp.audit.ledger import ledger
 from monai_robustinterp.audit.region import regions
+from monai_robustinterp.audit.strict import AuditError
 from monai_robustinterp.audit.votes import faults, read_votes
 
 
@@ -131,6 +132,40 @@ def _all_same(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _all_same(entry) for name, entry in value.items()}
     return [_all_same(entry) for entry in value] if isinstance(value, list) else Same(value)
+
+
+def verify_other(
+    record: Mapping[str, Any],
+    form: str,
+    expect: Callable[[], dict[str, Any]],
+    *,
+    input_file: str | Path | None,
+    bundle: str | Path | None,
+    not_checked: Sequence[str] = (),
+) -> AuditReport:
+    """Compares a record of another kind than certificate.json with what is expected of it, and with its files.
+
+    Args:
+        record: the record.
+        form: its format.
+        expect: makes the expectation.
+        input_file: the image file, whose SHA-256 is compared.
+        bundle: folder of the bundle, whose configuration and weights are compared by their SHA-256.
+        not_checked: what is not looked at, one sentence each.
+
+    Raises:
+        AuditError: if the record is of another format, or a file is damaged so that nothing follows from it.
+    """
+    if record.get("format") != form:
+        raise AuditError(f"the record is not of the format {form!r}, which is the one that is audited.")
+    try:
+        expected = expect()
+    except AuditError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise AuditError("the record lacks an entry, or one of them has another form.") from error
+    files = compare_files(expected, record, record["provenance"], input_file=input_file, bundle=bundle)
+    return report_of(list(walk(expected, record)), [*not_checked, *files])
 
 
 def report_of(findings: list[Finding], not_checked: list[str]) -> AuditReport:
