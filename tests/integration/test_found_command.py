@@ -19,6 +19,7 @@ import monai_robustinterp as ri
 from monai_robustinterp.audit import read_record, verify
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.io.votes_npz import load_votes
+from monai_robustinterp.io.write.dicom_object import series_description
 from monai_robustinterp.run.lists import NOTHING_FOUND
 from monai_robustinterp.run.replay import replay
 from tests.support.dciodvfy import dciodvfy_errors
@@ -214,6 +215,20 @@ def test_the_series_of_several_findings_are_told_apart(tmp_path: Path, film: Pat
         *(f"Certified saliency: {name} - not for diagnosis" for name in ("Cardiomegaly", "Pleural_Thickening")),
         *(f"Top-k region: {name} - not for diagnosis" for name in ("Cardiomegaly", "Pleural_Thickening")),
     ]
+
+
+def test_a_series_takes_a_finding_of_any_name() -> None:
+    named = {
+        name: series_description("Contours", {"finding": {"name": name}})
+        for name in ("", "a\\b", " x\n\ty\a", "心" * 80)
+    }
+    assert list(named.values()) == [
+        "Contours - not for diagnosis",
+        "Contours: a/b - not for diagnosis",
+        "Contours: x y - not for diagnosis",
+        f"Contours: {'心' * 34} - not for diagnosis",
+    ]
+    assert all(len(one) <= 64 for one in named.values())
 
 
 def test_a_replaced_result_that_did_not_certify_is_named_by_that_of_its_finding(tmp_path: Path, film: Path) -> None:

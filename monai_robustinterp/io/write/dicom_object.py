@@ -145,9 +145,15 @@ def series_description(what: str, record: Mapping[str, Any]) -> str:
         what: the object is.
         record: content of certificate.json, or of findings.json, which is of no single finding.
     """
-    finding = record.get("finding", {}).get("name", "").replace("\\", "/")
+    finding = one_line(record.get("finding", {}).get("name", ""))
     named = f"{what}: {finding}" if finding else what
     return named[: _LONGEST - len(_NOT_FOR_DIAGNOSIS)].rstrip() + _NOT_FOR_DIAGNOSIS
+
+
+def one_line(name: str) -> str:
+    """A name of the user's bundle as a DICOM text takes it: no control characters, no separator of values."""
+    printable = "".join(character if character.isprintable() else " " for character in name.replace("\\", "/"))
+    return " ".join(printable.split())
 
 
 @quiet_pydicom()

@@ -23,7 +23,7 @@ from monai_robustinterp.io.derived.deidentified import deidentified
 from monai_robustinterp.io.derived.safe_values import valid_text
 from monai_robustinterp.io.read.decoder import read_header
 from monai_robustinterp.io.read.header_text import parse_header
-from monai_robustinterp.io.write.dicom_object import series_description
+from monai_robustinterp.io.write.dicom_object import one_line, series_description
 from monai_robustinterp.io.write.options import Capture, OutputOptions
 from monai_robustinterp.io.write.secondary_capture import (
     TRANSFER_SYNTAXES,
@@ -112,7 +112,7 @@ def _source_pixels(meta: Mapping[str, Any]) -> tuple[float, float]:
 
 def _derivation(record: Mapping[str, Any]) -> str:
     claims = [*lungs_lines(record), guarantee(certificate_from_json(dict(record)))]
-    return f"Record {record_code(record)}. {record['finding']['name']}. {' '.join(claims)}"
+    return f"Record {record_code(record)}. {one_line(record['finding']['name'])}. {' '.join(claims)}"
 
 
 def capture_differences(
