@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-
-import numpy as np
+from operator import itemgetter
 
 Point = tuple[float, float]
 Polygon = Sequence[Point]
@@ -43,16 +43,14 @@ def _to_side(axis: int, side: float, point: Point) -> float:
 
 def overlap(polygons: Sequence[Polygon]) -> float:
     """Sum of the common areas of all pairs of polygons; 0 where none lies on another one, but for round-off."""
-    ends = np.array([[np.min(one, axis=0), np.max(one, axis=0)] for one in polygons])
-    order = np.argsort(ends[:, 0, 0])
-    low, high = ends[order, 0], ends[order, 1]
-    # Sorted by their left ends: those that begin before a polygon ends stand right behind it.
-    following = np.searchsorted(low[:, 0], high[:, 0])
+    boxes = sorted(((*map(min, zip(*one)), *map(max, zip(*one)), one) for one in polygons), key=itemgetter(0))
+    lefts = [left for left, *_ in boxes]
     common = 0.0
-    for i, last in enumerate(following):
-        beside = (low[i + 1 : last, 1] < high[i, 1]) & (high[i + 1 : last, 1] > low[i, 1])
-        for j in np.flatnonzero(beside) + i + 1:
-            common += area(_common(polygons[order[i]], polygons[order[j]]))
+    for i, (_, low, right, high, one) in enumerate(boxes):
+        # Those that begin before it ends stand right behind it.
+        for _, other_low, _, other_high, other in boxes[i + 1 : bisect_left(lefts, right)]:
+            if other_low < high and other_high > low:
+                common += area(_common(one, other))
     return common
 
 
