@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import sys
 import warnings
@@ -257,6 +258,22 @@ def load_lung_fields(source: str | Path | None, *, device: torch.device | str = 
         )
     lung_fields.network.to(device=device)
     return lung_fields
+
+
+def load_misses(path: str | Path, network: nn.Module) -> dict[str, str]:
+    """What a classifier was seen to miss, by the name of a finding, for pictures that do not have it.
+
+    Args:
+        path: of the JSON file ``{"network_sha256": ..., "misses": {NAME: SENTENCE}}``.
+        network: the classifier.
+
+    Returns:
+        The sentences; none if there is no file, or it is about other weights.
+    """
+    if not Path(path).exists():
+        return {}
+    stored = json.loads(Path(path).read_text())
+    return dict(stored["misses"]) if stored["network_sha256"] == network_sha256(network) else {}
 
 
 def _part(source: str | Path, key: str) -> Any:

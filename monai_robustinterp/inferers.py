@@ -60,6 +60,8 @@ class CertifiedSaliencyInferer(Inferer):
             once.
         class_names: names of the logits.
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent findings.
+        misses: of names of logits, what the network was seen to miss, for the caption of a picture without the finding
+            (:class:`~monai_robustinterp.networks.findings.Findings`).
         seed: user seed of the noise; a searched seed voids the certificate.
         precision: ``float32``, ``tf32`` or ``bfloat16``: what the network runs in, and the certified function with it
             (:mod:`monai_robustinterp.interpreters.context.precision`). All else stays float32.
@@ -100,6 +102,7 @@ class CertifiedSaliencyInferer(Inferer):
         target: int | str | None = None,
         class_names: Sequence[str] = (),
         activation: Activation = "softmax",
+        misses: Mapping[str, str] | None = None,
         seed: int = 0,
         precision: Precision = "float32",
         denoiser: Denoiser | None = None,
@@ -108,7 +111,7 @@ class CertifiedSaliencyInferer(Inferer):
         expected: InputStatistics | None = None,
     ) -> None:
         super().__init__()
-        findings = Findings(activation, tuple(class_names))
+        findings = Findings(activation, tuple(class_names), misses or {})
         if isinstance(interpreter, str):
             interpreter = make_interpreter(interpreter, known={"activation": activation})
         if until_radius is not None and until_covers is not None:
@@ -331,8 +334,7 @@ class CertifiedSaliencyInferer(Inferer):
             votes,
             spec,
             self._claim(until_radius),
-            finding=self.recipe.findings.name(spec.target),
-            score=self.recipe.findings.score(votes.logits, spec.target),
+            finding=self.recipe.findings.entry(votes.logits, spec.target),
             origin=origin,
             picture=picture,
             earlier=earlier,

@@ -34,6 +34,8 @@ def finding(case: Case) -> dict[str, Leaf]:
     return {
         "name": HashOnly(str),
         "score": fitting[0].score,
+        "cut_off": fitting[0].cut_off,
+        "misses": HashOnly(str, form=".{0,70}"),
         "decision": Same(votes.decision) if decided else Judged("the logits of the clean image say the opposite"),
         "label_agreement": near(MP.mpf(votes.agreeing_copies) / votes.n_samples),
     }
@@ -47,11 +49,13 @@ class _Reading:
         score: of the target.
         decision: whether the target is found.
         found: how many are.
+        cut_off: the score above which it is; null where the others decide.
     """
 
     score: Leaf
     decision: bool
     found: int
+    cut_off: Leaf
 
 
 def _readings(case: Case) -> list[_Reading]:
@@ -60,8 +64,9 @@ def _readings(case: Case) -> list[_Reading]:
     softmax = MP.exp(logits[target]) / sum(MP.exp(logit) for logit in logits)
     sigmoid = 1 / (1 + MP.exp(-logits[target]))
     largest = max(logits) == logits[target] and target == logits.index(max(logits))
-    exclusive = _Reading(near(softmax), largest, 1)
-    independent = _Reading(near(sigmoid), bool(logits[target] > 0), sum(bool(logit > 0) for logit in logits))
+    half = near(MP.mpf("0.5"))
+    exclusive = _Reading(near(softmax), largest, 1, half if len(logits) == 2 else Same(None))
+    independent = _Reading(near(sigmoid), bool(logits[target] > 0), sum(bool(logit > 0) for logit in logits), half)
     entry = case.record.get("finding")
     score = entry.get("score") if isinstance(entry, Mapping) else None
     return [one for one in (exclusive, independent) if not one.score.problem(score)] or [exclusive]

@@ -78,8 +78,7 @@ def certified_result(
     spec: SmoothingSpec,
     claim: Claim,
     *,
-    finding: str,
-    score: float,
+    finding: Mapping[str, Any],
     origin: Callable[[Certificate], Origin],
     picture: Picture | None = None,
     earlier: Sequence[Mapping[str, Any]] = (),
@@ -90,15 +89,15 @@ def certified_result(
         votes: the counts.
         spec: how they were made.
         claim: what is asked of them.
-        finding: name of the explained class.
-        score: softmax or sigmoid of its logit for the clean image, in [0, 1]; not calibrated.
+        finding: of the explained class, ``name``, ``score``, ``cut_off`` and ``misses``
+            (:meth:`~monai_robustinterp.networks.findings.Findings.entry`).
         origin: of the votes; the radius in stored pixel values depends on the certificate.
         picture: the map on the source's pixels, where there is one.
         earlier: runs of the image with other settings that did not certify it, plain JSON values: this one was then
             selected.
     """
     certificate = certify_votes(votes, spec, beta=claim.beta, eta=claim.eta)
-    record = _record(votes, certificate, claim, finding, score) | _selection(certificate, earlier)
+    record = _record(votes, certificate, claim, finding) | _selection(certificate, earlier)
     return CertifiedResult(
         votes=votes,
         certificate=certificate,
@@ -107,14 +106,13 @@ def certified_result(
     )
 
 
-def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: str, score: float) -> dict[str, Any]:
+def _record(votes: VoteMap, certificate: Certificate, claim: Claim, finding: Mapping[str, Any]) -> dict[str, Any]:
     spec, eta = certificate.spec, claim.eta
     record = certificate_to_json(certificate) | {
         "rerun": dataclasses.asdict(rerun_radius(votes, spec, beta=claim.beta, eta=eta, eta_rerun=eta)),
         "all_claims": _all_claims(certificate, regions=bool(votes.regions)),
         "finding": {
-            "name": finding,
-            "score": score,
+            **finding,
             "decision": votes.decision,
             "label_agreement": votes.label_agreement,
         },

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,8 @@ import torch
 from scipy.special import expit, softmax
 
 from monai_robustinterp.types import Activation
+
+_LINE = 70
 
 
 @dataclass(frozen=True)
@@ -19,17 +23,23 @@ class Findings:
     Attributes:
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent findings.
         names: of the logits, in order; there may be fewer than logits.
+        misses: of findings by name, what the network was seen to miss: a sentence of at most 70 characters for the
+            reader of a picture on which it does not find one, such as "It missed 9 of 53 adult opacities.".
 
     Raises:
-        ValueError: if the activation is another one.
+        ValueError: if the activation is another one, or a sentence does not fit on one line.
     """
 
     activation: Activation
     names: tuple[str, ...] = ()
+    misses: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid"):
             raise ValueError(f"activation is {self.activation!r}; it must be 'softmax' or 'sigmoid'.")
+        for name, sentence in self.misses.items():
+            if len(sentence) > _LINE or not sentence.isprintable():
+                raise ValueError(f"misses of {name!r} must be one line of at most {_LINE} printable characters.")
 
     def name(self, target: int) -> str:
         """Name of a logit; "class 3" if it has none."""
@@ -54,6 +64,20 @@ class Findings:
     def score(self, logits: npt.NDArray[np.float32], target: int) -> float:
         """The target's one of :meth:`scores`."""
         return float(self.scores(logits)[target])
+
+    def cut_off(self, n_logits: int) -> float | None:
+        """The score above which the target is found; None where others decide, as with three exclusive classes."""
+        return 0.5 if self.activation == "sigmoid" or n_logits == 2 else None
+
+    def entry(self, logits: npt.NDArray[np.float32], target: int) -> dict[str, Any]:
+        """What a record says of the target in an image of logits [classes]: name, score, cut-off, misses."""
+        name = self.name(target)
+        return {
+            "name": name,
+            "score": self.score(logits, target),
+            "cut_off": self.cut_off(len(logits)),
+            "misses": self.misses.get(name, ""),
+        }
 
     def finds(self, logits: torch.Tensor, target: int) -> torch.Tensor:
         """Whether the network finds the target, bool [B]: arg-max, or logit > 0 for independent findings."""

@@ -147,6 +147,7 @@ def _inferer(
         target=spec.target,
         class_names=findings.names,
         activation=findings.activation,
+        misses=findings.misses,
         seed=spec.seed,
         precision=spec.precision,
         denoiser=bundle.inferer.recipe.denoiser if spec.denoiser else None,
@@ -223,6 +224,8 @@ def _other_finding(
     findings, finding = bundle.inferer.recipe.findings, record["finding"]
     if finding["name"] != findings.name(spec.target):
         yield "finding.name is not that of the bundle for this target."
+    if finding["misses"] != findings.misses.get(finding["name"], ""):
+        yield "finding.misses is not what the bundle says of this target."
     if not _close(finding["score"], findings.score(votes.logits, spec.target)):
         yield f"finding.score is not the {findings.activation} of the stored logits."
 

@@ -141,7 +141,7 @@ def _key(width: int, said: Captions, *, size: int, lungs: bool, line: float) -> 
     code = f"record {said.code}"
     draw.text((width - _MARGIN - font.getlength(code), top), code, fill=TEXT_COLOR, font=font)
     for number, remark in enumerate(said.remarks, start=1):
-        draw.text((_MARGIN, top + number * row), remark, fill=TEXT_COLOR, font=font)
+        draw.text((_MARGIN, top + number * row), drawable(remark), fill=TEXT_COLOR, font=font)
     return image
 
 

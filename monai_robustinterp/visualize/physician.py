@@ -50,7 +50,7 @@ class Captions:
         paragraphs: four captions, each of at most ``CAPTION_LINES`` lines of ``LINE_LENGTH`` characters.
         code: the first digits of the record's hash, by which picture, record and DICOM description are matched.
         remarks: what a reader must know before, one short line each: a doubtful input, a run that was selected, lungs
-            that were not found.
+            that were not found, and of a negative decision what the network was seen to miss.
     """
 
     kind: Kind
@@ -102,6 +102,8 @@ def _remarks(record: Mapping[str, Any]) -> Iterator[str]:
         yield "SELECTED: earlier runs of this film did not certify it."
     if record.get("lungs", {}).get("failure"):
         yield "No statement on the lungs: the record says why."
+    if not _found(record) and record["finding"]["misses"]:
+        yield record["finding"]["misses"]
 
 
 def _certified(record: Mapping[str, Any], certificate: Certificate) -> tuple[str, str, str]:
@@ -146,8 +148,10 @@ def _decision(record: Mapping[str, Any]) -> str:
     name = record["finding"]["name"]
     name = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 3] + "..."
     score = round_down(record["finding"]["score"], 2)
+    cut_off = record["finding"]["cut_off"]
+    score_is = "A score is no probability" + ("." if cut_off is None else f"; cut-off {cut_off:.2f}.")
     return (
-        "RESEARCH, NOT FOR DIAGNOSIS. A score is not a probability.\n"
+        f"RESEARCH, NOT FOR DIAGNOSIS. {score_is}\n"
         f"Computer: {name} {'FOUND' if _found(record) else 'NOT FOUND'} (score {score})."
     )
 

@@ -16,7 +16,7 @@ import torch
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
 from monai_robustinterp import CertifiedSaliency, InputRefused, SecondaryCaptureWriter, load_bundle
-from monai_robustinterp.bundle import shipped_bundle
+from monai_robustinterp.bundle import load_misses, shipped_bundle
 from monai_robustinterp.cli.main import main
 from monai_robustinterp.transforms import InvertSaliencyd
 from tests.support.bundles import OPACITY
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "chest_xray_certified_saliency"
 FINDINGS = ROOT / "bundles" / "chest_xray_findings"
 FINDINGS_EVIDENCE = ROOT / "bundles" / "chest_xray_findings_evidence"
+EVIDENCE = ROOT / "bundles" / "chest_xray_evidence"
 each_bundle = pytest.mark.parametrize("bundle", [BUNDLE, FINDINGS, FINDINGS_EVIDENCE], ids=lambda path: path.name)
 SCHEMAS = ROOT / "monai_robustinterp" / "schemas"
 
@@ -69,6 +70,26 @@ def test_metadata_and_configuration_agree(bundle) -> None:
     assert list(names.values()) == config["class_names"]
     assert metadata["version"] in metadata["changelog"]
     assert {path.name for path in bundle.iterdir()} - {"data"} == {"configs", "docs", "models", "LICENSE"}
+
+
+def test_what_each_classifier_is_said_to_miss_is_what_its_evaluation_counted() -> None:
+    for bundle in (BUNDLE, FINDINGS, FINDINGS_EVIDENCE, EVIDENCE):
+        groups = json.loads((bundle / "docs" / "evaluation.json").read_text())["groups"]
+        findings = load_bundle(bundle.name, {"device": "$torch.device('cpu')"}).inferer.recipe.findings
+        assert set(findings.misses) == set(findings.names) - {"normal"}
+        for name, sentence in findings.misses.items():
+            group = groups["chest_xray14, adults"] if "opacities" in sentence else groups[name]
+            missed = round(group["n_positive"] * (1 - group["sensitivity"]["value"]))
+            assert sentence.startswith(f"It missed {missed} of {group['n_positive']} "), (bundle.name, name)
+
+
+def test_nothing_is_said_of_what_other_weights_miss(tmp_path) -> None:
+    network = load_bundle(BUNDLE.name, {"device": "$torch.device('cpu')"}).network
+    path = BUNDLE / "configs" / "misses.json"
+    assert load_misses(path, network)
+    with torch.no_grad():
+        next(network.parameters()).add_(1.0)
+    assert load_misses(path, network) == {} and load_misses(tmp_path / "none.json", network) == {}
 
 
 def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp_path) -> None:

@@ -182,6 +182,7 @@ def test_the_report_states_the_records_numbers_and_never_more(
     claim, lungs = record["claim"], record["regions"][0]
     expected = [
         ("SCORE", record["finding"]["score"], "1"),
+        ("CUT_OFF", 0.5, "1"),
         ("RADIUS_LABEL", record["label"]["l2"], "{network input}"),
         ("RADIUS_MAP", claim["l_max"]["l2"], "{network input}"),
         ("RADIUS_MAP", claim["l_max"]["rms_gray_levels"], "{gray level}"),

@@ -21,6 +21,7 @@ from monai_robustinterp.geometry.native import native_scale
 from monai_robustinterp.geometry.regions import parse_region
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import load_votes, save_votes
+from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.run.pipeline import certify_image, prepare
 from monai_robustinterp.run.replay import replay
@@ -60,15 +61,13 @@ def made_anew(
     dropped = {"copy_votes": None, "copy_found": None} if {"counts", "found_copies"} & set(votes or {}) else {}
     changed = dataclasses.replace(run.votes, **dropped | (votes or {}))
     settings = dataclasses.replace(run.spec, **spec or {})
-    shares = np.exp(changed.logits.astype(np.float64))
     names = ("normal", "pneumonia / lung opacity")
     scale = scale or scale_of(run)
     result = certified_result(
         changed,
         settings,
         Claim(beta=run.record["claim"]["beta"], eta=run.record["claim"]["eta"]),
-        finding=names[settings.target],
-        score=float((shares / shares.sum())[settings.target]),
+        finding=Findings("softmax", names).entry(changed.logits, settings.target),
         origin=lambda certificate: Origin(
             source=run.record["source"],
             native=native_record(certificate.l_max, scale, certificate.n_pixels),

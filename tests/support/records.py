@@ -24,6 +24,7 @@ from monai_robustinterp.certificates.resize import (
 from monai_robustinterp.files import json_bytes, sealed
 from monai_robustinterp.io.read.reader import source_record
 from monai_robustinterp.io.votes_npz import save_votes
+from monai_robustinterp.networks.findings import Findings
 from monai_robustinterp.types import Region, SmoothingSpec, VoteMap
 from tests.support.vote_factory import copy_bits
 
@@ -47,6 +48,8 @@ def result_of(
     eta: float = 0.001,
     finding: str = "x",
     score: float = 0.5,
+    cut_off: float | None = 0.5,
+    misses: str = "",
     until_radius: float | None = None,
     until_covers: str | None = None,
     scale: NativeScale = UNKNOWN_SCALE,
@@ -60,8 +63,7 @@ def result_of(
         votes,
         spec,
         Claim(beta=beta, eta=eta, until_radius=until_radius, until_covers=until_covers),
-        finding=finding,
-        score=score,
+        finding={"name": finding, "score": score, "cut_off": cut_off, "misses": misses},
         origin=lambda certificate: Origin(
             source=source or source_record({}, votes.input_shape),
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
@@ -157,8 +159,7 @@ def make_record(
 ) -> dict[str, Any]:
     """The record as the pipeline writes it, read back from its JSON; ``lungs`` tell of a segmenter that failed."""
     segmented = any(region.name.startswith("lungs (fake 1)") for region in votes.regions)
-    shares = np.exp(votes.logits.astype(np.float64))
-    score = shares[-1] / (1 + shares[-1]) if sigmoid else shares[-1] / shares.sum()
+    finding = Findings("sigmoid" if sigmoid else "softmax").entry(votes.logits, spec.target)
     shape = (300, 260)
     square = (min(shape), min(shape))
     norms = resize_norms(*(area_resize_matrix(min(shape), side) for side in votes.input_shape))
@@ -178,7 +179,8 @@ def make_record(
         beta=beta,
         eta=eta,
         finding="effusion",
-        score=float(score),
+        score=finding["score"],
+        cut_off=finding["cut_off"],
         until_radius=0.01,
         until_covers=until_covers,
         scale=NativeScale(1 / 300, norms.l2, norms.l_inf, 1.0, lost, "") if native else UNKNOWN_SCALE,

@@ -182,7 +182,7 @@ def test_every_value_is_checked_or_listed(tmp_path: Path) -> None:
         *(f"source.{name}" for name in ("format", "file_sha256", "pixel_sha256", "intensity_path", "display_source")),
         *("source.warnings", "source.shape[0]", "source.shape[1]"),
         *("lungs.name", "lungs.version", "lungs.sha256", "lungs.confidence"),
-        *("finding.name", "native.slope", "native.rho", "sampling.until_radius"),
+        *("finding.name", "finding.misses", "native.slope", "native.rho", "sampling.until_radius"),
         *(f"ledger[{i}].{name}" for i in range(4) for name in ("change", "value")),
         *("ledger[0].norm", "ledger[1].reason", "ledger[3].norm", *(f"ledger[2].draws.norms[{i}]" for i in range(20))),
     }

@@ -140,6 +140,21 @@ def test_the_decision_on_the_finding_follows_the_activation(activation, expected
     assert not Findings("sigmoid").finds(torch.zeros(1, 1), 0)
 
 
+def test_a_cut_off_is_said_only_where_one_score_decides() -> None:
+    cut_offs = {
+        (activation, n): Findings(activation).cut_off(n) for activation in ("softmax", "sigmoid") for n in (2, 3)
+    }
+    assert cut_offs == {("softmax", 2): 0.5, ("softmax", 3): None, ("sigmoid", 2): 0.5, ("sigmoid", 3): 0.5}
+
+
+def test_a_sentence_on_what_is_missed_fits_on_one_line_of_a_picture() -> None:
+    assert Findings("sigmoid", ("a",), {"a": "x" * 70}).entry(np.zeros(1, np.float32), 0)["misses"] == "x" * 70
+    assert Findings("sigmoid", ("a",)).entry(np.zeros(1, np.float32), 0)["misses"] == ""
+    for wrong in ("x" * 71, "two\nlines"):
+        with pytest.raises(ValueError, match="one line of at most 70"):
+            Findings("sigmoid", ("a",), {"a": wrong})
+
+
 def test_the_target_is_fixed_once_from_the_clean_image(tiny, image) -> None:
     votes, spec = make_inferer(target=None).vote(image, tiny)
     assert spec.target == int(tiny(image[None]).argmax()) and votes.decision

@@ -82,6 +82,18 @@ def test_the_decision_is_said_on_one_line_with_the_score_rounded_down(every) -> 
     assert every["negative"].paragraphs[0][1] == "Computer: effusion NOT FOUND (score 0.83)."
 
 
+def test_the_cut_off_stands_beside_the_score_where_there_is_one(every) -> None:
+    first = "RESEARCH, NOT FOR DIAGNOSIS. A score is no probability"
+    assert every["positive"].paragraphs[0][0] == f"{first}; cut-off 0.50."
+    assert captions(record_of(cut_off=None)).paragraphs[0][0] == f"{first}."
+
+
+def test_what_the_network_was_seen_to_miss_is_a_remark_where_it_finds_nothing() -> None:
+    misses = "It missed 23 of 53 adult opacities; not made for nodules or masses."
+    assert captions(record_of(decision=False, misses=misses)).remarks == (misses,)
+    assert captions(record_of(decision=True, misses=misses)).remarks == ()
+
+
 def test_not_found_is_never_left_to_mean_normal(every) -> None:
     for name, said in every.items():
         not_found = "NOT FOUND" in text_of(said)

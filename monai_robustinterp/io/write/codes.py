@@ -25,6 +25,7 @@ _OWN = {
     "TOP_K": "Cells with the most votes of noisy copies",
     "VOTE_SHARE": "Share of noisy copies that vote for the cell",
     "SCORE": "Score of the classifier, not calibrated",
+    "CUT_OFF": "Score above which the classifier finds it",
     "AGREEMENT": "Share of noisy copies with the decision of the clean image",
     "RADIUS_MAP": "Radius within which the map keeps its cells",
     "RADIUS_LABEL": "Radius within which the smoothed decision is kept",

@@ -120,11 +120,14 @@ def _finding(source: Reported) -> sr.MeasurementsAndQualitativeEvaluations:
     decision = codes.SCT.Present if finding["decision"] else codes.SCT.Absent
     numbers = [
         _number("SCORE", finding["score"]),
+        *([] if finding["cut_off"] is None else [_number("CUT_OFF", finding["cut_off"])]),
         _number("AGREEMENT", finding["label_agreement"]),
         *_radius("RADIUS_LABEL", label["l2"], etas=(label["eta"],)),
         *_radius("RADIUS_BOTH", both["l2"], etas=(both["eta"],)),
     ]
     texts = [("CLAIM", label["sentence"]), ("CLAIM", both["sentence"])]
+    if finding["misses"]:
+        texts.append(("NOTE", finding["misses"]))
     return _group(source, "finding", numbers, texts, evaluations={own("DECISION"): decision})
 
 
