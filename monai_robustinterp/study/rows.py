@@ -24,7 +24,7 @@ class Cell:
     """What is measured at once and kept as one part.
 
     Attributes:
-        name: of its part; no other cell of the folder has it.
+        name: of its part; no other cell of the table has it.
         settings: JSON values, all that the part depends on.
         make: measures it: a row, or several, JSON values. For several processes it must be picklable.
         labels: columns of the table before those of its rows.
@@ -35,10 +35,6 @@ class Cell:
     make: Callable[[], Any]
     labels: Mapping[str, Any] = field(default_factory=dict)
 
-    def path(self, folder: Path) -> Path:
-        """Of its part in a folder."""
-        return folder / f"{slug(self.name)}.json"
-
 
 def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 1) -> list[Any]:
     """What each cell makes, kept or new, in order; a bar on stderr shows how far it is.
@@ -46,8 +42,8 @@ def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 
     Parts are written whole, so a run that was ended goes on where it was; parts of other settings are made anew.
 
     Args:
-        output: folder of ``parts/`` and of the table ``NAME.csv`` and ``NAME.parquet``, a line a row
-            (:func:`~monai_robustinterp.study.row_files.write_rows`).
+        output: folder of the parts, ``parts/NAME-CELL.json``, and of the table, ``NAME.csv`` and ``NAME.parquet``, a
+            line a row (:func:`~monai_robustinterp.study.row_files.write_rows`).
         name: of the table.
         cells: in order.
         workers: processes (:func:`~monai_robustinterp.study.processes.processes`).
@@ -59,15 +55,15 @@ def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 
         ValueError: if two cells have one part.
         InputRefused: if a process was ended from outside.
     """
-    folder = output / PARTS
-    shared = [path.name for path, count in Counter(cell.path(folder) for cell in cells).items() if count > 1]
-    if shared:
-        raise ValueError(f"the part {shared[0]!r} is of two cells; each needs a name of its own.")
-    missing = sum(left_json(cell.path(folder), cell.settings) is None for cell in cells)
+    stem = output / PARTS / name
+    paths = [_path(stem, cell) for cell in cells]
+    if twice := [path.name for path, count in Counter(paths).items() if count > 1]:
+        raise ValueError(f"the part {twice[0]!r} is of two cells; each needs a name of its own.")
+    missing = any(left_json(path, cell.settings) is None for path, cell in zip(paths, cells))
     found: list[Any] = []
     with (
         tqdm(total=len(cells), desc=name, unit=" parts") as bar,
-        processes(partial(Path, folder), workers if missing else 1) as call,
+        processes(partial(Path, stem), workers if missing else 1) as call,
     ):
         for part in call(_kept, cells):
             found.append(part)
@@ -82,8 +78,12 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name).lstrip(".") or "-"
 
 
-def _kept(folder: Path, cell: Cell) -> Any:
-    return kept_json(cell.path(folder), cell.settings, cell.make)
+def _path(stem: Path, cell: Cell) -> Path:
+    return stem.with_name(f"{slug(stem.name)}-{slug(cell.name)}.json")
+
+
+def _kept(stem: Path, cell: Cell) -> Any:
+    return kept_json(_path(stem, cell), cell.settings, cell.make)
 
 
 def _rows(part: Any) -> list[Row]:

@@ -48,7 +48,7 @@ def cells(*, count: int = 2, **makes: Any) -> list[Cell]:
 def test_a_run_that_was_ended_goes_on(tmp_path) -> None:
     with pytest.raises(ZeroDivisionError):
         kept_rows(tmp_path, "films", cells(b=lambda: 1 / 0))
-    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["one--a.json"]
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["films-one--a.json"]
     assert not (tmp_path / "films.csv").exists()
     found = kept_rows(tmp_path, "films", cells(a=refuse))
     assert [[row["film"] for row in rows] for rows in found] == [["a", "a"], ["b", "b"], ["c", "c"]]
@@ -96,7 +96,7 @@ def test_columns_have_the_type_of_their_values(tmp_path) -> None:
 def test_processes_make_the_same_in_the_same_order(tmp_path) -> None:
     alone = kept_rows(tmp_path / "alone", "films", cells())
     assert kept_rows(tmp_path / "together", "films", cells(), workers=2) == alone
-    for name in ("films.csv", "films.parquet", "parts/one--b.json"):
+    for name in ("films.csv", "films.parquet", "parts/films-one--b.json"):
         assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
     # Where nothing is missing no process is started: what cannot be sent to one is no fault.
     assert kept_rows(tmp_path / "together", "films", cells(a=lambda: None), workers=2) == alone
@@ -127,11 +127,11 @@ def test_a_name_of_a_part_leads_nowhere_else(name, expected, tmp_path) -> None:
     assert slug(name) == expected
     kept_rows(tmp_path / "study", "table", [Cell(name=name, settings={}, make=dict)])
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]
-    assert files == [Path("study", "parts", f"{expected}.json")]
+    assert files == [Path("study", "parts", f"table-{expected}.json")]
 
 
 def test_two_cells_never_share_a_part(tmp_path) -> None:
-    with pytest.raises(ValueError, match="'a-b.json' is of two cells"):
+    with pytest.raises(ValueError, match=r"'t-a-b\.json' is of two cells"):
         kept_rows(tmp_path, "t", [Cell(name=name, settings={}, make=refuse) for name in ("a b", "a-b")])
 
 
