@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ _PROTOCOL = "defaults-decisions/1"
 Row = dict[str, Any]
 
 
+@functools.cache
 def candidate_bundle(candidate: Candidate, *, n_samples: int, seed: int) -> SaliencyBundle:
-    """The candidate's bundle with its settings, for the opacity, whatever the network says."""
+    """The candidate's bundle with its settings, for the opacity, whatever the network says; loaded once."""
     fixed = {
         "n_samples": n_samples,
         "seed": seed,
@@ -69,8 +71,11 @@ def first_copies(votes: VoteMap, n_samples: int, *, pairs: bool = False) -> Vote
     return dataclasses.replace(shorter, pair_counts=pair_counts(shorter)) if pairs else shorter
 
 
-def film_rows(bundle: SaliencyBundle, film: BoxedFilm, sizes: Sequence[int], *, pairs: Sequence[bool]) -> list[Row]:
+def film_rows(
+    candidate: Candidate, film: BoxedFilm, sizes: Sequence[int], *, seed: int, pairs: Sequence[bool]
+) -> list[Row]:
     """A row for each number of copies, without and with pairs."""
+    bundle = candidate_bundle(candidate, n_samples=max(sizes), seed=seed)
     ready = prepare(film.path, bundle)
     recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
     measured = measured_changes(ready, bundle, NAMED, noise=recipe.noise, seed=recipe.seed)

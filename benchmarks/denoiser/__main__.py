@@ -118,4 +118,5 @@ def main(output: Path, folders: tuple[Path, Path] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(*study_arguments("python -m benchmarks.denoiser"))
+    arguments = study_arguments("python -m benchmarks.denoiser")
+    main(arguments.output, arguments.folders)

@@ -1,6 +1,7 @@
 """The segmenter of the lungs, the model that looks at them beside the earlier one, and the alarm.
 
 usage: python -m benchmarks.lungs OUTPUT_DIR --kermany DIR --chest-xray14 DIR --masks DIR --covid DIR --shortcut FILE
+                                  [--workers N]
        python -m benchmarks.lungs OUTPUT_DIR --quick
 
 About an hour on two cores. It writes ``results.json`` into OUTPUT_DIR and lungs.md into docs/results. An interrupted
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,19 @@ from benchmarks.defaults.plan import selects
 from benchmarks.films import SAMPLES
 from benchmarks.lungs import page
 from benchmarks.lungs.films import MarkedFilm, marked_films
-from benchmarks.lungs.models import Contender, summary
+from benchmarks.lungs.models import Contender, loaded, summary
 from benchmarks.lungs.picture import Column, side_by_side
 from benchmarks.lungs.plan import EARLIER, EVIDENCE, FULL, QUICK, Plan
 from benchmarks.lungs.plant import plant
-from benchmarks.lungs.rows import positives, rows_of, settings_of, slug
+from benchmarks.lungs.rows import positives, rows_of, settings_of
 from benchmarks.lungs.segmenter import agreement, masked_films
 from benchmarks.lungs.selection import chosen, decided
-from benchmarks.places import PICTURES, RESULTS, ROOT
+from benchmarks.places import PICTURES, RESULTS, ROOT, add_workers
 from monai_robustinterp.bundle import load_lung_fields
 from monai_robustinterp.run.inputs import find_images
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
 from monai_robustinterp.training.tables import LabeledImage
 
 Row = dict[str, Any]
@@ -47,39 +49,58 @@ WHITE = {"sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
 PICTURE = "lungs_models.png"
 
 
-def decisions_of(output: Path, contender: Contender, items: Sequence[LabeledImage], draws: int) -> list[Row]:
-    """Decisions of validation images under the contender's noise, kept."""
-    bundle = contender.load(n_samples=draws)
-    settings = settings_of(contender, bundle, draws=draws, images=[Path(item["image"]).name for item in items])
-    path = output / f"decisions-{slug(contender.label)}.json"
-    rows: list[Row] = kept_json(path, settings, lambda: decisions(bundle, items, draws=draws))
-    return rows
+def decisions_of(
+    output: Path, contenders: Sequence[Contender], items: Sequence[LabeledImage], *, draws: int, workers: int
+) -> dict[str, list[Row]]:
+    """Decisions of validation images under each contender's noise, by its label, kept, and their table."""
+    cells = []
+    for one in contenders:
+        bundle = loaded(one, n_samples=draws)
+        images = [Path(item["image"]).name for item in items]
+        cells.append(
+            Cell(
+                name=one.label,
+                labels={"model": one.label},
+                settings=settings_of(one, bundle, draws=draws, images=images),
+                make=partial(decisions, bundle, items, draws=draws),
+            )
+        )
+    found = kept_rows(output, "decisions", cells, workers=workers)
+    return {one.label: rows for one, rows in zip(contenders, found)}
 
 
-def models(output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequence[MarkedFilm]) -> dict[str, Any]:
+def models(
+    output: Path, plan: Plan, items: Sequence[LabeledImage], films: Sequence[MarkedFilm], workers: int
+) -> dict[str, Any]:
     """The selection on half of the patients, and the report on the other half."""
     known = [item for item in items if item["opacity"] is not None]
     first = [film for film in films if selects(film.patient)][: plan.films]
     second = [film for film in films if not selects(film.patient)][: plan.films]
+    everyone = (*plan.candidates, *plan.rivals)
+    noisy = decisions_of(output, everyone, known, draws=plan.draws, workers=workers)
+    rows = partial(rows_of, output, workers=workers)
     tried = {}
-    for one in plan.candidates:
-        half = [row for row in decisions_of(output, one, known, plan.draws) if selects(row["patient"])]
-        tried[one.label] = summary(rows_of(output, one, first, plan.select_samples)) | decided(half)
+    for one, found in zip(
+        plan.candidates, rows("select", [(one, first) for one in plan.candidates], plan.select_samples)
+    ):
+        half = [row for row in noisy[one.label] if selects(row["patient"])]
+        tried[one.label] = summary(found) | decided(half)
     new = plan.candidates[chosen(list(tried.values()))]
-    children = positives(items, plan.films)
-    reported = {}
-    for one in (*plan.rivals, new):
-        half = [row for row in decisions_of(output, one, known, plan.draws) if not selects(row["patient"])]
-        adults = rows_of(output, one, second, plan.report_samples)
-        reported[one.label] = {
-            "adults": summary(adults),
-            "children": summary(rows_of(output, one, children, plan.report_samples)),
-            "decisions": decided(half),
+    both = (*plan.rivals, new)
+    adults = rows("adults", [(one, second) for one in both], plan.report_samples)
+    children = rows("children", [(one, positives(items, plan.films)) for one in both], plan.report_samples)
+    reported = {
+        one.label: {
+            "adults": summary(adults[number]),
+            "children": summary(children[number]),
+            "decisions": decided([row for row in noisy[one.label] if not selects(row["patient"])]),
         }
+        for number, one in enumerate(both)
+    }
     return {"tried": tried, "chosen": new.label, "reported": reported, "films": [film.path.name for film in second]}
 
 
-def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None) -> list[Row]:
+def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None, workers: int) -> list[Row]:
     """How often the alarm fires: a model of the letter on films with it, and models without it on the same films."""
     children = positives(items, plan.films)
     paths = _with_letter(output, [film.path for film in children])
@@ -92,11 +113,8 @@ def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Pa
         clean = Contender(label=f"evidence, {interpreter}", bundle=EVIDENCE, overrides=noise)
         tried.append((clean, children))
     tried.append((EARLIER, children))
-    rows = []
-    for contender, films in tried:
-        found = rows_of(output / "alarm", contender, films, plan.alarm_samples)
-        rows.append({"model": contender.label, **summary(found)})
-    return rows
+    found = rows_of(output, "alarms", tried, plan.alarm_samples, workers=workers)
+    return [{"model": contender.label, **summary(rows)} for (contender, _), rows in zip(tried, found)]
 
 
 def letter_model(weights: Path, interpreter: str) -> Contender:
@@ -140,16 +158,18 @@ def main(arguments: argparse.Namespace) -> None:
         items = validation_items(arguments.kermany, arguments.chest_xray14)
         films = marked_films(items)
         judged = masked_films(arguments.kermany, arguments.masks, arguments.covid)
-        results["agreement"] = {
-            name: kept_json(
-                output / f"agreement-{slug(name)}.json",
-                {"segmenter": lung_fields.settings, "films": [film.name for film in masked]},
-                lambda masked=masked: agreement(lung_fields, masked),
+        cells = [
+            Cell(
+                name=name,
+                labels={"set": name},
+                settings={"segmenter": lung_fields.settings, "films": [film.name for film in masked]},
+                make=partial(agreement, lung_fields, masked),
             )
             for name, masked in judged.items()
-        }
-    results |= models(output, plan, items, films)
-    results["alarms"] = alarms(output, plan, items, arguments.shortcut)
+        ]
+        results["agreement"] = dict(zip(judged, kept_rows(output, "agreement", cells, workers=arguments.workers)))
+    results |= models(output, plan, items, films, arguments.workers)
+    results["alarms"] = alarms(output, plan, items, arguments.shortcut, arguments.workers)
     write_json(output / "results.json", results)
     pages, pictures = (output, output) if arguments.quick else (RESULTS, PICTURES)
     shown = {pictures / PICTURE: picture(output, plan, results["chosen"], arguments.shortcut)}
@@ -162,6 +182,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path, help="folder of the results")
     for name in ("kermany", "chest-xray14", "masks", "covid", "shortcut"):
         parser.add_argument(f"--{name}", type=Path)
+    add_workers(parser)
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
     if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14, arguments.masks, arguments.covid):

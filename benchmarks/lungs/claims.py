@@ -1,6 +1,6 @@
 """How far the shipped default certifies that its votes stay in the lungs, and what the bound by tails adds.
 
-usage: python -m benchmarks.lungs.claims OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--films N]
+usage: python -m benchmarks.lungs.claims OUTPUT_DIR --kermany DIR --chest-xray14 DIR [--films N] [--workers N]
        python -m benchmarks.lungs.claims OUTPUT_DIR --quick
 
 Ten minutes on two cores. It writes ``results.json`` into OUTPUT_DIR and lung-claims.md into docs/results. An
@@ -21,7 +21,7 @@ from benchmarks.lungs.films import MarkedFilm, marked_films
 from benchmarks.lungs.models import Contender, summary
 from benchmarks.lungs.page import share_text
 from benchmarks.lungs.rows import positives, rows_of
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.places import RESULTS, ROOT, add_workers
 from monai_robustinterp.study.machine import surroundings, surroundings_text
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.tables import Goal, prose, table
@@ -94,12 +94,16 @@ def main(arguments: argparse.Namespace) -> None:
         items = validation_items(arguments.kermany, arguments.chest_xray14)
         films = [film for film in marked_films(items) if not selects(film.patient)]
         count, n_samples = arguments.films, SAMPLES
-    chosen = {ADULTS: films[:count], CHILDREN: positives(items, count)}
+    chosen = {ADULTS: ("adults", films[:count]), CHILDREN: ("children", positives(items, count))}
+    groups = {}
+    for name, (table_name, some) in chosen.items():
+        (rows,) = rows_of(output, table_name, [(DEFAULT, some)], n_samples, workers=arguments.workers)
+        groups[name] = group(rows)
     results = {
         "quick": arguments.quick,
         "samples": n_samples,
         "surroundings": surroundings("cpu", ROOT),
-        "groups": {name: group(rows_of(output, DEFAULT, some, n_samples)) for name, some in chosen.items()},
+        "groups": groups,
     }
     write_json(output / "results.json", results)
     write_page((output if arguments.quick else RESULTS) / "lung-claims.md", sections(results))
@@ -111,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kermany", type=Path, help="folder of the Kermany images")
     parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
     parser.add_argument("--films", type=int, default=FILMS, help="of each kind, at most")
+    add_workers(parser)
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
     if not arguments.quick and None in (arguments.kermany, arguments.chest_xray14):

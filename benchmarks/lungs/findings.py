@@ -1,6 +1,6 @@
 """Where the certified maps of findings lie, and what else moves: the findings network, and that with a map a finding.
 
-usage: python -m benchmarks.lungs.findings OUTPUT_DIR --chest-xray14 DIR [--films N]
+usage: python -m benchmarks.lungs.findings OUTPUT_DIR --chest-xray14 DIR [--films N] [--workers N]
        python -m benchmarks.lungs.findings OUTPUT_DIR --quick
 
 Five minutes on one core. It writes ``results.json`` into OUTPUT_DIR and findings.md into docs/results. An interrupted
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ import torch
 
 from benchmarks.defaults.films import chest_xray14_validation, sample_films
 from benchmarks.lungs.films import CONSOLIDATION, MarkedFilm, polygons_of
-from benchmarks.lungs.models import Contender
+from benchmarks.lungs.models import Contender, loaded
 from benchmarks.lungs.page import share_text
-from benchmarks.lungs.rows import settings_of, slug
-from benchmarks.places import RESULTS, ROOT
+from benchmarks.lungs.rows import settings_of
+from benchmarks.places import RESULTS, ROOT, add_workers
 from monai_robustinterp import SaliencyBundle, certify_votes
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.interpreters import explaining
@@ -36,7 +37,7 @@ from monai_robustinterp.run.pipeline import prepare, vote
 from monai_robustinterp.study.films import prepared
 from monai_robustinterp.study.machine import surroundings, surroundings_text
 from monai_robustinterp.study.report import write_json, write_page
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
 from monai_robustinterp.study.tables import prose, radius_text, table
 from monai_robustinterp.training.tables import LabeledImage
 
@@ -80,8 +81,9 @@ def films_with(items: Sequence[LabeledImage], finding: str, count: int) -> list[
     return sorted(films, key=lambda film: not film.polygons)[:count]
 
 
-def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
+def film_row(contender: Contender, film: MarkedFilm, finding: str, *, n_samples: int) -> Row:
     """Certificate and places of one film, and what moves when the reported cells are blurred away."""
+    bundle = loaded(contender, n_samples=n_samples, target=finding)
     ready = prepare(film.path, bundle)
     claim = bundle.inferer.claim
     votes, spec = vote(ready, bundle)
@@ -240,6 +242,7 @@ def main(arguments: argparse.Namespace) -> None:
         items = chest_xray14_validation(arguments.chest_xray14)
         chosen = {finding: films_with(items, finding, arguments.films) for finding in OUTLINES}
         everyone = [Path(item["image"]) for item in items]
+    rows = rows_of(output, chosen, n_samples, arguments.workers)
     results = {
         "quick": arguments.quick,
         "samples": n_samples,
@@ -247,30 +250,37 @@ def main(arguments: argparse.Namespace) -> None:
         "groups": {
             finding: {
                 one.label: group(
-                    _rows(output, one, finding, some, n_samples),
-                    spread(one.load(n_samples=n_samples, target=finding), everyone),
+                    rows[finding, one.label], spread(loaded(one, n_samples=n_samples, target=finding), everyone)
                 )
                 for one in CONTENDERS
             }
-            for finding, some in chosen.items()
+            for finding in chosen
         },
     }
     write_json(output / "results.json", results)
     write_page((output if arguments.quick else RESULTS) / "findings.md", sections(results))
 
 
-def _rows(output: Path, contender: Contender, finding: str, films: Sequence[MarkedFilm], n_samples: int) -> list[Row]:
-    """Rows of films, kept one by one."""
-    bundle = contender.load(n_samples=n_samples, target=finding)
-    rows = []
-    for film in films:
-        settings = settings_of(
-            contender, bundle, n_samples=n_samples, film=file_sha256(film.path), outlines=film.polygons, finding=finding
-        )
-        path = output / "films" / f"{slug(contender.label)}-{finding}-{film.path.stem}-{n_samples}.json"
-        rows.append(kept_json(path, settings, lambda film=film: film_row(bundle, film)))
-    print(f"  {finding}, {contender.label}: {len(films)} films", flush=True)
-    return rows
+def rows_of(
+    output: Path, chosen: Mapping[str, Sequence[MarkedFilm]], n_samples: int, workers: int
+) -> dict[tuple[str, str], list[Row]]:
+    """Rows of films by finding and label of the contender, kept one by one, and their table."""
+    pairs = [(finding, one) for finding in chosen for one in CONTENDERS]
+    cells = []
+    for finding, one in pairs:
+        bundle = loaded(one, n_samples=n_samples, target=finding)
+        shared = settings_of(one, bundle, n_samples=n_samples, finding=finding)
+        cells += [
+            Cell(
+                name=f"{finding}-{one.label}-{film.path.stem}",
+                labels={"finding": finding, "model": one.label},
+                settings=shared | {"film": file_sha256(film.path), "outlines": film.polygons},
+                make=partial(film_row, one, film, finding, n_samples=n_samples),
+            )
+            for film in chosen[finding]
+        ]
+    found = iter(kept_rows(output, "films", cells, workers=workers))
+    return {(finding, one.label): [next(found) for _ in chosen[finding]] for finding, one in pairs}
 
 
 def _arguments() -> argparse.Namespace:
@@ -278,6 +288,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path, help="folder of the results")
     parser.add_argument("--chest-xray14", type=Path, help="folder of the ChestX-ray14 images")
     parser.add_argument("--films", type=int, default=FILMS, help="of each finding, at most")
+    add_workers(parser)
     parser.add_argument("--quick", action="store_true", help="seconds; its figures are no results")
     arguments = parser.parse_args()
     if not arguments.quick and arguments.chest_xray14 is None:

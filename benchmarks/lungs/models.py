@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,17 +45,20 @@ class Contender:
 
     label: str
     bundle: str
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def load(self, *, n_samples: int, target: int | str = TARGET) -> SaliencyBundle:
-        """The bundle, for the opacity or another target, whatever the network says."""
-        fixed = {"n_samples": n_samples, "seed": SEED, "target": target, "lungs": "chest_xray_lung_fields"}
-        on_cpu = {"device": "$torch.device('cpu')", "batch_size": 16}
-        return load_bundle(self.bundle, overrides={**self.overrides, **fixed, **on_cpu})
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
-def film_row(bundle: SaliencyBundle, film: MarkedFilm) -> Row:
+@functools.cache
+def loaded(contender: Contender, *, n_samples: int, target: int | str = TARGET) -> SaliencyBundle:
+    """A contender's bundle, for the opacity or another target, whatever the network says; loaded once."""
+    fixed = {"n_samples": n_samples, "seed": SEED, "target": target, "lungs": "chest_xray_lung_fields"}
+    on_cpu = {"device": "$torch.device('cpu')", "batch_size": 16}
+    return load_bundle(contender.bundle, overrides={**contender.overrides, **fixed, **on_cpu})
+
+
+def film_row(contender: Contender, film: MarkedFilm, *, n_samples: int) -> Row:
     """Certificate and places of one film."""
+    bundle = loaded(contender, n_samples=n_samples)
     ready = prepare(film.path, bundle)
     recipe, claim = bundle.inferer.recipe, bundle.inferer.claim
     measured = measured_changes(ready, bundle, NAMED, noise=recipe.noise, seed=recipe.seed)
@@ -117,11 +120,6 @@ def _place(
         f"blind_{truth}": blind,
         f"points_{truth}": strongest_cell_marked(counts, marked),
     }
-
-
-def film_rows(bundle: SaliencyBundle, paths: Sequence[Path]) -> list[Row]:
-    """The same of films that nobody marked."""
-    return [film_row(bundle, MarkedFilm(path=path, patient=path.stem, boxed=None, polygons=())) for path in paths]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:

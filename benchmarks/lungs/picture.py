@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.lungs.models import Contender
+from benchmarks.lungs.models import Contender, loaded
 from monai_robustinterp import certify_image
 from monai_robustinterp.visualize.overlay import render_picture
 
@@ -25,7 +25,7 @@ def side_by_side(columns: Sequence[Column], *, n_samples: int) -> Figure:
     figure = Figure(figsize=(3.2 * len(columns), 2.4 * n_rows), dpi=110, layout="constrained")
     axes = figure.subplots(n_rows, len(columns), squeeze=False)
     for column, (contender, films) in enumerate(columns):
-        bundle = contender.load(n_samples=n_samples)
+        bundle = loaded(contender, n_samples=n_samples)
         for row, film in enumerate(films):
             result = certify_image(film, bundle, changes=())
             shown = result.picture

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import monai_robustinterp
 from benchmarks.lungs.films import MarkedFilm
-from benchmarks.lungs.models import Contender, film_row
+from benchmarks.lungs.models import Contender, film_row, loaded
+from monai_robustinterp import SaliencyBundle
 from monai_robustinterp.files import file_sha256
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import bundle_settings
 from monai_robustinterp.training.tables import LabeledImage
 
 Row = dict[str, Any]
 
 
-def rows_of(output: Path, contender: Contender, films: Sequence[MarkedFilm], n_samples: int) -> list[Row]:
-    """Rows of films, kept one by one."""
-    bundle = contender.load(n_samples=n_samples)
-    rows = []
-    for film in films:
-        settings = settings_of(contender, bundle, n_samples=n_samples, film=file_sha256(film.path))
-        path = output / "films" / f"{slug(contender.label)}-{film.path.stem}-{n_samples}.json"
-        rows.append(kept_json(path, settings, lambda film=film: film_row(bundle, film)))
-    print(f"  {contender.label}: {len(films)} films", flush=True)
-    return rows
+def rows_of(
+    output: Path, name: str, tried: Sequence[tuple[Contender, Sequence[MarkedFilm]]], n_samples: int, *, workers: int
+) -> list[list[Row]]:
+    """Rows of each contender's films, kept one by one, and their table."""
+    cells = []
+    for contender, films in tried:
+        shared = settings_of(contender, loaded(contender, n_samples=n_samples), n_samples=n_samples)
+        cells += [
+            Cell(
+                name=f"{contender.label}-{film.path.stem}",
+                labels={"model": contender.label},
+                settings=shared
+                | {"film": file_sha256(film.path), "marks": (film.boxed and film.boxed.boxes, film.polygons)},
+                make=partial(film_row, contender, film, n_samples=n_samples),
+            )
+            for film in films
+        ]
+    found = iter(kept_rows(output, name, cells, workers=workers))
+    return [[next(found) for _ in films] for _, films in tried]
 
 
 def positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
@@ -38,13 +49,6 @@ def positives(items: Sequence[LabeledImage], count: int) -> list[MarkedFilm]:
     return list(found.values())[:count]
 
 
-def settings_of(contender: Contender, bundle: Any, **more: Any) -> dict[str, Any]:
+def settings_of(contender: Contender, bundle: SaliencyBundle, **more: Any) -> dict[str, Any]:
     """All that a part depends on."""
-    made = {"label": contender.label, "overrides": dict(contender.overrides)} | bundle.files
-    parts = {"denoiser": bundle.inferer.recipe.spec(0).denoiser, "lungs": bundle.lungs.settings}
-    return made | parts | more | {"monai_robustinterp": monai_robustinterp.__version__}
-
-
-def slug(label: str) -> str:
-    """A label as part of a file's name."""
-    return "".join(letter if letter.isalnum() else "-" for letter in label)
+    return {"label": contender.label, "overrides": dict(contender.overrides)} | bundle_settings(bundle) | more

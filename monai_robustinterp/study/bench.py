@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from monai_robustinterp._version import __version__
 from monai_robustinterp.errors import refusal_reason
 from monai_robustinterp.files import file_sha256
 from monai_robustinterp.noise.counter import image_sha256
@@ -23,6 +21,7 @@ from monai_robustinterp.study.judged import Judged, case_of, judge
 from monai_robustinterp.study.maps import Facts, take_map
 from monai_robustinterp.study.plan import TablePlan
 from monai_robustinterp.study.report import write_json
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.study.store import kept_arrays, left_json
 from monai_robustinterp.study.workplace import Map, Workplace
 
@@ -166,8 +165,7 @@ class Bench:
         """What all maps depend on: versions, and the bundle with its denoiser and its segmenter of the lungs."""
         base = self.place.base
         return {
-            "monai_robustinterp": __version__,
-            "torch": torch.__version__,
+            **versions(),
             "bundle": base.files,
             "overrides": {key: str(value) for key, value in self.plan.overrides.items()},
             "spec": dataclasses.asdict(base.inferer.recipe.spec(0)),

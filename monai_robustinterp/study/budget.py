@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from monai_robustinterp._version import __version__
 from monai_robustinterp.bundle import SaliencyBundle
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.interpreters import explaining
@@ -19,6 +18,7 @@ from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.study.dataset import Film
 from monai_robustinterp.study.plan import TablePlan
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.study.store import kept_json
 from monai_robustinterp.study.workplace import Workplace
 
@@ -68,8 +68,7 @@ def within(plan: TablePlan, seconds: float, output: Path) -> TablePlan:
         if contender.kind == "certified":
             settings = {
                 **dataclasses.asdict(contender),
-                "monai_robustinterp": __version__,
-                "torch": torch.__version__,
+                **versions(),
                 "bundle": place.base.files,
                 "spec": dataclasses.asdict(place.base.inferer.recipe.spec(0)),
                 "device": str(place.base.device),

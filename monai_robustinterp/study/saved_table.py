@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from monai_robustinterp.files import atomic_write, json_bytes
 from monai_robustinterp.study.plan import TablePlan
+from monai_robustinterp.study.row_files import write_rows
 from monai_robustinterp.study.summary import FACTS, correlations, flat_rows, summary
 from monai_robustinterp.study.table_page import table_page
 
@@ -44,15 +42,9 @@ def save_table(
     flat = flat_rows(rows)
     columns = [*(name for name in FACTS if any(name in row for row in rows)), *(metric.name for metric in plan.metrics)]
     summed, together = summary(flat, columns), correlations(flat, columns)
-    whole = _arrow(flat)
-    atomic_write(output / "table.csv", partial(pyarrow.csv.write_csv, whole), overwrite=True)
-    atomic_write(output / "table.parquet", partial(pyarrow.parquet.write_table, whole), overwrite=True)
-    for name, part in (("summary", summed), ("correlations", together)):
-        path = output / f"{name}.csv"
-        if part:
-            atomic_write(path, partial(pyarrow.csv.write_csv, _arrow(part)), overwrite=True)
-        else:
-            path.unlink(missing_ok=True)
+    write_rows(output / "table", flat, types=_types(flat))
+    write_rows(output / "summary", summed, types=_types(summed), suffixes=(".csv",))
+    write_rows(output / "correlations", together, types=_types(together), suffixes=(".csv",))
     page = table_page(plan, rows, summed, together, about=about)
     atomic_write(output / "index.html", lambda file: file.write(page.encode()), overwrite=True)
     films = [
@@ -62,9 +54,9 @@ def save_table(
     return summed, together
 
 
-def _arrow(rows: Sequence[Row]) -> pa.Table:
-    """Columns of one type each, whatever has no value in them."""
-    return pa.table({name: pa.array([row[name] for row in rows], type=_type(name)) for name in rows[0]})
+def _types(rows: Sequence[Row]) -> dict[str, pa.DataType]:
+    """Of each column, whatever has no value in it."""
+    return {name: _type(name) for row in rows[:1] for name in row}
 
 
 def _type(name: str) -> pa.DataType:
