@@ -51,7 +51,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    candidates=tuple(evidence(sigma) for sigma in (0.25, 0.4)),
+    candidates=tuple(evidence(sigma) for sigma in (0.25, 0.3, 0.4)),
     rivals=(EARLIER, EARLIER_FARTHER),
     select_samples=256,
     report_samples=512,
