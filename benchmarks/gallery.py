@@ -136,7 +136,7 @@ def certified(exhibit: Exhibit, *, samples: int) -> CertifiedResult:
 def section(exhibit: Exhibit, result: CertifiedResult) -> list[str]:
     """Lines of the page about one exhibit: the picture, and its words as text."""
     said = captions(result.record)
-    words = [f"> {' / '.join(caption)}  " for caption in said.paragraphs]
+    words = [f"> {' / '.join(caption)}  " for caption in (*said.paragraphs, *((remark,) for remark in said.remarks))]
     return [
         f"## {exhibit.title}",
         "",

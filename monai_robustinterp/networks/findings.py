@@ -24,7 +24,7 @@ class Findings:
         activation: ``softmax`` for exclusive classes, ``sigmoid`` for independent findings.
         names: of the logits, in order; there may be fewer than logits.
         misses: of findings by name, what the network was seen to miss: a sentence of at most 70 characters for the
-            reader of a picture on which it does not find one, such as "It missed 9 of 53 adult opacities.".
+            reader of a picture on which it does not find one, such as "Computer missed 9 of 53 adult opacities.".
 
     Raises:
         ValueError: if the activation is another one, or a sentence does not fit on one line.

@@ -80,7 +80,7 @@ def test_what_each_classifier_is_said_to_miss_is_what_its_evaluation_counted() -
         for name, sentence in findings.misses.items():
             group = groups["chest_xray14, adults"] if "opacities" in sentence else groups[name]
             missed = round(group["n_positive"] * (1 - group["sensitivity"]["value"]))
-            assert sentence.startswith(f"It missed {missed} of {group['n_positive']} "), (bundle.name, name)
+            assert sentence.startswith(f"Computer missed {missed} of {group['n_positive']} "), (bundle.name, name)
 
 
 def test_nothing_is_said_of_what_other_weights_miss(tmp_path) -> None:

@@ -89,7 +89,7 @@ def test_the_cut_off_stands_beside_the_score_where_there_is_one(every) -> None:
 
 
 def test_what_the_network_was_seen_to_miss_is_a_remark_where_it_finds_nothing() -> None:
-    misses = "It missed 23 of 53 adult opacities; not made for nodules or masses."
+    misses = "Computer missed 23 of 53 adult opacities; not for nodules or masses."
     assert captions(record_of(decision=False, misses=misses)).remarks == (misses,)
     assert captions(record_of(decision=True, misses=misses)).remarks == ()
 
