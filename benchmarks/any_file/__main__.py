@@ -22,8 +22,10 @@ from benchmarks.any_file import cases, costs, killed, mutants, other_decoders
 from benchmarks.any_file.page import sections
 from benchmarks.films import SAMPLES
 from benchmarks.places import RESULTS, ROOT
+from monai_robustinterp.run.lock import PARTS
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
+from monai_robustinterp.study.row_files import write_rows
 from monai_robustinterp.study.store import kept_json
 
 SEED = 20261129
@@ -71,7 +73,7 @@ def main(output: Path, plan: Plan, pydicom_data: Path | None) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 return {"rows": make(Path(folder)), "surroundings": surroundings("cpu", ROOT, packages=_PACKAGES)}
 
-        return kept_json(output / f"{name}.json", {"plan": repr(plan), "seed": SEED}, measured)
+        return kept_json(output / PARTS / f"{name}.json", {"plan": repr(plan), "seed": SEED}, measured)
 
     torch.set_num_threads(1)
     output.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def main(output: Path, plan: Plan, pydicom_data: Path | None) -> None:
     files = cases.case_files(plan.cases)
     strict = [path for path in files if path.name in _STRICT]
     films = sorted(path for path in SAMPLES.iterdir() if path.suffix in (".dcm", ".gz", ".jpeg"))[: plan.first]
-    results = {
+    results: dict[str, Any] = {
         "plan": plan.name,
         "seed": SEED,
         "cases": part("cases", lambda _: cases.certified_files(files, CASE_SAMPLES)),
@@ -100,6 +102,10 @@ def main(output: Path, plan: Plan, pydicom_data: Path | None) -> None:
             ),
         ),
     }
+    for name in ("cases", "strict", "others", "folder", "bombs", "largest", "process"):
+        write_rows(output / name, results[name]["rows"])
+    decoded = results["decoders"]["rows"]
+    write_rows(output / "decoders", [{"set": name, **row} for name, rows in decoded.items() for row in rows])
     write_json(output / "results.json", results)
     write_page((RESULTS if plan.name == "full" else output) / "any-file.md", sections(results))
 

@@ -26,7 +26,7 @@ from pydicom import dcmread, uid
 from benchmarks.any_file.spent import end_reading, peak_bytes
 from monai_robustinterp.errors import InputRefused
 from monai_robustinterp.io.read.reader import ChestXRayReader
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
 
 SLOW_S = 30.0
 HEADER = "DICOM header"
@@ -155,13 +155,16 @@ def study(source: Path, count: int, seed: int, output: Path) -> dict[str, Any]:
         contents = {name: path.read_bytes() for name, path in originals(source, Path(folder)).items()}
     headers = [content for name, content in contents.items() if "DICOM" in name and name != "DICOM deflated"]
     groups = {HEADER: headers, **{name: [content] for name, content in contents.items()}}
-    rows = {}
-    for number, (name, files) in enumerate(groups.items()):
-        measure = partial(_read_mutants, name, files, count, [seed, number], output / "faults")
-        settings = {"count": count, "seed": [seed, number], "source": source.name}
-        rows[name] = kept_json(output / f"mutants-{name.replace(' ', '-')}.json", settings, measure)
-        print(f"  {name}: {rows[name]}", flush=True)
-    return rows
+    cells = [
+        Cell(
+            name=name,
+            labels={"format": name},
+            settings={"count": count, "seed": [seed, number], "source": source.name},
+            make=partial(_read_mutants, name, files, count, [seed, number], output / "faults"),
+        )
+        for number, (name, files) in enumerate(groups.items())
+    ]
+    return dict(zip(groups, kept_rows(output, "mutants", cells)))
 
 
 def _read_mutants(name: str, files: list[bytes], count: int, seed: list[int], faults: Path) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
-import monai_robustinterp
 from benchmarks.attack import page
 from benchmarks.defaults.films import BoxedFilm, boxed_films, chest_xray14_validation, sample_films
 from benchmarks.defaults.measures import candidate_bundle
@@ -31,7 +31,8 @@ from monai_robustinterp.files import file_sha256
 from monai_robustinterp.study.films import prepared
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import bundle_settings
 
 CANDIDATE = Candidate(bundle=OPACITY, interpreter="grad_cam", sigma=0.25, **EXPOSURE, denoiser=DENOISER)
 """The settings that reach farthest on the page about the defaults."""
@@ -95,17 +96,17 @@ def attacked(film: BoxedFilm, bundle: SaliencyBundle, plan: Plan) -> dict[str, A
 def study(output: Path, films: Sequence[BoxedFilm], plan: Plan) -> list[dict[str, Any]]:
     """One row a film; those that an earlier run left in the folder are not repeated."""
     bundle = candidate_bundle(CANDIDATE, n_samples=plan.n_samples, seed=REPORT_SEED)
-    recipe = bundle.inferer.recipe
     shared = {"n_samples": plan.n_samples, "factors": list(plan.factors), "budget": dict(plan.budget)}
-    shared |= dataclasses.asdict(CANDIDATE) | bundle.files
-    shared |= {"denoiser": recipe.spec(0).denoiser, "monai_robustinterp": monai_robustinterp.__version__}
-    rows = []
-    for film in films[: plan.films]:
-        settings = shared | {"film": file_sha256(film.path)}
-        path = output / f"{film.path.stem}-{plan.name}.json"
-        rows.append(kept_json(path, settings, lambda film=film: attacked(film, bundle, plan)))
-        print(f"  {film.path.stem}: {rows[-1]['cpu_s']:.0f} s", flush=True)
-    return rows
+    shared |= {"candidate": dataclasses.asdict(CANDIDATE), **bundle_settings(bundle)}
+    cells = [
+        Cell(
+            name=f"{film.path.stem}-{plan.name}",
+            settings=shared | {"film": file_sha256(film.path)},
+            make=partial(attacked, film, bundle, plan),
+        )
+        for film in films[: plan.films]
+    ]
+    return kept_rows(output, "attacks", cells)
 
 
 def main(output: Path, plan: Plan, folder: Path | None) -> None:

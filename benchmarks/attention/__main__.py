@@ -23,6 +23,7 @@ from benchmarks.attention.networks import BATCH, STEPS, convolutional, perceptro
 from benchmarks.attention.page import sections
 from benchmarks.films import SAMPLES
 from benchmarks.places import RESULTS, ROOT
+from monai_robustinterp.run.lock import PARTS
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
 from monai_robustinterp.study.store import kept_json
@@ -121,7 +122,8 @@ def main(output: Path, plan: Plan, *, workers: int, seconds: float) -> None:
         samples=plan.points,
         workers=workers,
         time_budget_s=seconds,
-        parts=output / "parts" / plan.name,
+        output=output,
+        parts=output / PARTS / plan.name,
     )
     results = {
         "plan": plan.name,

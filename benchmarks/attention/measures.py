@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,8 @@ from monai_robustinterp.attention.properties import norm_of
 from monai_robustinterp.attention.survey import Survey, survey
 from monai_robustinterp.bundle import load_bundle
 from monai_robustinterp.certificates.overlap import required_overlap
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import versions
 
 SHARE, SHIPPED_SHARE, BETA = 0.1, 0.3, 0.5
 """Of the map's norm, by which that of a small and of the shipped network may change; of the cells that must stay."""
@@ -111,7 +111,7 @@ def crossed(
 
 
 def shipped(
-    source: Path, *, limit: float, samples: int, workers: int, time_budget_s: float, parts: Path
+    source: Path, *, limit: float, samples: int, workers: int, time_budget_s: float, output: Path, parts: Path
 ) -> dict[str, Any]:
     """The same of the shipped opacity classifier, as the command does it; the samples are of what was crossed.
 
@@ -121,7 +121,8 @@ def shipped(
         samples: points that are evaluated.
         workers: processes.
         time_budget_s: seconds of the walk.
-        parts: folder of the sections and samples, so that a run that was ended goes on.
+        output: folder of the samples, and of their parts.
+        parts: folder of the sections, so that a run that was ended goes on.
     """
     bundle = load_bundle(OPACITY, {})
     settings = Settings(
@@ -130,11 +131,11 @@ def shipped(
     found = verify_image(source, bundle, settings, workers=workers, parts=parts).traversal
     line, properties = shipped_line(source)
     ends = found.regions[0].low, found.regions[-1].high
-    evaluated = shipped_samples(source, ends, samples=samples, workers=workers, parts=parts.with_name("samples"))
+    evaluated = shipped_samples(source, ends, samples=samples, workers=workers, output=output)
     counts = {}
     for number, one in enumerate(properties):
         low, high = found.interval(one.name)
-        inside = [violated[number] for theta, violated in evaluated if low <= theta <= high]
+        inside = [point["violated"][number] for point in evaluated if low <= point["theta"] <= high]
         counts[one.name] = len(inside), sum(inside)
     return row(line, found, counts) | {"film": source.stem}
 
@@ -150,24 +151,23 @@ def shipped_line(source: Path) -> tuple[Line, tuple[Property, ...]]:
 
 
 def shipped_samples(
-    source: Path, ends: tuple[float, float], *, samples: int, workers: int, parts: Path
-) -> list[tuple[float, list[bool]]]:
-    """Evenly spaced points of an interval, each with the properties that it violates (:func:`sampled`)."""
+    source: Path, ends: tuple[float, float], *, samples: int, workers: int, output: Path
+) -> list[dict[str, Any]]:
+    """Evenly spaced points of an interval, each with the properties that it violates: ``theta``, ``violated``."""
     points = torch.linspace(*ends, samples, dtype=torch.float64)
-    chunks = [chunk.tolist() for chunk in points.split(math.ceil(samples / _CHUNKS))]
-    tasks = [source] * len(chunks), chunks, [parts / f"{number}.json" for number in range(len(chunks))]
-    if workers == 1:
-        return [one for chunk in map(_chunk, *tasks) for one in chunk]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return [one for chunk in pool.map(_chunk, *tasks) for one in chunk]
+    cells = [
+        Cell(
+            name=str(number),
+            settings={"film": source.stem, "points": chunk.tolist(), "share": SHIPPED_SHARE, **versions()},
+            make=partial(_chunk, source, chunk.tolist()),
+        )
+        for number, chunk in enumerate(points.split(math.ceil(samples / _CHUNKS)))
+    ]
+    return [one for chunk in kept_rows(output, "samples", cells, workers=workers) for one in chunk]
 
 
-def _chunk(source: Path, points: list[float], path: Path) -> list[tuple[float, list[bool]]]:
-    def make() -> list[tuple[float, list[bool]]]:
-        torch.set_num_threads(1)
-        return sampled(*shipped_line(source), points)
-
-    return list(kept_json(path, {"film": source.stem, "points": points, "share": SHIPPED_SHARE}, make))
+def _chunk(source: Path, points: list[float]) -> list[dict[str, Any]]:
+    return [{"theta": theta, "violated": flags} for theta, flags in sampled(*shipped_line(source), points)]
 
 
 def row(line: Line, found: Traversal, samples: Mapping[str, tuple[int, int]]) -> dict[str, Any]:

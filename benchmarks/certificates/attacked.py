@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-import monai_robustinterp
 from benchmarks.certificates.plan import CONTROL, Plan
 from benchmarks.certificates.streams import Stream
 from monai_robustinterp import SaliencyBundle, certify_votes
 from monai_robustinterp.attacks import attack_certificate
 from monai_robustinterp.certificates.record import counts_sha256
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.study.tables import Goal, prose, radius_text, table
 
 Rows = list[dict[str, Any]]
@@ -26,16 +26,15 @@ def measure(
     streams: Sequence[Stream], images: Mapping[str, torch.Tensor], bundle: SaliencyBundle, plan: Plan, folder: Path
 ) -> Rows:
     """One row an image and factor; those that an earlier run left in the folder are not repeated."""
-    return [
-        _stored(stream, images[stream.name], bundle, plan, factor, folder)
+    cells = [
+        _cell(stream, images[stream.name], bundle, plan, factor)
         for stream in streams[: plan.attacked]
         for factor in plan.attack_factors
     ]
+    return kept_rows(folder, "attacks", cells)
 
 
-def _stored(
-    stream: Stream, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan, factor: float, folder: Path
-) -> dict[str, Any]:
+def _cell(stream: Stream, image: torch.Tensor, bundle: SaliencyBundle, plan: Plan, factor: float) -> Cell:
     votes, spec = stream.at(plan.attack_samples)
     certificate = certify_votes(votes, spec, beta=bundle.inferer.claim.beta, eta=bundle.inferer.claim.eta)
     settings = {
@@ -43,7 +42,7 @@ def _stored(
         "budget": dict(plan.attack_budget),
         "counts_sha256": counts_sha256(votes),
         "l_max": certificate.l_max,
-        "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
+        **versions(),
         **bundle.files,
     }
 
@@ -58,8 +57,7 @@ def _stored(
             row |= dataclasses.asdict(found)
         return row | {"elapsed_s": time.perf_counter() - start}
 
-    row: dict[str, Any] = kept_json(folder / f"attack-{stream.name}-{factor:g}-{plan.name}.json", settings, attack)
-    return row
+    return Cell(name=f"{stream.name}-{factor:g}-{plan.name}", settings=settings, make=attack)
 
 
 def goals(rows: Rows, *, top_k: int) -> list[Goal]:

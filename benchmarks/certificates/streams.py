@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-import monai_robustinterp
 from benchmarks.certificates.plan import FIRST_COPIES, Plan
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap
 from monai_robustinterp.certificates.rivals import relaxed_scores
@@ -25,6 +24,7 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.tally import VoteTally
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.study.store import kept_arrays
 
 FORMAT = "certificate-study/stream/2"
@@ -213,7 +213,7 @@ def settings(image: torch.Tensor, bundle: SaliencyBundle, plan: Plan) -> dict[st
         "joint_size": plan.joint_size,
         "first_copies": FIRST_COPIES,
         "image_sha256": image_sha256(image),
-        "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
+        "versions": versions(),
         **bundle.files,
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import torch
 
 from benchmarks.defaults.films import sample_items, validation_items
 from benchmarks.denoiser import page, peers
-from benchmarks.denoiser.measures import classifier_areas, copies_per_second, gray, ratio
+from benchmarks.denoiser.measures import classifier_areas, copies_per_second, ratio_row
 from benchmarks.places import RESULTS, ROOT, study_arguments
 from monai_robustinterp.bundle import load_denoiser
 from monai_robustinterp.networks import Denoiser
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.training.tables import LabeledImage
 
 NAME = "chest_xray_denoiser"
@@ -51,22 +53,23 @@ def ratios(output: Path, denoiser: Denoiser, paths: Sequence[str], *, quick: boo
         "ours, films of BM3D": (denoiser, BEYOND, FOR_BM3D),
         "BM3D": (None if quick else peers.bm3d(), BEYOND, FOR_BM3D),
     }
-    rows = []
+    cells = []
     for side in (64,) if quick else (128, 256):
         for name, (denoise, sigmas, count) in contenders.items():
+            # The first films of both sources.
+            half = len(paths) // 2
+            films = [*paths[: count // 2], *paths[half : half + count // 2]]
             for sigma in sigmas[:: 3 if quick else 1] if denoise is not None else ():
-                # The first films of both sources.
-                half = len(paths) // 2
-                films = [gray(path, side) for path in [*paths[: count // 2], *paths[half : half + count // 2]]]
-                settings = {"denoiser": denoiser.settings, "films": [Path(path).name for path in paths], "count": count}
-                found = kept_json(
-                    output / f"ratio-{name}-{side}-{sigma:g}.json",
-                    settings,
-                    lambda denoise=denoise, films=films, sigma=sigma: ratio(denoise, films, sigma),
+                labels = {"side": side, "name": name, "sigma": sigma}
+                names = [Path(path).name for path in films]
+                cells.append(
+                    Cell(
+                        name=f"{name}-{side}-{sigma:g}",
+                        settings={**labels, "denoiser": denoiser.settings, "films": names, **versions()},
+                        make=partial(ratio_row, labels, denoise, films),
+                    )
                 )
-                rows.append({"side": side, "name": name, "sigma": sigma, "ratio": found, "films": len(films)})
-                print(f"  {rows[-1]}", flush=True)
-    return rows
+    return kept_rows(output, "ratio", cells)
 
 
 def classified(output: Path, denoiser: Denoiser, items: Sequence[LabeledImage]) -> list[dict[str, Any]]:
@@ -74,17 +77,24 @@ def classified(output: Path, denoiser: Denoiser, items: Sequence[LabeledImage]) 
     network = peers.mobilenet()
     if network is None:
         return []
-    settings = {"denoiser": denoiser.settings, "images": len(items)}
-    return [
-        kept_json(
-            output / f"classifier-{sigma:g}.json",
-            settings,
-            lambda sigma=sigma: classifier_areas(
-                network, peers.MobileNet.NAMES, items, denoiser, sigma=sigma, draws=4, side=CLASSIFIER_SIDE
+    cells = [
+        Cell(
+            name=f"{sigma:g}",
+            settings={"sigma": sigma, "denoiser": denoiser.settings, "images": len(items), **versions()},
+            make=partial(
+                classifier_areas,
+                network,
+                peers.MobileNet.NAMES,
+                items,
+                denoiser,
+                sigma=sigma,
+                draws=4,
+                side=CLASSIFIER_SIDE,
             ),
         )
         for sigma in (0.05, 0.25)
     ]
+    return kept_rows(output, "classifier", cells)
 
 
 def main(output: Path, folders: tuple[Path, Path] | None) -> None:

@@ -42,11 +42,18 @@ def noisy(image: torch.Tensor, sigma: float, draws: int = 1) -> torch.Tensor:
     return image + sigma * stream.normal(torch.arange(draws), tuple(image.shape))
 
 
-def ratio(denoise: Denoise, films: Sequence[torch.Tensor], sigma: float) -> float:
-    """Mean peak signal-to-noise ratio in dB over the films, for a peak of 1."""
+def ratio_row(labels: Row, denoise: Denoise, paths: Sequence[str]) -> Row:
+    """Mean peak signal-to-noise ratio in dB over the films, for a peak of 1.
+
+    Args:
+        labels: of the row, with ``side`` in pixels and ``sigma`` of the noise.
+        denoise: takes the noise away.
+        paths: of the films.
+    """
+    films, sigma = [gray(path, labels["side"]) for path in paths], labels["sigma"]
     with torch.no_grad():
         errors = [float((denoise(noisy(film, sigma), sigma)[0] - film).square().mean()) for film in films]
-    return float(np.mean([-10 * np.log10(error) for error in errors]))
+    return {**labels, "ratio": float(np.mean([-10 * np.log10(error) for error in errors])), "films": len(films)}
 
 
 def copies_per_second(film: Path, *, denoiser: str, interpreter: str, n_samples: int) -> float:

@@ -23,7 +23,7 @@ class Method:
 
     label: str
     name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def slug(self) -> str:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from benchmarks.interpreters.plan import Method
+from benchmarks.interpreters.votes import method_bundle, take_votes
 from monai_robustinterp import CertifiedSaliencyInferer, SmoothingSpec, VoteMap, certify_votes
 from monai_robustinterp.certificates.rerun import rerun_radius
+
+
+def voted(path: Path, method: Method, image: torch.Tensor, n_samples: int, place: dict[str, Any]) -> dict[str, Any]:
+    """Takes the votes of an image, keeps them at the path, and adds to ``place`` what they are worth."""
+    bundle = method_bundle(method)
+    votes, spec = take_votes(path, bundle, image, n_samples)
+    return place | radii(votes, spec, bundle.inferer)
 
 
 def radii(votes: VoteMap, spec: SmoothingSpec, inferer: CertifiedSaliencyInferer) -> dict[str, Any]:

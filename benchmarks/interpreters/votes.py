@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import monai_robustinterp
 from benchmarks.interpreters.plan import BUNDLE, Method
 from monai_robustinterp import SaliencyBundle, SmoothingSpec, VoteMap, load_bundle
 from monai_robustinterp.interpreters import explaining
@@ -16,11 +16,13 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.smoothing.batching import DEFAULT_BATCH_SIZE, fill
 from monai_robustinterp.smoothing.recipe import Recipe
 from monai_robustinterp.smoothing.tally import VoteTally
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.study.store import earlier_votes, keep_votes
 
 
+@functools.cache
 def method_bundle(method: Method) -> SaliencyBundle:
-    """The findings' classifier with this method, on the CPU; the finding is the arg-max of each image."""
+    """The findings' classifier with this method, on the CPU; the finding is the arg-max of each image; loaded once."""
     overrides = {
         "device": "$torch.device('cpu')",
         "target": "$None",
@@ -44,8 +46,7 @@ def take_votes(
     network, recipe = bundle.network, dataclasses.replace(_recipe(bundle), n_samples=n_samples)
     provenance = {
         "weights_sha256": bundle.files["weights_sha256"],
-        "monai_robustinterp": monai_robustinterp.__version__,
-        "torch": torch.__version__,
+        **versions(),
         "image_sha256": image_sha256(image),
     }
     with explaining(network, recipe.precision):

@@ -14,13 +14,13 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-import monai_robustinterp
 from benchmarks.places import PICTURES, RESULTS, ROOT, SAMPLES, films
 from benchmarks.robust_activation_map.attack import ATTACKS, Attack
 from benchmarks.robust_activation_map.figures import map_row, maps_figure, ranks_figure
@@ -32,7 +32,8 @@ from monai_robustinterp.noise.counter import image_sha256
 from monai_robustinterp.study.films import prepared
 from monai_robustinterp.study.machine import surroundings
 from monai_robustinterp.study.report import write_json, write_page
-from monai_robustinterp.study.store import kept_json
+from monai_robustinterp.study.rows import Cell, kept_rows
+from monai_robustinterp.study.settings import versions
 from monai_robustinterp.training import chest_xray14
 
 TABLE = ROOT / "bundles" / "chest_xray_certified_saliency" / "data" / "chest_xray14_split.csv"
@@ -53,11 +54,21 @@ def study(bundle: SaliencyBundle, images: torch.Tensor, validation: Sequence[boo
         "images": [image_sha256(image) for image in images],
         "seed": SEED,
         "weights_sha256": bundle.files["weights_sha256"],
-        "versions": {"monai_robustinterp": monai_robustinterp.__version__, "torch": torch.__version__},
+        **versions(),
     }
     with explaining(bundle.network) as network:
         rows, columns = _positions(network, images[:1])
-        attacks = {attack.key: _attack(network, images, attack, settings, output) for attack in ATTACKS}
+        cells = [
+            Cell(
+                name=attack.key,
+                labels={"attack": attack.key},
+                settings=settings | {"attack": dataclasses.asdict(attack)},
+                make=partial(_attack, network, images, attack),
+            )
+            for attack in ATTACKS
+        ]
+        found = kept_rows(output, "attacks", cells)
+    attacks = {attack.key: row for attack, row in zip(ATTACKS, found)}
     return {
         "n_images": len(images),
         "validation": list(validation),
@@ -69,22 +80,14 @@ def study(bundle: SaliencyBundle, images: torch.Tensor, validation: Sequence[boo
         "attacks": attacks,
         "weights_sha256": bundle.files["weights_sha256"],
         "surroundings": surroundings("cpu", ROOT),
-        "cpu_s": sum(found["cpu_s"] for found in attacks.values()),
+        "cpu_s": sum(row["cpu_s"] for row in found),
     }
 
 
-def _attack(
-    network: nn.Module, images: torch.Tensor, attack: Attack, settings: dict[str, Any], output: Path
-) -> dict[str, Any]:
-    def run() -> dict[str, Any]:
-        start = time.process_time()
-        found = measure(network, images, attack, seed=SEED)
-        return found | {"cpu_s": time.process_time() - start}
-
-    path = output / f"attack-{attack.key}.json"
-    found: dict[str, Any] = kept_json(path, settings | {"attack": dataclasses.asdict(attack)}, run)
-    print(f"{attack.title}: {found['cpu_s']:.0f} s of CPU time", flush=True)
-    return found
+def _attack(network: nn.Module, images: torch.Tensor, attack: Attack) -> dict[str, Any]:
+    start = time.process_time()
+    found = measure(network, images, attack, seed=SEED)
+    return found | {"cpu_s": time.process_time() - start}
 
 
 def _positions(network: nn.Module, image: torch.Tensor) -> tuple[int, int]:

@@ -26,7 +26,8 @@ class Cell:
     Attributes:
         name: of its part; no other cell of the table has it.
         settings: JSON values, all that the part depends on.
-        make: measures it: a row, or several, JSON values. For several processes it must be picklable.
+        make: measures it: a row, or several, JSON values. For several processes it must be picklable, and of a module
+            that is not the started one (``__main__``).
         labels: columns of the table before those of its rows.
     """
 

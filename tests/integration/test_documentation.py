@@ -92,11 +92,13 @@ def _lungs(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
 
 
 def _judged(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:
-    assert [line.split()[:2] for line in lines[-4:]] == [
+    assert [line.split()[:2] for line in lines[-5:-1]] == [
         [label, name] for label in ("cam", "center") for name in ("lung_top_k", "pointing_game")
     ]
     assert all(row["refused"] == "" for row in namespace["rows"])
-    assert lines[-1].endswith("None the dataset marks none on this film.")
+    assert lines[-2].endswith("None the dataset marks none on this film.")
+    assert lines[-1] == "[{'m': 64, 'half': 32.0}, {'m': 128, 'half': 64.0}]"
+    assert (folder / "study" / "halves.csv").read_text() == '"m","half"\n64,32\n128,64\n'
 
 
 def _ledger(folder: Path, namespace: dict[str, Any], lines: list[str]) -> None:

@@ -79,7 +79,7 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     monkeypatch.setattr(command, "method_bundle", lambda method: bundle)
     monkeypatch.setattr(command, "seconds_per_copy", lambda bundle: next(seconds))
-    arguments = {"output": tmp_path, "minutes": 1.0, "share": "1/1", "quick": False}
+    arguments = {"output": tmp_path, "minutes": 1.0, "share": "1/1", "workers": 1, "quick": False}
     arguments["methods"] = ["cam", "rise-50-masks"]
     command.main(SimpleNamespace(**arguments, part="seconds"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seconds-cam.json", "seconds-rise-50-masks.json"]
@@ -90,9 +90,8 @@ def test_one_process_can_measure_some_methods_before_others_take_their_votes(bun
     assert command.copies(cam, bundle, 1.0, tmp_path) == 12
     taken = []
     monkeypatch.setattr(command, "prepared_by_name", lambda bundle, paths: {"one": None, "two": None})
-    monkeypatch.setattr(command, "counts_sha256", lambda votes: "hash")
-    monkeypatch.setattr(command, "take_votes", lambda path, *rest: taken.append(path.name) or (None, None))
-    monkeypatch.setattr(command, "radii", lambda *rest: {})
+    monkeypatch.setattr(command, "image_sha256", lambda image: "hash")
+    monkeypatch.setattr(command, "voted", lambda path, *rest: taken.append(path.name) or {})
     for share in ("1/2", "2/2"):
         command.main(SimpleNamespace(**arguments | {"share": share}, part="votes"))
     assert taken == [f"votes-{slug}-{image}.npz" for image in ("one", "two") for slug in ("cam", "rise-50-masks")]
