@@ -62,12 +62,13 @@ def made_anew(
     changed = dataclasses.replace(run.votes, **dropped | (votes or {}))
     settings = dataclasses.replace(run.spec, **spec or {})
     names = ("normal", "pneumonia / lung opacity")
+    misses = {run.record["finding"]["name"]: run.record["finding"]["misses"]}
     scale = scale or scale_of(run)
     result = certified_result(
         changed,
         settings,
         Claim(beta=run.record["claim"]["beta"], eta=run.record["claim"]["eta"]),
-        finding=Findings("softmax", names).entry(changed.logits, settings.target),
+        finding=Findings("softmax", names, misses).entry(changed.logits, settings.target),
         origin=lambda certificate: Origin(
             source=run.record["source"],
             native=native_record(certificate.l_max, scale, certificate.n_pixels),
