@@ -269,11 +269,24 @@ def load_misses(path: str | Path, network: nn.Module) -> dict[str, str]:
 
     Returns:
         The sentences; none if there is no file, or it is about other weights.
+
+    Raises:
+        InputRefused: if the file is of another form.
     """
     if not Path(path).exists():
         return {}
-    stored = json.loads(Path(path).read_text())
-    return dict(stored["misses"]) if stored["network_sha256"] == network_sha256(network) else {}
+    try:
+        stored = json.loads(Path(path).read_text())
+        about, misses = stored["network_sha256"], dict(stored["misses"])
+        well_formed = all(isinstance(sentence, str) for sentence in misses.values())
+    except (ValueError, TypeError, KeyError):
+        well_formed = False
+    if not well_formed:
+        raise InputRefused(
+            f'{Path(path).name} is not of the form {{"network_sha256": TEXT, "misses": {{NAME: SENTENCE}}}}. Correct '
+            "it, or delete it: then nothing is said of what the network misses."
+        )
+    return misses if about == network_sha256(network) else {}
 
 
 def _part(source: str | Path, key: str) -> Any:

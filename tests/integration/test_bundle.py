@@ -92,6 +92,13 @@ def test_nothing_is_said_of_what_other_weights_miss(tmp_path) -> None:
     assert load_misses(path, network) == {} and load_misses(tmp_path / "none.json", network) == {}
 
 
+def test_a_damaged_list_of_misses_is_named(tmp_path) -> None:
+    for text in ("", "[]", "{}", '{"network_sha256": "", "misses": {"a": 3}}'):
+        (tmp_path / "misses.json").write_text(text)
+        with pytest.raises(InputRefused, match="is not of the form"):
+            load_misses(tmp_path / "misses.json", torch.nn.Identity())
+
+
 def test_a_finding_is_explained_by_its_name_and_without_one_the_strongest_is(tmp_path) -> None:
     sample = ROOT / "sample_data" / "kermany_person1949_bacteria_4880.jpeg"
     entries = {}
