@@ -71,12 +71,12 @@ def decided(
 ) -> dict[tuple[Any, ...], list[Row]]:
     """Decisions of validation images by the candidates' noise, kept, and their table."""
     noises = {one.noise: one for one in candidates}
+    images = [Path(item["image"]).name for item in items]
     cells = []
     for noise, one in noises.items():
         bundle = candidate_bundle(one, n_samples=1, seed=0)
         # What makes the map of a candidate has no part in its decisions.
         alone = asdict(replace(OLD, bundle=one.bundle, interpreter="", **one.shape))
-        images = [Path(item["image"]).name for item in items]
         cells.append(
             Cell(
                 name="-".join(map(str, noise)),

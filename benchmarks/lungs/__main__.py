@@ -53,10 +53,10 @@ def decisions_of(
     output: Path, contenders: Sequence[Contender], items: Sequence[LabeledImage], *, draws: int, workers: int
 ) -> dict[str, list[Row]]:
     """Decisions of validation images under each contender's noise, by its label, kept, and their table."""
+    images = [Path(item["image"]).name for item in items]
     cells = []
     for one in contenders:
         bundle = loaded(one, n_samples=draws)
-        images = [Path(item["image"]).name for item in items]
         cells.append(
             Cell(
                 name=one.label,
@@ -88,7 +88,8 @@ def models(
     new = plan.candidates[chosen(list(tried.values()))]
     both = (*plan.rivals, new)
     adults = rows("adults", [(one, second) for one in both], plan.report_samples)
-    children = rows("children", [(one, positives(items, plan.films)) for one in both], plan.report_samples)
+    ill = positives(items, plan.films)
+    children = rows("children", [(one, ill) for one in both], plan.report_samples)
     reported = {
         one.label: {
             "adults": summary(adults[number]),
