@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import errno
 import logging
 from collections.abc import Iterable
+from types import TracebackType
 
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory"),
@@ -14,6 +16,7 @@ _OUT_OF_MEMORY = (
 _NETWORK_RUNS = frozenset({"torch.nn.modules.module", "torch.autograd", "torch.autograd.graph"})
 _INTERPRETER_CALLS = ("monai_robustinterp.interpreters.base", "monai_robustinterp.run.compare")
 _LONGEST_MESSAGE = 300
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -40,7 +43,7 @@ def own_message(error: BaseException) -> str | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ValueError) and raised_in(cause).startswith("monai_robustinterp"):
+        if isinstance(cause, ValueError) and _by_statement(cause) and raised_in(cause).startswith("monai_robustinterp"):
             return str(cause)
         cause = cause.__cause__
     return None
@@ -72,10 +75,21 @@ def of_users_transform(error: BaseException, hidden: Iterable[str]) -> InputRefu
 
 def raised_in(error: BaseException) -> str:
     """Name of the module that raised an error; empty if it was never raised."""
+    trace = _origin(error)
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+
+
+def _by_statement(error: BaseException) -> bool:
+    """Whether a ``raise`` raised it; what ``int(text)`` raises quotes the text, and has no module of its own."""
+    trace = _origin(error)
+    return trace is not None and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _origin(error: BaseException) -> TracebackType | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    return trace
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from monai_robustinterp.errors import InputRefused, refusal_reason
 from monai_robustinterp.run.lock import PARTS
+from monai_robustinterp.study.cpu_limit import cpu_limit
 from monai_robustinterp.study.processes import processes
 from monai_robustinterp.study.row_files import write_rows
 from monai_robustinterp.study.store import kept_json, left_json
@@ -37,10 +39,25 @@ class Cell:
     labels: Mapping[str, Any] = field(default_factory=dict)
 
 
-def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 1) -> list[Any]:
+@dataclass(frozen=True)
+class _Failed:
+    """Of a cell that was not measured.
+
+    Attributes:
+        reason: a sentence.
+    """
+
+    reason: str
+
+
+def kept_rows(
+    output: Path, name: str, cells: Sequence[Cell], *, workers: int = 1, seconds: float | None = None
+) -> list[Any]:
     """What each cell makes, kept or new, in order; a bar on stderr shows how far it is.
 
-    Parts are written whole, so a run that was ended goes on where it was; parts of other settings are made anew.
+    Parts are written whole, so a run that was ended goes on where it was; parts of other settings are made anew. A cell
+    that fails has a row with the sentence that says why (``refused``), and the rest goes on. It leaves no part: another
+    run tries it again.
 
     Args:
         output: folder of the parts, ``parts/NAME-CELL.json``, and of the table, ``NAME.csv`` and ``NAME.parquet``, a
@@ -48,13 +65,15 @@ def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 
         name: of the table.
         cells: in order.
         workers: processes (:func:`~monai_robustinterp.study.processes.processes`).
+        seconds: of CPU time that a cell may take (:func:`~monai_robustinterp.study.cpu_limit.cpu_limit`); None is no
+            limit. What was measured within another limit is kept.
 
     Returns:
         Of each cell its row or its rows, as JSON gives them back: lists for tuples, text for keys.
 
     Raises:
         ValueError: if two cells have one part.
-        InputRefused: if a process was ended from outside.
+        InputRefused: if a process was ended from outside, or, when the table is written, if a cell failed.
     """
     stem = output / PARTS / name
     paths = [_path(stem, cell) for cell in cells]
@@ -66,11 +85,16 @@ def kept_rows(output: Path, name: str, cells: Sequence[Cell], *, workers: int = 
         tqdm(total=len(cells), desc=name, unit=" parts") as bar,
         processes(partial(Path, stem), workers if missing else 1) as call,
     ):
-        for part in call(_kept, cells):
+        for part in call(partial(_kept, seconds=seconds), cells):
             found.append(part)
             bar.update()
     output.mkdir(parents=True, exist_ok=True)
-    write_rows(output / name, [{**cell.labels, **row} for cell, part in zip(cells, found) for row in _rows(part)])
+    write_rows(output / name, [{**cell.labels, **row} for cell, part in zip(cells, found) for row in _rows(cell, part)])
+    if failed := [part.reason for part in found if isinstance(part, _Failed)]:
+        raise InputRefused(
+            f"{len(failed)} of {len(cells)} parts of the table {name!r} failed, the first one so: {failed[0]} The "
+            "table says which and why (part, refused). All others are kept: run it again to try these."
+        )
     return found
 
 
@@ -83,9 +107,18 @@ def _path(stem: Path, cell: Cell) -> Path:
     return stem.with_name(f"{slug(stem.name)}-{slug(cell.name)}.json")
 
 
-def _kept(stem: Path, cell: Cell) -> Any:
-    return kept_json(_path(stem, cell), cell.settings, cell.make)
+def _kept(stem: Path, cell: Cell, *, seconds: float | None) -> Any:
+    def make() -> Any:
+        with cpu_limit(seconds):
+            return cell.make()
+
+    try:
+        return kept_json(_path(stem, cell), cell.settings, make)
+    except Exception as error:
+        return _Failed(refusal_reason(error))
 
 
-def _rows(part: Any) -> list[Row]:
+def _rows(cell: Cell, part: Any) -> list[Row]:
+    if isinstance(part, _Failed):
+        return [{"part": cell.name, "refused": part.reason}]
     return part if isinstance(part, list) else [part]

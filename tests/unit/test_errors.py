@@ -27,3 +27,51 @@ def test_no_memory_is_said_to_be_that() -> None:
 def test_another_failure_quotes_nothing() -> None:
     assert refusal_reason(RuntimeError("of DOE^JANE")) == "unexpected RuntimeError in ; please report it."
     assert "memory" not in refusal_reason(TypeError("out of memory"))
+
+
+OWN = """
+import contextlib
+
+def rule(text):
+    with contextlib.nullcontext():
+        try:
+            raise ValueError("the rule")
+        finally:
+            text.strip()
+
+def again(text):
+    try:
+        rule(text)
+    except ValueError as error:
+        raise error
+
+def number(text):
+    return int(text)
+
+def number_within(text):
+    with contextlib.nullcontext():
+        try:
+            return float(text)
+        except TypeError:
+            pass
+        except ValueError:
+            raise
+        finally:
+            text.strip()
+"""
+
+
+def test_a_rule_of_ours_is_quoted_and_what_python_says_of_a_value_is_not() -> None:
+    ours = {"__name__": "monai_robustinterp.somewhere"}
+    exec(OWN, ours)
+    unknown = "unexpected ValueError in monai_robustinterp.somewhere; please report it."
+    expected = {"rule": "the rule", "again": "the rule", "number": unknown, "number_within": unknown}
+    assert {name: reason_of(ours[name]) for name in expected} == expected
+
+
+def reason_of(function) -> str:
+    try:
+        function("DOE^JANE")
+    except ValueError as error:
+        return refusal_reason(error)
+    raise AssertionError("nothing was raised")

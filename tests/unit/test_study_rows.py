@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,56 @@ def cells(*, count: int = 2, **makes: Any) -> list[Cell]:
     ]
 
 
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def endless() -> None:
+    total = 0
+    while True:
+        # As code does that goes on after any failure.
+        try:
+            total += 1
+        except Exception:
+            continue
+
+
 def test_a_run_that_was_ended_goes_on(tmp_path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        kept_rows(tmp_path, "films", cells(b=lambda: 1 / 0))
+    with pytest.raises(KeyboardInterrupt):
+        kept_rows(tmp_path, "films", cells(b=stop))
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["films-one--a.json"]
     assert not (tmp_path / "films.csv").exists()
     found = kept_rows(tmp_path, "films", cells(a=refuse))
     assert [[row["film"] for row in rows] for rows in found] == [["a", "a"], ["b", "b"], ["c", "c"]]
     assert found[1][1] == {"film": "b", "m": 2, "radius": 2 / 3, "cells": [2, 3]}
     assert kept_rows(tmp_path, "films", cells(a=refuse, b=refuse, c=refuse)) == found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cell_that_fails_is_a_row_that_says_why_and_the_rest_goes_on(workers, tmp_path) -> None:
+    broken = partial(int, "Doe^Jane")
+    with pytest.raises(InputRefused, match="1 of 3 parts of the table 'films' failed") as refused:
+        kept_rows(tmp_path, "films", cells(b=broken), workers=workers)
+    assert "Doe" not in str(refused.value) and "one, b" not in str(refused.value)
+    table = pyarrow.parquet.read_table(tmp_path / "films.parquet")
+    assert table["film"].to_pylist() == ["a", "a", None, "c", "c"] and table["candidate"].to_pylist() == ["one"] * 5
+    assert table["part"].to_pylist() == [None, None, "one, b", None, None]
+    assert "unexpected ValueError" in table["refused"].to_pylist()[2]
+    # No part is left of it, so that another run tries it again, and only it.
+    found = kept_rows(tmp_path, "films", cells(a=refuse, c=refuse), workers=workers)
+    assert [len(rows) for rows in found] == [2, 2, 2]
+    assert "refused" not in pyarrow.parquet.read_table(tmp_path / "films.parquet").column_names
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cell_beyond_its_cpu_time_is_ended(workers, tmp_path) -> None:
+    before = signal.getsignal(signal.SIGPROF)
+    with pytest.raises(InputRefused, match=r"it took more than 0\.2 CPU seconds"):
+        kept_rows(tmp_path, "films", cells(b=endless), workers=workers, seconds=0.2)
+    table = pyarrow.parquet.read_table(tmp_path / "films.parquet")
+    assert table["film"].to_pylist() == ["a", "a", None, "c", "c"]
+    # What is done within its time is not ended later.
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0) and signal.getsignal(signal.SIGPROF) is before
 
 
 def test_parts_of_other_settings_are_made_anew(tmp_path) -> None:
