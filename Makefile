@@ -9,7 +9,7 @@ VIEWER := viewer_files
 # Waiting threads sleep: with spinning ones a second busy process makes torch several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-lung-claims study-metrics study-any-file study-attention lint wheel clean
+.PHONY: demo test coverage test-all bench study-classifiers study-certificates study-interpreters study-robust-map study-defaults study-denoiser study-attack study-lungs study-lung-alarm study-lung-claims study-metrics study-any-file study-attention lint wheel clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -75,6 +75,9 @@ SHORTCUT ?=
 
 study-lungs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.lungs study_output/lungs --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR) --masks $(MASKS_DIR) --covid $(COVID_DIR) $(if $(SHORTCUT),--shortcut $(SHORTCUT))
+
+study-lung-alarm: $(INSTALLED)
+	$(BIN)/python -m benchmarks.lungs.alarm study_output/lung_alarm --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR) --shortcut $(SHORTCUT)
 
 study-lung-claims: $(INSTALLED)
 	$(BIN)/python -m benchmarks.lungs.claims study_output/lung_claims --kermany $(KERMANY_DIR) --chest-xray14 $(CHEST_XRAY14_DIR)

@@ -27,10 +27,10 @@ from benchmarks.defaults.plan import selects
 from benchmarks.films import SAMPLES
 from benchmarks.lungs import page
 from benchmarks.lungs.films import MarkedFilm, marked_films
+from benchmarks.lungs.letter import clean_model, letter_model, lettered, with_letter
 from benchmarks.lungs.models import Contender, loaded, summary
 from benchmarks.lungs.picture import Column, side_by_side
-from benchmarks.lungs.plan import EARLIER, EVIDENCE, FULL, QUICK, Plan
-from benchmarks.lungs.plant import plant
+from benchmarks.lungs.plan import EARLIER, FULL, QUICK, Plan
 from benchmarks.lungs.rows import positives, rows_of, settings_of
 from benchmarks.lungs.segmenter import agreement, masked_films
 from benchmarks.lungs.selection import chosen, decided
@@ -45,7 +45,6 @@ from monai_robustinterp.training.tables import LabeledImage
 Row = dict[str, Any]
 
 SEGMENTER = "chest_xray_lung_fields"
-WHITE = {"sigma": 0.1, "denoiser": "none", "brightness": 0.0, "tilt": 0.0}
 PICTURE = "lungs_models.png"
 
 
@@ -104,24 +103,15 @@ def models(
 def alarms(output: Path, plan: Plan, items: Sequence[LabeledImage], shortcut: Path | None, workers: int) -> list[Row]:
     """How often the alarm fires: a model of the letter on films with it, and models without it on the same films."""
     children = positives(items, plan.films)
-    paths = _with_letter(output, [film.path for film in children])
-    marked = [dataclasses.replace(film, path=path) for film, path in zip(children, paths)]
+    marked = lettered(output, children)
     tried = []
     for interpreter in ("cam", "grad_cam", "gradient"):
-        noise = WHITE | {"interpreter_name": interpreter}
         if shortcut is not None:
             tried.append((letter_model(shortcut, interpreter), marked))
-        clean = Contender(label=f"evidence, {interpreter}", bundle=EVIDENCE, overrides=noise)
-        tried.append((clean, children))
+        tried.append((clean_model(interpreter), children))
     tried.append((EARLIER, children))
     found = rows_of(output, "alarms", tried, plan.alarm_samples, workers=workers)
     return [{"model": contender.label, **summary(rows)} for (contender, _), rows in zip(tried, found)]
-
-
-def letter_model(weights: Path, interpreter: str) -> Contender:
-    """The evidence network with weights that learned a letter."""
-    overrides = WHITE | {"interpreter_name": interpreter, "ckpt_path": str(weights)}
-    return Contender(label=f"letter, {interpreter}", bundle=EVIDENCE, overrides=overrides)
 
 
 def picture(output: Path, plan: Plan, chosen_label: str, shortcut: Path | None) -> Figure:
@@ -131,16 +121,8 @@ def picture(output: Path, plan: Plan, chosen_label: str, shortcut: Path | None) 
     new = next(one for one in plan.candidates if one.label == chosen_label)
     columns: list[Column] = [(EARLIER, films), (new, films)]
     if shortcut is not None:
-        columns.append((letter_model(shortcut, "cam"), _with_letter(output, films)))
+        columns.append((letter_model(shortcut, "cam"), with_letter(output, films)))
     return side_by_side(columns, n_samples=plan.alarm_samples)
-
-
-def _with_letter(output: Path, paths: Sequence[Path]) -> list[Path]:
-    folder = output / "planted"
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        plant(path, folder, letter=True)
-    return [folder / f"{path.stem}.png" for path in paths]
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ STUDIES = {
     "denoiser": ("denoiser.md", "results.json", "| 64 px | 0.05 |"),
     "attack": ("attack.md", "results.json", "| kermany_NORMAL2-IM-1430-0001 | 1 |"),
     "lungs": ("lungs.md", "results.json", "| earlier default: gradient, sigma 0.1 |"),
+    "lungs.alarm": ("lung-alarm.md", "results.json", "| evidence, cam, top_k = 8 | 2 |"),
     "lungs.claims": ("lung-claims.md", "results.json", "| adults, marked by radiologists | 2 |"),
     "lungs.findings": ("findings.md", "results.json", "| a map a finding, its defaults (cam, sigma 0.3) | 2 (2) |"),
     "metrics": ("metrics.md", "chest_xray_evidence/results.json", "| cam | certified |"),
